@@ -1,0 +1,411 @@
+//! The validated truth. A [`Config`] that exists is right: parsed, not checked again anywhere else.
+//!
+//! One file serves the whole fleet; `--pop NAME` says which PoP a node is, and `{pop}` in a path stands for it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::Uri;
+use ipnet::IpNet;
+
+use crate::pop::{Pop, PopId};
+
+mod compile;
+mod file;
+mod mistake;
+pub mod units;
+
+pub use mistake::{Mistake, Mistakes};
+
+/// Everything a node needs to know, for this PoP.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// Which of `pops` this node is.
+    pub this: PopId,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Data-plane threads.
+    pub workers: usize,
+    /// Folder of the node's own state.
+    pub state: PathBuf,
+    /// The admin listener's secret and certificate.
+    pub admin: Admin,
+    /// The store.
+    pub cache: Cache,
+    /// mmdb files; empty: the built-in data.
+    pub geo: Vec<PathBuf>,
+    /// Probing.
+    pub health: Health,
+    /// Leaving.
+    pub shutdown: Shutdown,
+    /// Logging.
+    pub log: Log,
+    /// What clients may do.
+    pub limits: Limits,
+    /// How origins are reached.
+    pub origin: Origin,
+    /// DNS listeners.
+    pub dns: Dns,
+    /// The fleet, at least one PoP.
+    pub pops: Vec<Pop>,
+    /// Zones this fleet is authoritative for.
+    pub zones: Vec<Zone>,
+    /// What is served.
+    pub sites: Vec<Site>,
+}
+
+/// Where to listen, after this PoP's own overrides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Plain HTTP/1.1 and HTTP/2.
+    pub http: Vec<ListenAddress>,
+    /// HTTP over TLS.
+    pub https: Vec<ListenAddress>,
+    /// DNS over UDP and TCP.
+    pub dns: Vec<ListenAddress>,
+    /// The admin API.
+    pub admin: SocketAddr,
+}
+
+/// One address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// Exactly this one.
+    Socket(SocketAddr),
+    /// `":8080"`: every local address.
+    Any(u16),
+}
+
+impl ListenAddress {
+    /// The configured port; 0 lets the system choose.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Socket(address) => address.port(),
+            Self::Any(port) => port,
+        }
+    }
+}
+
+/// A string that never shows in Debug or logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The secret itself; never to be logged.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// The admin listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Without one, admin answers health and metrics only.
+    pub token: Option<Secret>,
+    /// Required off loopback.
+    pub tls: Option<Certificate>,
+}
+
+/// Paths of a certificate chain and its key, PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// The store and what may enter it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// Bytes of the memory tier.
+    pub memory: u64,
+    /// The disk tier.
+    pub disk: Option<Disk>,
+    /// Bytes of the largest body that is stored.
+    pub object_max: u64,
+    /// Upper bound of any freshness lifetime; purge records outlive it.
+    pub lifetime_max: Duration,
+    /// Upper bound of a heuristic lifetime (RFC 9111 section 4.2.2).
+    pub heuristic_max: Duration,
+    /// How long a key whose answer could not be stored is fetched without waiting for others.
+    pub uncacheable_for: Duration,
+    /// Stored answers per URL.
+    pub variants_max: usize,
+    /// Clients that see `key` and `detail` in Cache-Status.
+    pub detail_to: Vec<IpNet>,
+}
+
+/// The disk tier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Probing of PoPs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Between two probes of one address.
+    pub interval: Duration,
+    /// For one probe.
+    pub timeout: Duration,
+    /// Good probes in a row until a PoP that is down counts as up.
+    pub rise: u32,
+    /// Bad probes in a row until a PoP that is up counts as down.
+    pub fall: u32,
+}
+
+/// How a node leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Still serving while its health says no: longer than the zone's TTL.
+    pub linger: Duration,
+    /// Then for running requests to end.
+    pub grace: Duration,
+}
+
+/// Logging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: tracing::Level,
+    /// How lines look.
+    pub format: LogFormat,
+    /// One line per request.
+    pub access: AccessLog,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Appended to this file.
+    File(PathBuf),
+}
+
+/// What clients may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open client connections of the node.
+    pub connections: usize,
+    /// Until a request's header is complete.
+    pub header_timeout: Duration,
+    /// Between two requests of a connection.
+    pub idle_timeout: Duration,
+    /// A client that takes no byte of an answer for so long is cut off.
+    pub send_timeout: Duration,
+    /// A client that sends no byte of its body for so long is cut off.
+    pub receive_timeout: Duration,
+    /// For a TLS handshake.
+    pub tls_timeout: Duration,
+    /// Bytes of a request's header.
+    pub header_size: usize,
+    /// Bytes of a request's body.
+    pub request_body: u64,
+    /// Concurrent HTTP/2 streams of a connection.
+    pub streams: u32,
+}
+
+/// How origins are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// DNS, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From the request until the answer's header.
+    pub response_timeout: Duration,
+    /// Between two pieces of the answer's body.
+    pub read_timeout: Duration,
+    /// An unused connection is closed after so long.
+    pub idle_timeout: Duration,
+    /// Unused connections kept per origin and worker.
+    pub idle_connections: usize,
+    /// Bytes of an answer's header.
+    pub header_size: usize,
+    /// PEM file of further certificate authorities.
+    pub ca: Option<PathBuf>,
+}
+
+/// The DNS listeners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dns {
+    /// Largest UDP answer to clients with EDNS, 512 to 4096.
+    pub udp_size: u16,
+    /// An idle TCP connection is closed after so long.
+    pub tcp_timeout: Duration,
+}
+
+/// A zone we are authoritative for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone {
+    /// Lower case, without the trailing dot.
+    pub name: String,
+    /// At least one.
+    pub nameservers: Vec<Nameserver>,
+    /// Seconds, of every record.
+    pub ttl: u32,
+    /// Seconds that resolvers keep a negative answer (the SOA's last field).
+    pub negative_ttl: u32,
+    /// The SOA's serial.
+    pub serial: u32,
+    /// The SOA's mailbox as a domain name.
+    pub contact: String,
+}
+
+impl Zone {
+    /// Whether `name` (lower case, no trailing dot) is the zone's own or below it.
+    pub fn holds(&self, name: &str) -> bool {
+        name == self.name || name.strip_suffix(self.name.as_str()).is_some_and(|rest| rest.ends_with('.'))
+    }
+}
+
+/// A name server of a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nameserver {
+    /// Lower case, without the trailing dot.
+    pub name: String,
+    /// The PoP whose addresses it has; `None` for a name outside the zone.
+    pub glue: Option<PopId>,
+}
+
+/// A site: domains and the origin behind them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Site {
+    /// Unique; the first domain when not given.
+    pub name: String,
+    /// Exact names, lower case; or `*`.
+    pub domains: Vec<Domain>,
+    /// Scheme, host and port; nothing else.
+    pub origin: Uri,
+    /// The Host that the origin is sent.
+    pub origin_host: OriginHost,
+    /// For the TLS listener.
+    pub tls: Option<Certificate>,
+    /// Whose X-Forwarded-For and X-Forwarded-Proto are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// One of a site's domains.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Domain {
+    /// This name, lower case, without the trailing dot.
+    Name(String),
+    /// Every host that no other site takes.
+    Any,
+}
+
+/// The Host that the origin is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OriginHost {
+    /// The origin's own.
+    Origin,
+    /// The client's.
+    Client,
+    /// This one.
+    Fixed(String),
+}
+
+/// What comes from outside the file.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// `--pop` or NEARCAST_POP. May be left out when the fleet is one PoP.
+    pub pop: Option<String>,
+    /// NEARCAST_ADMIN_TOKEN.
+    pub admin_token: Option<String>,
+}
+
+impl Config {
+    /// Reads and judges the file at `path`.
+    ///
+    /// # Errors
+    /// Every mistake in it, not just the first.
+    pub fn load(path: &Path, inputs: &Inputs) -> Result<Self, Mistakes> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path, inputs),
+            Err(error) => {
+                let message = format!("cannot be read: {error}; name the config file with --config");
+                let list = vec![Mistake { line: None, key: String::new(), message }];
+                Err(Mistakes { file: path.to_owned(), list })
+            }
+        }
+    }
+
+    /// Judges `text` as if it stood in a file at `path`; relative paths in it are relative to that file.
+    ///
+    /// # Errors
+    /// Every mistake in it, not just the first.
+    pub fn parse(text: &str, path: &Path, inputs: &Inputs) -> Result<Self, Mistakes> {
+        compile::compile(text, path, inputs)
+    }
+
+    /// The PoP that this node is.
+    pub fn this_pop(&self) -> &Pop {
+        &self.pops[self.this.index()]
+    }
+
+    /// The PoP of that name.
+    pub fn pop_named(&self, name: &str) -> Option<PopId> {
+        let position = self.pops.iter().position(|pop| pop.name == name)?;
+        u16::try_from(position).ok().map(PopId)
+    }
+
+    /// The zone that holds `name`, the longest if several do.
+    pub fn zone_of(&self, name: &str) -> Option<&Zone> {
+        self.zones.iter().filter(|zone| zone.holds(name)).max_by_key(|zone| zone.name.len())
+    }
+
+    /// The keys in which `new` differs and which only a restart can change.
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let rows = [
+            ("this PoP", self.this_pop().name == new.this_pop().name),
+            ("listen", self.listen == new.listen),
+            ("runtime.workers", self.workers == new.workers),
+            ("state.path", self.state == new.state),
+            ("cache.memory", self.cache.memory == new.cache.memory),
+            ("cache.disk", self.cache.disk == new.cache.disk),
+            ("log", self.log == new.log),
+            ("limits.connections", self.limits.connections == new.limits.connections),
+            ("origin", self.origin == new.origin),
+            ("dns", self.dns == new.dns),
+        ];
+        rows.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+    }
+
+    /// For each domain outside all zones: the domain and the CNAME to set for it.
+    pub fn cnames_to_set(&self) -> Vec<(String, String)> {
+        let Some(zone) = self.zones.first() else { return Vec::new() };
+        let names = self.sites.iter().flat_map(|site| &site.domains).filter_map(|domain| match domain {
+            Domain::Name(name) if self.zone_of(name).is_none() => Some(name.clone()),
+            Domain::Name(_) | Domain::Any => None,
+        });
+        names.filter(|name| name.parse::<IpAddr>().is_err()).map(|name| (name, format!("edge.{}", zone.name))).collect()
+    }
+}

@@ -1,0 +1,681 @@
+//! From the file's mirror to a [`Config`], noting every mistake on the way.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::Uri;
+use ipnet::IpNet;
+use toml::Spanned;
+
+use super::file::{self, At, File, Nameserver as NameserverEntry, OneOrMany, Probe as ProbeEntry};
+use super::mistake::{self, Gather};
+use super::{
+    AccessLog, Admin, Cache, Certificate, Config, Disk, Dns, Domain, Health, Inputs, Limits, Listen, ListenAddress,
+    Log, LogFormat, Mistakes, Nameserver, Origin, OriginHost, Secret, Shutdown, Site, Zone, units,
+};
+use crate::geo::Coordinates;
+use crate::pop::{Pop, PopId, Probe};
+
+/// See [`Config::parse`].
+pub(super) fn compile(text: &str, path: &Path, inputs: &Inputs) -> Result<Config, Mistakes> {
+    let mut gather = Gather::new(text);
+    let file = mistake::read(text, &mut gather);
+    // What is missing because its shape was wrong must not be reported a second time as missing.
+    let shape_is_right = gather.is_clean();
+    let mut c = Compiler { gather, base: base_of(path), pop: String::new(), report_missing: shape_is_right };
+    let config = c.config(&file, path, inputs);
+    match config {
+        Some(config) if c.gather.is_clean() => Ok(config),
+        _ => Err(c.gather.finish(path.to_owned())),
+    }
+}
+
+fn base_of(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+struct Compiler<'a> {
+    gather: Gather<'a>,
+    base: PathBuf,
+    /// This node's PoP, for `{pop}`.
+    pop: String,
+    report_missing: bool,
+}
+
+/// The value of an optional key, or a default.
+macro_rules! or_default {
+    ($self:ident, $method:ident, $key:expr, $value:expr, $default:expr) => {
+        match &$value {
+            Some(value) => $self.$method($key, value).unwrap_or($default),
+            None => $default,
+        }
+    };
+}
+
+impl Compiler<'_> {
+    fn config(&mut self, file: &File, path: &Path, inputs: &Inputs) -> Option<Config> {
+        self.names_are_unique("pop", "name", file.pop.iter().map(|p| p.get_ref().name.as_ref()));
+        let this = self.this_pop(&file.pop, inputs);
+        self.pop = this.and_then(|id| name_of(&file.pop, id)).unwrap_or_default();
+
+        let this_listen = this.and_then(|id| file.pop[id.index()].get_ref().listen.clone());
+        let listen = self.listen(&file.listen, this_listen.as_ref());
+        let pops: Vec<Pop> = file.pop.iter().map(|entry| self.pop(entry, &file.listen)).collect();
+        let zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
+        self.names_are_unique("zone", "name", file.zone.iter().map(|z| z.get_ref().name.as_ref()));
+        let sites = self.sites(&file.site);
+        let admin = self.admin(&file.admin, inputs, listen.admin);
+        let cache = self.cache(&file.cache);
+        Some(Config {
+            file: path.to_owned(),
+            this: this?,
+            workers: self.workers(&file.runtime.workers),
+            state: or_default!(self, path, "state.path", file.state.path, self.base.join("state").join(&self.pop)),
+            admin,
+            cache,
+            geo: self.geo(&file.geo),
+            health: self.health(&file.health),
+            shutdown: Shutdown {
+                linger: or_default!(self, duration, "shutdown.linger", file.shutdown.linger, Duration::from_secs(35)),
+                grace: or_default!(self, duration, "shutdown.grace", file.shutdown.grace, Duration::from_secs(30)),
+            },
+            log: self.log(&file.log),
+            limits: self.limits(&file.limits),
+            origin: self.origin(&file.origin),
+            dns: Dns {
+                udp_size: self.number("dns.udp-size", &file.dns.udp_size, 512..=4096, 1232),
+                tcp_timeout: or_default!(
+                    self,
+                    timeout,
+                    "dns.tcp-timeout",
+                    file.dns.tcp_timeout,
+                    Duration::from_secs(10)
+                ),
+            },
+            listen,
+            pops,
+            zones,
+            sites,
+        })
+    }
+
+    // ---- tables ----
+
+    fn this_pop(&mut self, pops: &[Spanned<file::Pop>], inputs: &Inputs) -> Option<PopId> {
+        if pops.is_empty() {
+            self.missing(None, "pop", "there must be at least one [[pop]] with name, location and addresses");
+            return None;
+        }
+        let known: Vec<String> = (0..pops.len()).filter_map(|i| name_of(pops, id_of(i)?)).collect();
+        let Some(wanted) = &inputs.pop else {
+            if pops.len() == 1 {
+                return Some(PopId(0));
+            }
+            let known = known.join(", ");
+            self.gather.at(
+                None,
+                "pop",
+                format!("which PoP is this node? give --pop NAME or set NEARCAST_POP: {known}"),
+            );
+            return None;
+        };
+        let found = (0..pops.len()).filter_map(id_of).find(|id| name_of(pops, *id).as_ref() == Some(wanted));
+        if found.is_none() {
+            self.gather.at(None, "pop", format!("no [[pop]] is named `{wanted}`; there are: {}", known.join(", ")));
+        }
+        found
+    }
+
+    fn listen(&mut self, fleet: &file::Listen, own: Option<&file::Listen>) -> Listen {
+        let default = |text: &str| vec![ListenAddress::Socket(text.parse().expect("a literal address"))];
+        let pick = |own: Option<&Option<Vec<Spanned<String>>>>, fleet: &Option<Vec<Spanned<String>>>| {
+            own.and_then(Clone::clone).or_else(|| fleet.clone())
+        };
+        let mut addresses = |key: &str, entries: Option<Vec<Spanned<String>>>, otherwise: &str| match entries {
+            Some(entries) => entries.iter().filter_map(|entry| self.listen_address(key, entry)).collect(),
+            None => default(otherwise),
+        };
+        let http = addresses("listen.http", pick(own.map(|l| &l.http), &fleet.http), "127.0.0.1:8080");
+        let https = addresses("listen.https", pick(own.map(|l| &l.https), &fleet.https), "127.0.0.1:8443");
+        let dns = addresses("listen.dns", pick(own.map(|l| &l.dns), &fleet.dns), "127.0.0.1:5300");
+        let admin = own.and_then(|l| l.admin.clone()).or_else(|| fleet.admin.clone());
+        let admin_default = SocketAddr::from(([127, 0, 0, 1], 9053));
+        let admin = match &admin {
+            Some(text) => {
+                self.parse::<SocketAddr>("listen.admin", text, "an address and port such as \"127.0.0.1:9053\"")
+            }
+            None => Some(admin_default),
+        };
+        Listen { http, https, dns, admin: admin.unwrap_or(admin_default) }
+    }
+
+    fn listen_address(&mut self, key: &str, entry: &Spanned<String>) -> Option<ListenAddress> {
+        if let Some(port) = entry.get_ref().strip_prefix(':').and_then(|port| port.parse().ok()) {
+            return Some(ListenAddress::Any(port));
+        }
+        let form =
+            "an address and port such as \"127.0.0.1:8080\" or \"[::1]:8080\", or \":8080\" for every local address";
+        self.parse(key, entry, form).map(ListenAddress::Socket)
+    }
+
+    fn workers(&mut self, given: &At<u16>) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, |n| u16::try_from(n.get()).unwrap_or(u16::MAX));
+        usize::from(self.number("runtime.workers", given, 1..=1024, cores.min(1024)))
+    }
+
+    fn admin(&mut self, admin: &file::Admin, inputs: &Inputs, listen: SocketAddr) -> Admin {
+        if let (Some(_), Some(file)) = (&admin.token, &admin.token_file) {
+            self.gather.at(Some(file.span()), "admin.token-file", "give token or token-file, not both");
+        }
+        let from_file = admin.token_file.as_ref().and_then(|entry| {
+            let path = self.path("admin.token-file", entry)?;
+            match std::fs::read_to_string(&path) {
+                Ok(text) => Some((text.trim().to_owned(), Some(entry.span()))),
+                Err(error) => {
+                    self.gather.at(Some(entry.span()), "admin.token-file", format!("{}: {error}", path.display()));
+                    None
+                }
+            }
+        });
+        let inline = admin.token.as_ref().map(|token| (token.get_ref().clone(), Some(token.span())));
+        let from_env = inputs.admin_token.clone().map(|token| (token, None));
+        let token = inline.or(from_file).or(from_env).and_then(|(token, span)| {
+            let usable = token.len() >= 8 && token.bytes().all(|b| b.is_ascii_graphic());
+            if !usable {
+                let message = "the token must be at least 8 visible ASCII characters without spaces";
+                self.gather.at(span, "admin.token", message);
+            }
+            usable.then(|| Secret::new(token))
+        });
+        let tls = admin.tls.as_ref().and_then(|tls| self.certificate("admin.tls", tls));
+        if !listen.ip().is_loopback() && tls.is_none() {
+            let message = format!(
+                "admin listens on {listen}, which is not loopback: give admin.tls = {{ certificate = \"..\", key = \"..\" }}, or listen.admin = \"127.0.0.1:{}\"",
+                listen.port()
+            );
+            self.gather.at(None, "admin.tls", message);
+        }
+        Admin { token, tls }
+    }
+
+    fn cache(&mut self, cache: &file::Cache) -> Cache {
+        let memory = or_default!(self, size, "cache.memory", cache.memory, 256 << 20);
+        if memory < 1 << 20 {
+            self.gather.at(span_of(&cache.memory), "cache.memory", "must be at least 1 MiB");
+        }
+        let disk = cache.disk.as_ref().and_then(|disk| self.disk(disk));
+        let room = disk.as_ref().map_or(memory, |disk| disk.size);
+        let object_max = or_default!(self, size, "cache.object-max", cache.object_max, room / 4);
+        if object_max > room {
+            self.gather.at(span_of(&cache.object_max), "cache.object-max", "must not exceed the tier that holds it");
+        }
+        Cache {
+            memory,
+            disk,
+            object_max,
+            lifetime_max: or_default!(self, duration, "cache.lifetime-max", cache.lifetime_max, days(365)),
+            heuristic_max: or_default!(self, duration, "cache.heuristic-max", cache.heuristic_max, days(1)),
+            uncacheable_for: or_default!(
+                self,
+                duration,
+                "cache.uncacheable-for",
+                cache.uncacheable_for,
+                Duration::from_secs(10)
+            ),
+            variants_max: usize::from(self.number("cache.variants-max", &cache.variants_max, 1..=1024, 32)),
+            detail_to: self.networks("cache.detail-to", cache.detail_to.as_deref()),
+        }
+    }
+
+    fn disk(&mut self, disk: &Spanned<file::Disk>) -> Option<Disk> {
+        let span = Some(disk.span());
+        let Some(path) = &disk.get_ref().path else {
+            self.missing(span, "cache.disk.path", "missing; the folder of the disk tier");
+            return None;
+        };
+        let Some(size) = &disk.get_ref().size else {
+            self.missing(span, "cache.disk.size", "missing; such as \"10 GiB\"");
+            return None;
+        };
+        let bytes = self.size("cache.disk.size", size)?;
+        if bytes < 64 << 20 {
+            self.gather.at(Some(size.span()), "cache.disk.size", "must be at least 64 MiB");
+        }
+        Some(Disk { path: self.path("cache.disk.path", path)?, size: bytes })
+    }
+
+    fn geo(&mut self, geo: &file::Geo) -> Vec<PathBuf> {
+        let Some(database) = &geo.database else { return Vec::new() };
+        let given = match database.get_ref() {
+            OneOrMany::One(path) => std::slice::from_ref(path),
+            OneOrMany::Many(paths) => paths,
+        };
+        given.iter().map(|path| self.expand(path)).collect()
+    }
+
+    fn health(&mut self, health: &file::Health) -> Health {
+        let interval = or_default!(self, timeout, "health.interval", health.interval, Duration::from_secs(2));
+        let timeout = or_default!(self, timeout, "health.timeout", health.timeout, Duration::from_secs(1));
+        if timeout > interval {
+            let message = "must not exceed health.interval, else a PoP that hangs is noticed late";
+            self.gather.at(span_of(&health.timeout), "health.timeout", message);
+        }
+        let rise = self.number("health.rise", &health.rise, 1..=100, 2);
+        Health { interval, timeout, rise, fall: self.number("health.fall", &health.fall, 1..=100, 3) }
+    }
+
+    fn log(&mut self, log: &file::Log) -> Log {
+        let level =
+            log.level.as_ref().and_then(|level| self.parse("log.level", level, "error, warn, info, debug or trace"));
+        let format = match log.format.as_ref().map(|f| (f.get_ref().as_str(), f.span())) {
+            None | Some(("text", _)) => LogFormat::Text,
+            Some(("json", _)) => LogFormat::Json,
+            Some((_, span)) => {
+                self.gather.at(Some(span), "log.format", "must be \"text\" or \"json\"");
+                LogFormat::Text
+            }
+        };
+        let access = match log.access.as_ref().map(|a| a.get_ref().as_str()) {
+            None | Some("off") => AccessLog::Off,
+            Some("stdout") => AccessLog::Stdout,
+            Some(path) => AccessLog::File(self.expand(path)),
+        };
+        Log { level: level.unwrap_or(tracing::Level::INFO), format, access }
+    }
+
+    fn limits(&mut self, l: &file::Limits) -> Limits {
+        let seconds = Duration::from_secs;
+        Limits {
+            connections: self.number("limits.connections", &l.connections, 1..=10_000_000, 20_000) as usize,
+            header_timeout: or_default!(self, timeout, "limits.header-timeout", l.header_timeout, seconds(10)),
+            idle_timeout: or_default!(self, timeout, "limits.idle-timeout", l.idle_timeout, seconds(75)),
+            send_timeout: or_default!(self, timeout, "limits.send-timeout", l.send_timeout, seconds(60)),
+            receive_timeout: or_default!(self, timeout, "limits.receive-timeout", l.receive_timeout, seconds(30)),
+            tls_timeout: or_default!(self, timeout, "limits.tls-timeout", l.tls_timeout, seconds(10)),
+            header_size: self.small_size("limits.header-size", &l.header_size, 64 << 10),
+            request_body: or_default!(self, size, "limits.request-body", l.request_body, 1 << 30),
+            streams: self.number("limits.streams", &l.streams, 1..=10_000, 128),
+        }
+    }
+
+    fn origin(&mut self, o: &file::Origin) -> Origin {
+        let seconds = Duration::from_secs;
+        Origin {
+            connect_timeout: or_default!(self, timeout, "origin.connect-timeout", o.connect_timeout, seconds(5)),
+            response_timeout: or_default!(self, timeout, "origin.response-timeout", o.response_timeout, seconds(30)),
+            read_timeout: or_default!(self, timeout, "origin.read-timeout", o.read_timeout, seconds(30)),
+            idle_timeout: or_default!(self, timeout, "origin.idle-timeout", o.idle_timeout, seconds(60)),
+            idle_connections: self.number("origin.idle-connections", &o.idle_connections, 0..=100_000, 64) as usize,
+            header_size: self.small_size("origin.header-size", &o.header_size, 64 << 10),
+            ca: o.ca.as_ref().and_then(|ca| self.path("origin.ca", ca)),
+        }
+    }
+
+    fn pop(&mut self, entry: &Spanned<file::Pop>, listen: &file::Listen) -> Pop {
+        let (span, pop) = (Some(entry.span()), entry.get_ref());
+        let name = self.required(span.clone(), "pop.name", pop.name.as_ref(), "a short name such as \"fra\"");
+        let name = name.and_then(|name| self.label("pop.name", name)).unwrap_or_default();
+        let location = pop.location.as_ref().and_then(|at| {
+            let (latitude, longitude) = *at.get_ref();
+            let found = Coordinates::new(latitude, longitude);
+            if found.is_none() {
+                let message = "must be [latitude, longitude] in degrees, -90 to 90 and -180 to 180";
+                self.gather.at(Some(at.span()), "pop.location", message);
+            }
+            found
+        });
+        let addresses: Vec<IpAddr> = match &pop.addresses {
+            Some(list) => {
+                list.iter().filter_map(|a| self.parse("pop.addresses", a, "an IPv4 or IPv6 address")).collect()
+            }
+            None => Vec::new(),
+        };
+        if addresses.is_empty() && pop.addresses.as_ref().is_none_or(Vec::is_empty) {
+            self.missing(span, "pop.addresses", "missing; at least one IPv4 or IPv6 address that DNS hands out");
+        }
+        let probe = self.probe(pop, listen, &addresses);
+        let admin = pop.admin.as_ref().and_then(|url| self.base_url("pop.admin", url));
+        Pop { name, location, addresses, probe, admin }
+    }
+
+    fn probe(&mut self, pop: &file::Pop, fleet: &file::Listen, addresses: &[IpAddr]) -> Probe {
+        match pop.probe.as_ref().map(|p| (p.get_ref(), p.span())) {
+            Some((ProbeEntry::Switch(false), _)) => Probe::Never,
+            Some((ProbeEntry::Switch(true), span)) => {
+                self.gather.at(Some(span), "pop.probe", "must be false, a URL, or left out for the default");
+                Probe::Never
+            }
+            Some((ProbeEntry::Url(text), span)) => {
+                let url = self.base_url("pop.probe", &Spanned::new(span, text.clone()));
+                url.map_or(Probe::Never, |url| Probe::Urls(vec![url]))
+            }
+            None => {
+                let http = pop.listen.as_ref().and_then(|l| l.http.clone()).or_else(|| fleet.http.clone());
+                let first =
+                    http.as_ref().map_or(Some("127.0.0.1:8080"), |list| list.first().map(|e| e.get_ref().as_str()));
+                let Some(port) = first.and_then(|entry| entry.rsplit(':').next()?.parse::<u16>().ok()) else {
+                    let message = "without an HTTP listener give probe = \"https://..\", or false to never probe";
+                    self.gather.at(span_of(&pop.name), "pop.probe", message);
+                    return Probe::Never;
+                };
+                let url = |ip: &IpAddr| format!("http://{}", SocketAddr::new(*ip, port)).parse().ok();
+                Probe::Urls(addresses.iter().filter_map(url).collect())
+            }
+        }
+    }
+
+    fn zone(&mut self, entry: &Spanned<file::Zone>, pops: &[Pop]) -> Zone {
+        let (span, zone) = (Some(entry.span()), entry.get_ref());
+        let name = self.required(span.clone(), "zone.name", zone.name.as_ref(), "such as \"cdn.example.net\"");
+        let name = name.and_then(|name| self.dns_name("zone.name", name)).unwrap_or_default();
+        let ttl = self.number("zone.ttl", &zone.ttl, 1..=604_800, 30);
+        let contact = zone.contact.as_ref().and_then(|contact| self.dns_name("zone.contact", contact));
+        let mut made = Zone {
+            nameservers: Vec::new(),
+            ttl,
+            negative_ttl: self.number("zone.negative-ttl", &zone.negative_ttl, 1..=86_400, ttl),
+            serial: self.number("zone.serial", &zone.serial, 0..=u32::MAX, 1),
+            contact: contact.unwrap_or_else(|| format!("hostmaster.{name}")),
+            name,
+        };
+        let given = zone.nameservers.as_deref().unwrap_or_default();
+        if given.is_empty() {
+            let message = format!(
+                "missing; such as [\"ns1.{0}\", \"ns2.{0}\"], each taking the addresses of the PoP in its position",
+                made.name
+            );
+            self.missing(span, "zone.nameservers", &message);
+        }
+        for (position, entry) in given.iter().enumerate() {
+            let Some(nameserver) = self.nameserver(entry, position, &made, pops) else { continue };
+            made.nameservers.push(nameserver);
+        }
+        made
+    }
+
+    fn nameserver(
+        &mut self,
+        entry: &Spanned<NameserverEntry>,
+        position: usize,
+        zone: &Zone,
+        pops: &[Pop],
+    ) -> Option<Nameserver> {
+        let (key, span) = ("zone.nameservers", entry.span());
+        let (name, pop) = match entry.get_ref() {
+            NameserverEntry::Name(name) => (Spanned::new(span.clone(), name.clone()), None),
+            NameserverEntry::Table(table) => {
+                (self.required(Some(span.clone()), key, table.name.as_ref(), "its name")?.clone(), table.pop.as_ref())
+            }
+        };
+        let name = self.dns_name(key, &name)?;
+        let glue = match pop {
+            Some(pop) => {
+                let found = pops.iter().position(|p| p.name == *pop.get_ref()).and_then(id_of);
+                if found.is_none() {
+                    self.gather.at(Some(pop.span()), key, format!("no [[pop]] is named `{}`", pop.get_ref()));
+                }
+                found
+            }
+            None if zone.holds(&name) => {
+                if position >= pops.len() {
+                    let message =
+                        format!("`{name}` has no PoP in its position; write {{ name = \"{name}\", pop = \"..\" }}");
+                    self.gather.at(Some(span), key, message);
+                }
+                id_of(position).filter(|_| position < pops.len())
+            }
+            None => None,
+        };
+        Some(Nameserver { name, glue })
+    }
+
+    fn sites(&mut self, entries: &[Spanned<file::Site>]) -> Vec<Site> {
+        let mut sites = Vec::new();
+        let (mut names, mut domains) = (HashSet::new(), HashSet::new());
+        for entry in entries {
+            let (span, file) = (Some(entry.span()), entry.get_ref());
+            let site = self.site(entry);
+            if !site.name.is_empty() && !names.insert(site.name.clone()) {
+                let at = span_of(&file.name).or(span.clone());
+                self.gather.at(at, "site.name", format!("`{}` names two sites", site.name));
+            }
+            for domain in &site.domains {
+                let text = match domain {
+                    Domain::Name(name) => name.as_str(),
+                    Domain::Any => "*",
+                };
+                if !domains.insert(text.to_owned()) {
+                    self.gather.at(span.clone(), "site.domains", format!("`{text}` is taken by two sites"));
+                }
+            }
+            sites.push(site);
+        }
+        sites
+    }
+
+    fn site(&mut self, entry: &Spanned<file::Site>) -> Site {
+        let (span, site) = (Some(entry.span()), entry.get_ref());
+        let given = site.domains.as_deref().unwrap_or_default();
+        if given.is_empty() {
+            self.missing(
+                span.clone(),
+                "site.domains",
+                "missing; such as [\"www.cdn.example.net\"], or [\"*\"] for every host",
+            );
+        }
+        let domain = |c: &mut Self, entry: &Spanned<String>| match entry.get_ref().as_str() {
+            "*" => Some(Domain::Any),
+            _ => c.dns_name("site.domains", entry).map(Domain::Name),
+        };
+        let domains: Vec<Domain> = given.iter().filter_map(|entry| domain(self, entry)).collect();
+        let first = domains.first().map(|domain| match domain {
+            Domain::Name(name) => name.clone(),
+            Domain::Any => "*".to_owned(),
+        });
+        let name = site.name.as_ref().map(|name| name.get_ref().clone()).or(first).unwrap_or_default();
+        let origin = self.required(span, "site.origin", site.origin.as_ref(), "such as \"https://origin.example.com\"");
+        let origin = origin.and_then(|url| self.base_url("site.origin", url)).unwrap_or_default();
+        let origin_host = match site.origin_host.as_ref() {
+            None => OriginHost::Origin,
+            Some(text) => match text.get_ref().as_str() {
+                "origin" => OriginHost::Origin,
+                "client" => OriginHost::Client,
+                _ => self.dns_name("site.origin-host", text).map_or(OriginHost::Origin, OriginHost::Fixed),
+            },
+        };
+        Site {
+            name,
+            domains,
+            origin,
+            origin_host,
+            tls: site.tls.as_ref().and_then(|tls| self.certificate("site.tls", tls)),
+            trusted_proxies: self.networks("site.trusted-proxies", site.trusted_proxies.as_deref()),
+        }
+    }
+
+    // ---- values ----
+
+    fn parse<T: std::str::FromStr>(&mut self, key: &str, value: &Spanned<String>, form: &str) -> Option<T> {
+        let parsed = value.get_ref().parse().ok();
+        if parsed.is_none() {
+            self.gather.at(Some(value.span()), key, format!("`{}` is not {form}", value.get_ref()));
+        }
+        parsed
+    }
+
+    fn judge<T>(&mut self, key: &str, span: Range<usize>, result: Result<T, String>) -> Option<T> {
+        result.map_err(|message| self.gather.at(Some(span), key, message)).ok()
+    }
+
+    fn duration(&mut self, key: &str, value: &Spanned<String>) -> Option<Duration> {
+        self.judge(key, value.span(), units::duration(value.get_ref()))
+    }
+
+    /// A duration that must not be zero.
+    fn timeout(&mut self, key: &str, value: &Spanned<String>) -> Option<Duration> {
+        let given = self.duration(key, value)?;
+        if given.is_zero() {
+            self.gather.at(Some(value.span()), key, "must be more than zero");
+        }
+        Some(given)
+    }
+
+    fn size(&mut self, key: &str, value: &Spanned<String>) -> Option<u64> {
+        self.judge(key, value.span(), units::size(value.get_ref()))
+    }
+
+    /// The size of a header block: 8 KiB to 1 MiB.
+    fn small_size(&mut self, key: &str, value: &At<String>, default: usize) -> usize {
+        let Some(value) = value else { return default };
+        let Some(bytes) = self.size(key, value) else { return default };
+        match usize::try_from(bytes) {
+            Ok(bytes) if (8 << 10..=1 << 20).contains(&bytes) => bytes,
+            _ => {
+                self.gather.at(Some(value.span()), key, "must be from 8 KiB to 1 MiB");
+                default
+            }
+        }
+    }
+
+    fn number<T: PartialOrd + Copy + std::fmt::Display>(
+        &mut self,
+        key: &str,
+        value: &At<T>,
+        range: RangeInclusive<T>,
+        default: T,
+    ) -> T {
+        let Some(value) = value else { return default };
+        if !range.contains(value.get_ref()) {
+            self.gather.at(Some(value.span()), key, format!("must be from {} to {}", range.start(), range.end()));
+        }
+        *value.get_ref()
+    }
+
+    fn path(&mut self, key: &str, value: &Spanned<String>) -> Option<PathBuf> {
+        if value.get_ref().is_empty() {
+            self.gather.at(Some(value.span()), key, "must not be empty");
+            return None;
+        }
+        Some(self.expand(value.get_ref()))
+    }
+
+    /// `{pop}` filled in, and relative to the config file's folder.
+    fn expand(&self, path: &str) -> PathBuf {
+        self.base.join(path.replace("{pop}", &self.pop))
+    }
+
+    fn certificate(&mut self, key: &str, value: &Spanned<file::Certificate>) -> Option<Certificate> {
+        let span = Some(value.span());
+        let mut part = |name: &str, given: &At<String>| {
+            let key = format!("{key}.{name}");
+            let given = self.required(span.clone(), &key, given.as_ref(), "path of a PEM file")?;
+            self.path(&key, given)
+        };
+        let (certificate, key) = (part("certificate", &value.get_ref().certificate), part("key", &value.get_ref().key));
+        Some(Certificate { certificate: certificate?, key: key? })
+    }
+
+    fn networks(&mut self, key: &str, given: Option<&[Spanned<String>]>) -> Vec<IpNet> {
+        let form = "a network such as \"10.0.0.0/8\" or an address";
+        let mut one = |entry: &Spanned<String>| match entry.get_ref().parse::<IpAddr>() {
+            Ok(address) => Some(IpNet::from(address)),
+            Err(_) => self.parse(key, entry, form),
+        };
+        given.unwrap_or_default().iter().filter_map(&mut one).collect()
+    }
+
+    /// `http://host[:port]` or `https://host[:port]`.
+    fn base_url(&mut self, key: &str, value: &Spanned<String>) -> Option<Uri> {
+        let usable = |uri: &Uri| {
+            let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+            let authority = uri.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
+            scheme && authority && matches!(uri.path(), "" | "/") && uri.query().is_none()
+        };
+        let parsed = value.get_ref().parse::<Uri>().ok().filter(usable);
+        if parsed.is_none() {
+            let message = format!(
+                "`{}` is not a URL of http:// or https://, a host and perhaps a port, without a path",
+                value.get_ref()
+            );
+            self.gather.at(Some(value.span()), key, message);
+        }
+        parsed
+    }
+
+    fn dns_name(&mut self, key: &str, value: &Spanned<String>) -> Option<String> {
+        let name = value.get_ref().trim_end_matches('.').to_ascii_lowercase();
+        let valid = name.len() <= 253 && name.split('.').all(is_label);
+        if !valid {
+            self.gather.at(Some(value.span()), key, format!("`{}` is not a domain name", value.get_ref()));
+        }
+        valid.then_some(name)
+    }
+
+    fn label(&mut self, key: &str, value: &Spanned<String>) -> Option<String> {
+        let valid = is_label(value.get_ref()) && !value.get_ref().bytes().any(|b| b.is_ascii_uppercase());
+        if !valid {
+            let message = format!("`{}` must be lower-case letters, digits and hyphens", value.get_ref());
+            self.gather.at(Some(value.span()), key, message);
+        }
+        valid.then(|| value.get_ref().clone())
+    }
+
+    fn required<'v>(
+        &mut self,
+        span: Option<Range<usize>>,
+        key: &str,
+        value: Option<&'v Spanned<String>>,
+        form: &str,
+    ) -> Option<&'v Spanned<String>> {
+        if value.is_none() {
+            self.missing(span, key, &format!("missing; {form}"));
+        }
+        value
+    }
+
+    fn missing(&mut self, span: Option<Range<usize>>, key: &str, message: &str) {
+        if self.report_missing {
+            self.gather.at(span, key, message);
+        }
+    }
+
+    fn names_are_unique<'v>(
+        &mut self,
+        table: &str,
+        key: &str,
+        names: impl Iterator<Item = Option<&'v Spanned<String>>>,
+    ) {
+        let mut seen = HashSet::new();
+        for name in names.flatten() {
+            if !seen.insert(name.get_ref().to_ascii_lowercase()) {
+                let message = format!("`{}` is the name of two [[{table}]]", name.get_ref());
+                self.gather.at(Some(name.span()), &format!("{table}.{key}"), message);
+            }
+        }
+    }
+}
+
+fn is_label(label: &str) -> bool {
+    let allowed = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    allowed && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+}
+
+fn name_of(pops: &[Spanned<file::Pop>], id: PopId) -> Option<String> {
+    pops.get(id.index())?.get_ref().name.as_ref().map(|name| name.get_ref().clone())
+}
+
+fn id_of(position: usize) -> Option<PopId> {
+    u16::try_from(position).ok().map(PopId)
+}
+
+fn span_of<T>(value: &At<T>) -> Option<Range<usize>> {
+    value.as_ref().map(Spanned::span)
+}
+
+fn days(n: u64) -> Duration {
+    Duration::from_secs(n * 86_400)
+}

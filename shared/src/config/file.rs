@@ -1,0 +1,185 @@
+//! The TOML file, key for key. Nothing is judged here but the type of a value: [`super::compile`] does the rest.
+//!
+//! Every key is optional, so that a missing one can be reported with all other mistakes at once.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A value that remembers where it stands in the file.
+pub(super) type At<T> = Option<Spanned<T>>;
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $name:ident { $($key:ident: $kind:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Default, Clone, Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        pub(super) struct $name { $(#[serde(default)] pub(super) $key: $kind,)* }
+    )*};
+}
+
+tables! {
+    File {
+        listen: Listen,
+        runtime: Runtime,
+        state: State,
+        admin: Admin,
+        cache: Cache,
+        geo: Geo,
+        health: Health,
+        shutdown: Shutdown,
+        log: Log,
+        limits: Limits,
+        origin: Origin,
+        dns: Dns,
+        pop: Vec<Spanned<Pop>>,
+        zone: Vec<Spanned<Zone>>,
+        site: Vec<Spanned<Site>>,
+    }
+
+    Listen {
+        http: Option<Vec<Spanned<String>>>,
+        https: Option<Vec<Spanned<String>>>,
+        dns: Option<Vec<Spanned<String>>>,
+        admin: At<String>,
+    }
+
+    Runtime {
+        workers: At<u16>,
+    }
+
+    State {
+        path: At<String>,
+    }
+
+    Admin {
+        token: At<String>,
+        token_file: At<String>,
+        tls: Option<Spanned<Certificate>>,
+    }
+
+    Certificate {
+        certificate: At<String>,
+        key: At<String>,
+    }
+
+    Cache {
+        memory: At<String>,
+        disk: Option<Spanned<Disk>>,
+        object_max: At<String>,
+        lifetime_max: At<String>,
+        heuristic_max: At<String>,
+        uncacheable_for: At<String>,
+        variants_max: At<u16>,
+        detail_to: Option<Vec<Spanned<String>>>,
+    }
+
+    Disk {
+        path: At<String>,
+        size: At<String>,
+    }
+
+    Geo {
+        database: At<OneOrMany>,
+    }
+
+    Health {
+        interval: At<String>,
+        timeout: At<String>,
+        rise: At<u32>,
+        fall: At<u32>,
+    }
+
+    Shutdown {
+        linger: At<String>,
+        grace: At<String>,
+    }
+
+    Log {
+        level: At<String>,
+        format: At<String>,
+        access: At<String>,
+    }
+
+    Limits {
+        connections: At<u32>,
+        header_timeout: At<String>,
+        idle_timeout: At<String>,
+        send_timeout: At<String>,
+        receive_timeout: At<String>,
+        tls_timeout: At<String>,
+        header_size: At<String>,
+        request_body: At<String>,
+        streams: At<u32>,
+    }
+
+    Origin {
+        connect_timeout: At<String>,
+        response_timeout: At<String>,
+        read_timeout: At<String>,
+        idle_timeout: At<String>,
+        idle_connections: At<u32>,
+        header_size: At<String>,
+        ca: At<String>,
+    }
+
+    Dns {
+        udp_size: At<u16>,
+        tcp_timeout: At<String>,
+    }
+
+    Pop {
+        name: At<String>,
+        location: At<(f64, f64)>,
+        addresses: Option<Vec<Spanned<String>>>,
+        probe: At<Probe>,
+        listen: Option<Listen>,
+        admin: At<String>,
+    }
+
+    Zone {
+        name: At<String>,
+        nameservers: Option<Vec<Spanned<Nameserver>>>,
+        ttl: At<u32>,
+        negative_ttl: At<u32>,
+        serial: At<u32>,
+        contact: At<String>,
+    }
+
+    Site {
+        name: At<String>,
+        domains: Option<Vec<Spanned<String>>>,
+        origin: At<String>,
+        origin_host: At<String>,
+        tls: Option<Spanned<Certificate>>,
+        trusted_proxies: Option<Vec<Spanned<String>>>,
+    }
+
+    NameserverTable {
+        name: At<String>,
+        pop: At<String>,
+    }
+}
+
+/// `"a"` or `["a", "b"]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected a path or a list of paths")]
+pub(super) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// `false` or a URL.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected false or a URL such as \"http://192.0.2.10:8080\"")]
+pub(super) enum Probe {
+    Switch(bool),
+    Url(String),
+}
+
+/// `"ns1.example.net"` or `{ name = "ns1.example.net", pop = "fra" }`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected a name or { name = \"..\", pop = \"..\" }")]
+pub(super) enum Nameserver {
+    Name(String),
+    Table(NameserverTable),
+}

@@ -1,0 +1,42 @@
+//! The fleet's points of presence.
+
+use std::net::IpAddr;
+
+use http::Uri;
+
+use crate::geo::Coordinates;
+
+/// The index of a PoP in [`crate::config::Config::pops`]; the same on every node that has the same config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PopId(pub u16);
+
+impl PopId {
+    /// The position in `Config::pops`.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// One point of presence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pop {
+    /// A lower-case DNS label, unique in the fleet; `<name>.<zone>` always names this PoP.
+    pub name: String,
+    /// Where it stands. A PoP without a location is never the nearest, only the last resort.
+    pub location: Option<Coordinates>,
+    /// The addresses that DNS hands out for it, in the configured order.
+    pub addresses: Vec<IpAddr>,
+    /// How its health is learned.
+    pub probe: Probe,
+    /// Base URL of its admin listener, for client commands that talk to the whole fleet.
+    pub admin: Option<Uri>,
+}
+
+/// How a PoP's health is learned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Probe {
+    /// Never probed: up unless forced.
+    Never,
+    /// `GET /.nearcast/health` on each of these base URLs; the PoP is up when any of them is.
+    Urls(Vec<Uri>),
+}

@@ -1,0 +1,132 @@
+//! Listening sockets: one per worker with SO_REUSEPORT, so that the kernel spreads connections and datagrams.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::ListenAddress;
+
+/// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// TCP listeners for `address`, one per worker, all on the same address and port.
+///
+/// # Errors
+/// When the address is taken, also by a process that uses SO_REUSEPORT itself, or cannot be bound.
+pub fn tcp(address: ListenAddress, workers: usize) -> io::Result<Vec<TcpListener>> {
+    match address {
+        ListenAddress::Socket(address) => tcp_group(address, workers),
+        // One dual-stack socket takes IPv4 too; without IPv6 on the machine, IPv4 alone.
+        ListenAddress::Any(port) => tcp_group((Ipv6Addr::UNSPECIFIED, port).into(), workers)
+            .or_else(|_| tcp_group((Ipv4Addr::UNSPECIFIED, port).into(), workers)),
+    }
+}
+
+/// UDP sockets for `address`: for each local address it stands for, one per worker. Replies leave from the address
+/// asked, because each socket is bound to just one.
+///
+/// # Errors
+/// When an address is taken or cannot be bound.
+pub fn udp(address: ListenAddress, workers: usize) -> io::Result<Vec<Vec<UdpSocket>>> {
+    match address {
+        ListenAddress::Socket(address) => Ok(vec![udp_group(address, workers)?]),
+        ListenAddress::Any(port) => {
+            let mut groups: Vec<Vec<UdpSocket>> = Vec::new();
+            for address in local_addresses()? {
+                // With port 0 the system chose one for the first address: the others follow it.
+                let port =
+                    groups.first().and_then(|g| g.first()).and_then(|s| s.local_addr().ok()).map_or(port, |a| a.port());
+                groups.push(udp_group((address, port).into(), workers)?);
+            }
+            Ok(groups)
+        }
+    }
+}
+
+/// Every address of this machine, but those bound to one link.
+fn local_addresses() -> io::Result<Vec<IpAddr>> {
+    let mut found: Vec<IpAddr> = if_addrs::get_if_addrs()?.into_iter().map(|interface| interface.ip()).collect();
+    found.retain(|ip| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()));
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn tcp_group(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    // SO_REUSEPORT lets a second process of the same user share the port in silence: a first bind without it says so.
+    let exclusive = tcp_socket(address, false)?;
+    let address = bound(&exclusive)?;
+    drop(exclusive);
+    let listen = |_| {
+        let socket = tcp_socket(address, true)?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from(socket))
+    };
+    (0..workers).map(listen).collect()
+}
+
+fn udp_group(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
+    let exclusive = socket(address, Type::DGRAM, Protocol::UDP, false)?;
+    let address = bound(&exclusive)?;
+    drop(exclusive);
+    (0..workers).map(|_| Ok(UdpSocket::from(socket(address, Type::DGRAM, Protocol::UDP, true)?))).collect()
+}
+
+fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    socket(address, Type::STREAM, Protocol::TCP, shared)
+}
+
+fn socket(address: SocketAddr, kind: Type, protocol: Protocol, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    if kind == Type::STREAM {
+        // A restarted server must not wait for connections in TIME_WAIT.
+        socket.set_reuse_address(true)?;
+    }
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn bound(socket: &Socket) -> io::Result<SocketAddr> {
+    socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("a bound IP socket has an address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: ListenAddress = ListenAddress::Socket(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
+
+    #[test]
+    fn workers_share_one_port() {
+        let group = tcp(LOOPBACK, 3).unwrap();
+        let ports: Vec<u16> = group.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        assert_eq!(ports, vec![ports[0]; 3]);
+        let groups = udp(LOOPBACK, 2).unwrap();
+        assert_eq!(groups.len(), 1);
+        assert_eq!(groups[0][0].local_addr().unwrap(), groups[0][1].local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_taken_port_is_an_error_though_it_is_shared() {
+        let group = tcp(LOOPBACK, 1).unwrap();
+        let taken = ListenAddress::Socket(group[0].local_addr().unwrap());
+        assert_eq!(tcp(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let groups = udp(LOOPBACK, 1).unwrap();
+        let taken = ListenAddress::Socket(groups[0][0].local_addr().unwrap());
+        assert_eq!(udp(taken, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn any_address_binds_each_one_over_udp() {
+        let groups = udp(ListenAddress::Any(0), 1).unwrap();
+        let ports: Vec<u16> = groups.iter().map(|group| group[0].local_addr().unwrap().port()).collect();
+        assert!(ports.iter().all(|port| *port == ports[0]));
+        assert!(groups.iter().all(|group| !group[0].local_addr().unwrap().ip().is_unspecified()));
+    }
+}

@@ -1,0 +1,58 @@
+//! How this node trusts servers it connects to: Mozilla's roots and the operator's own authorities.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use thiserror::Error;
+
+/// Why the authorities could not be used.
+#[derive(Debug, Error)]
+pub enum TrustError {
+    /// The file is missing or holds no certificate.
+    #[error("{path}: no usable PEM certificate in it")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// A certificate in it cannot be an authority.
+    #[error("{path}: not a usable certificate authority")]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: rustls::Error,
+    },
+    /// The cryptography provider does not fit.
+    #[error("TLS cannot be set up")]
+    Provider(#[from] rustls::Error),
+}
+
+/// A client configuration that offers the given ALPN protocols; `ca` adds authorities from a PEM file.
+///
+/// # Errors
+/// When `ca` cannot be used.
+pub fn client_config(ca: Option<&Path>, alpn: &[&[u8]]) -> Result<Arc<rustls::ClientConfig>, TrustError> {
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = ca {
+        let pem = |source| TrustError::Pem { path: path.to_owned(), source };
+        for certificate in CertificateDer::pem_file_iter(path).map_err(pem)? {
+            let certificate = certificate.map_err(pem)?;
+            roots.add(certificate).map_err(|source| TrustError::Authority { path: path.to_owned(), source })?;
+        }
+    }
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// The one cryptography provider of the process.
+pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
