@@ -1,0 +1,8 @@
+//! What HTTP allows: pure functions over headers and times, `now` passed in. No I/O, no clock, no logging.
+
+pub mod directives;
+pub mod freshness;
+pub mod range;
+pub mod reuse;
+pub mod storable;
+pub mod validator;

@@ -1,0 +1,202 @@
+//! How long an answer is fresh, and how old it is (RFC 9111 section 4.2).
+
+use std::time::Duration;
+
+use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
+use http::{HeaderMap, StatusCode};
+use nearcast_shared::clock::Timestamp;
+
+use super::directives::ResponseDirectives;
+
+/// When an exchange with the origin took place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange {
+    /// When the request was sent.
+    pub request_time: Timestamp,
+    /// When the answer's header was complete.
+    pub response_time: Timestamp,
+}
+
+/// The operator's bounds on lifetimes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Of any lifetime.
+    pub lifetime_max: Duration,
+    /// Of a heuristic one.
+    pub heuristic_max: Duration,
+}
+
+/// Statuses that RFC 9110 section 15.1 calls heuristically cacheable, without 206, which is stored elsewhere if at all.
+pub fn is_heuristic(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+}
+
+/// Whether the answer says itself how long it is fresh.
+pub fn is_explicit(headers: &HeaderMap, directives: &ResponseDirectives) -> bool {
+    directives.s_maxage.is_some() || directives.max_age.is_some() || headers.contains_key(EXPIRES)
+}
+
+/// The freshness lifetime (section 4.2.1): s-maxage, else max-age, else Expires minus Date, else a heuristic.
+pub fn lifetime(
+    status: StatusCode,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    exchange: Exchange,
+    bounds: Bounds,
+) -> Duration {
+    let explicit = directives.s_maxage.or(directives.max_age).or_else(|| {
+        // "A cache recipient MUST interpret invalid date formats, especially the value "0", as representing a time in
+        // the past" (section 5.3); several Expires lines are invalid too.
+        let expires = single_date(headers, EXPIRES)?;
+        let date = date(headers, DATE).unwrap_or(exchange.response_time);
+        Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)))
+    });
+    explicit.unwrap_or_else(|| heuristic(status, headers, directives, exchange, bounds)).min(bounds.lifetime_max)
+}
+
+/// Ten percent of the time since the last modification (section 4.2.2), capped.
+fn heuristic(
+    status: StatusCode,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    exchange: Exchange,
+    bounds: Bounds,
+) -> Duration {
+    // "A cache MUST NOT use heuristics .. unless .. the status code is defined as heuristically cacheable .. or the
+    // response has been explicitly marked as cacheable (e.g., with a public response directive)".
+    if !is_heuristic(status) && !directives.public {
+        return Duration::ZERO;
+    }
+    let Some(modified) = date(headers, LAST_MODIFIED) else { return Duration::ZERO };
+    let date = date(headers, DATE).unwrap_or(exchange.response_time);
+    (date.since(modified) / 10).min(bounds.heuristic_max)
+}
+
+/// The age of an answer when its header was complete (section 4.2.3, `corrected_initial_age`).
+pub fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
+    let apparent = match date(headers, DATE) {
+        Some(date) => exchange.response_time.since(date),
+        None => Duration::ZERO,
+    };
+    let delay = exchange.response_time.since(exchange.request_time);
+    apparent.max(age_value(headers) + delay)
+}
+
+/// The age now (section 4.2.3, `current_age`).
+pub fn current_age(initial: Duration, exchange: Exchange, now: Timestamp) -> Duration {
+    initial + now.since(exchange.response_time)
+}
+
+/// The Age field: the first value of the first line; an invalid one is ignored (section 5.1).
+fn age_value(headers: &HeaderMap) -> Duration {
+    let first = headers.get(AGE).and_then(|value| value.to_str().ok());
+    let first = first.and_then(|text| text.split(',').next()).map(str::trim);
+    let digits = first.filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    digits.map_or(Duration::ZERO, |digits| Duration::from_secs(digits.parse().unwrap_or(1 << 31).min(1 << 31)))
+}
+
+/// A date field, when there is a valid one.
+pub fn date(headers: &HeaderMap, name: http::HeaderName) -> Option<Timestamp> {
+    single_date(headers, name).flatten()
+}
+
+/// `None`: no such field; `Some(None)`: an invalid one, or several.
+fn single_date(headers: &HeaderMap, name: http::HeaderName) -> Option<Option<Timestamp>> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    if lines.next().is_some() {
+        return Some(None);
+    }
+    Some(first.to_str().ok().and_then(parse_date))
+}
+
+/// An HTTP-date in any of its three forms (RFC 9110 section 5.6.7).
+pub fn parse_date(text: &str) -> Option<Timestamp> {
+    let time = httpdate::parse_http_date(text.trim()).ok()?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok().map(Timestamp::from_seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+    const BOUNDS: Bounds =
+        Bounds { lifetime_max: Duration::from_secs(1 << 31), heuristic_max: Duration::from_secs(86_400) };
+    const AT_ONCE: Exchange = Exchange { request_time: NOW, response_time: NOW };
+
+    fn at(seconds: i64) -> String {
+        httpdate::fmt_http_date(Timestamp(NOW.0 + seconds * 1000).to_system_time())
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    fn lifetime_of(status: u16, pairs: &[(&'static str, &str)]) -> u64 {
+        let map = headers(pairs);
+        let directives = ResponseDirectives::parse(&map);
+        lifetime(StatusCode::from_u16(status).unwrap(), &map, &directives, AT_ONCE, BOUNDS).as_secs()
+    }
+
+    #[test]
+    fn lifetimes() {
+        let (now, hour, past) = (at(0), at(3600), at(-36_000));
+        let rows: [(&str, u16, &[(&'static str, &str)], u64); 12] = [
+            ("max-age", 200, &[("cache-control", "max-age=60")], 60),
+            ("s-maxage wins over max-age", 200, &[("cache-control", "max-age=60, s-maxage=5")], 5),
+            (
+                "max-age wins over Expires",
+                200,
+                &[("cache-control", "max-age=60"), ("expires", &hour), ("date", &now)],
+                60,
+            ),
+            ("Expires minus Date", 200, &[("expires", &hour), ("date", &now)], 3600),
+            ("Expires minus the answer's own Date", 200, &[("expires", &now), ("date", &past)], 36_000),
+            ("Expires: 0", 200, &[("expires", "0"), ("last-modified", &past)], 0),
+            ("Expires in the past", 200, &[("expires", &past), ("date", &now)], 0),
+            ("two Expires", 200, &[("expires", &hour), ("expires", &hour), ("date", &now)], 0),
+            ("a tenth since Last-Modified", 200, &[("last-modified", &past), ("date", &now)], 3600),
+            ("no heuristic for 500", 500, &[("last-modified", &past), ("date", &now)], 0),
+            (
+                "public allows the heuristic",
+                500,
+                &[("last-modified", &past), ("date", &now), ("cache-control", "public")],
+                3600,
+            ),
+            ("nothing said", 200, &[], 0),
+        ];
+        for (name, status, pairs, wanted) in rows {
+            assert_eq!(lifetime_of(status, pairs), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn ages() {
+        let slow = Exchange { request_time: Timestamp(NOW.0 - 2_000), response_time: NOW };
+        let old = at(-30);
+        let future = at(30);
+        let rows: [(&str, &[(&'static str, &str)], u64); 7] = [
+            ("only the delay", &[], 2),
+            ("Age plus the delay", &[("age", "10")], 12),
+            ("apparent age from Date", &[("date", &old)], 30),
+            ("the larger counts", &[("date", &old), ("age", "40")], 42),
+            ("a Date in the future is no age", &[("date", &future)], 2),
+            ("first of several", &[("age", "10, 90")], 12),
+            ("invalid Age is ignored", &[("age", "-5")], 2),
+        ];
+        for (name, pairs, wanted) in rows {
+            assert_eq!(initial_age(&headers(pairs), slow).as_secs(), wanted, "{name}");
+        }
+        let age = current_age(Duration::from_secs(5), slow, Timestamp(NOW.0 + 7_000));
+        assert_eq!(age.as_secs(), 12);
+        // A clock set back must not make an answer younger than it came.
+        assert_eq!(current_age(Duration::from_secs(5), slow, Timestamp(0)).as_secs(), 5);
+    }
+}
