@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn lifetimes() {
         let (now, hour, past) = (at(0), at(3600), at(-36_000));
-        let rows: [(&str, u16, &[(&'static str, &str)], u64); 12] = [
+        type Row<'a> = (&'a str, u16, &'a [(&'static str, &'a str)], u64);
+        let rows: [Row<'_>; 12] = [
             ("max-age", 200, &[("cache-control", "max-age=60")], 60),
             ("s-maxage wins over max-age", 200, &[("cache-control", "max-age=60, s-maxage=5")], 5),
             (
@@ -182,7 +183,8 @@ mod tests {
         let slow = Exchange { request_time: Timestamp(NOW.0 - 2_000), response_time: NOW };
         let old = at(-30);
         let future = at(30);
-        let rows: [(&str, &[(&'static str, &str)], u64); 7] = [
+        type Row<'a> = (&'a str, &'a [(&'static str, &'a str)], u64);
+        let rows: [Row<'_>; 7] = [
             ("only the delay", &[], 2),
             ("Age plus the delay", &[("age", "10")], 12),
             ("apparent age from Date", &[("date", &old)], 30),

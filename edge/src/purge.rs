@@ -1,0 +1,255 @@
+//! Purging without an index of keys: each stored answer carries the tick of its fetch's start, each purge the tick at
+//! which it was accepted, and an answer lives only if no matching purge has a later tick. That covers both schemes, all
+//! variants and chunks, fetches still running, and old copies that come back from disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use nearcast_shared::clock::{Clock, Timestamp};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::key::UrlId;
+
+mod log;
+mod tables;
+mod ticks;
+
+use log::Log;
+pub use log::Record;
+use tables::Tables;
+use ticks::Ticks;
+
+/// What one purge covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// A site by its name.
+    Site(String),
+    /// A URL: both schemes, all variants.
+    Url(UrlId),
+}
+
+/// A purge that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its tick: unique on this node, and close to milliseconds since the epoch.
+    pub tick: u64,
+}
+
+/// Why a purge could not be made to hold.
+#[derive(Debug, Error)]
+pub enum PurgeError {
+    /// The log could not be written.
+    #[error("the purge log could not be written, so the purge does not hold")]
+    Log(#[source] std::io::Error),
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// The purges of a node: tables for the hit path, and the log that makes them last.
+#[derive(Debug)]
+pub struct Purges {
+    tables: Tables,
+    ticks: Ticks,
+    keep_ms: u64,
+    orders: mpsc::Sender<Order>,
+}
+
+#[derive(Debug)]
+enum Order {
+    Purge(Scope, oneshot::Sender<Result<Receipt, PurgeError>>),
+    /// Tables have it already; no one waits.
+    Note(Record),
+    /// Let ticks run up to here after a restart.
+    Reserve,
+}
+
+impl Purges {
+    /// Opens the log at `path`, forgets records older than `keep_ms`, and starts the thread that writes it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn open(path: &Path, keep_ms: u64, clock: &Clock) -> std::io::Result<Arc<Self>> {
+        let now = u64::try_from(clock.now().0).unwrap_or(0);
+        let (log, records) = Log::open(path, now.saturating_sub(keep_ms), now + ticks::BLOCK)?;
+        let (tables, mut last) = (Tables::default(), 0);
+        for record in &records {
+            last = last.max(record.tick());
+            tables.apply(record);
+        }
+        let (orders, inbox) = mpsc::channel();
+        let purges = Arc::new(Self { keep_ms, tables, ticks: Ticks::after(last, clock.clone()), orders });
+        let mut writer = Writer { log, purges: Arc::downgrade(&purges) };
+        writer.reserve(&purges)?;
+        std::thread::Builder::new().name("purge-log".to_owned()).spawn(move || writer.run(&inbox))?;
+        Ok(purges)
+    }
+
+    /// The tick for a fetch that starts now.
+    pub fn tick(&self) -> u64 {
+        let (tick, low) = self.ticks.next();
+        if low {
+            let _stopping = self.orders.send(Order::Reserve);
+        }
+        tick
+    }
+
+    /// Whether a purge covers, at `now`, an answer of that site and URL whose fetch started at `tick`. An answer older
+    /// than purge records are kept counts as covered: nobody can tell any more.
+    pub fn covers(&self, site: &str, url: UrlId, tick: u64, now: Timestamp) -> bool {
+        let now = u64::try_from(now.0).unwrap_or(0);
+        tick < now.saturating_sub(self.keep_ms) || self.tables.latest(site, url) >= tick
+    }
+
+    /// Purges. When it returns, the purge is on disk and in force.
+    ///
+    /// # Errors
+    /// When it could not be written: then it does not hold.
+    pub async fn purge(&self, scope: Scope) -> Result<Receipt, PurgeError> {
+        let (answer, outcome) = oneshot::channel();
+        self.orders.send(Order::Purge(scope, answer)).map_err(|_| PurgeError::Stopping)?;
+        outcome.await.map_err(|_| PurgeError::Stopping)?
+    }
+
+    /// Covers a URL at once, without waiting for the disk: what an unsafe method does (RFC 9111 section 4.4).
+    pub fn invalidate(&self, url: UrlId) {
+        let record = Record::Url { tick: self.tick(), url };
+        self.tables.apply(&record);
+        let _stopping = self.orders.send(Order::Note(record));
+    }
+
+    /// Live records, for the status.
+    pub fn records(&self) -> usize {
+        self.tables.len()
+    }
+}
+
+/// The thread that owns the log.
+struct Writer {
+    log: Log,
+    purges: std::sync::Weak<Purges>,
+}
+
+impl Writer {
+    fn run(&mut self, inbox: &mpsc::Receiver<Order>) {
+        while let Ok(first) = inbox.recv() {
+            let Some(purges) = self.purges.upgrade() else { return };
+            // Group commit: whatever waits shares one write to disk.
+            self.commit(&purges, std::iter::once(first).chain(inbox.try_iter()));
+        }
+    }
+
+    fn commit(&mut self, purges: &Purges, orders: impl Iterator<Item = Order>) {
+        let (mut records, mut waiting, mut reserve) = (Vec::new(), Vec::new(), false);
+        for order in orders {
+            match order {
+                Order::Note(record) => records.push(record),
+                Order::Reserve => reserve = true,
+                Order::Purge(scope, answer) => {
+                    // Later than every tick given out before.
+                    let tick = purges.ticks.next().0;
+                    records.push(Record::new(tick, scope));
+                    waiting.push((tick, answer));
+                }
+            }
+        }
+        let written = self.log.append(&records);
+        if let Err(error) = &written {
+            tracing::error!(%error, "the purge log cannot be written: purges are refused until it can");
+        } else {
+            records.iter().for_each(|record| purges.tables.apply(record));
+        }
+        for (tick, answer) in waiting {
+            let outcome = match &written {
+                Ok(()) => Ok(Receipt { tick }),
+                Err(error) => Err(PurgeError::Log(std::io::Error::new(error.kind(), error.to_string()))),
+            };
+            let _caller_gone = answer.send(outcome);
+        }
+        if reserve && let Err(error) = self.reserve(purges) {
+            tracing::error!(%error, "the purge log cannot be written: ticks may repeat after a restart");
+        }
+    }
+
+    /// Writes down how far ticks may run, before they run there: after a crash they go on behind it.
+    fn reserve(&mut self, purges: &Purges) -> std::io::Result<()> {
+        let until = purges.ticks.reservation();
+        self.log.append(&[Record::Reserve { tick: until }])?;
+        purges.ticks.reserved(until);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: UrlId = UrlId(7);
+    const KEEP_MS: u64 = 1_000_000_000;
+    const NOW: Timestamp = Timestamp(5_000);
+
+    fn open(folder: &Path, now: i64) -> Arc<Purges> {
+        Purges::open(&folder.join("purge.log"), KEEP_MS, &Clock::manual(Timestamp(now))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_purge_covers_what_started_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let purges = open(folder.path(), 5_000);
+        for scope in [Scope::Url(URL), Scope::Site("s".to_owned()), Scope::All] {
+            let before = purges.tick();
+            assert!(!purges.covers("s", URL, before, NOW));
+            let receipt = purges.purge(scope).await.unwrap();
+            let after = purges.tick();
+            assert!(before < receipt.tick && receipt.tick < after);
+            assert!(purges.covers("s", URL, before, NOW));
+            assert!(!purges.covers("s", URL, after, NOW));
+        }
+    }
+
+    #[tokio::test]
+    async fn other_urls_and_sites_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let purges = open(folder.path(), 5_000);
+        let before = purges.tick();
+        purges.purge(Scope::Url(URL)).await.unwrap();
+        purges.purge(Scope::Site("s".to_owned())).await.unwrap();
+        assert!(!purges.covers("t", UrlId(8), before, NOW));
+    }
+
+    #[tokio::test]
+    async fn purges_survive_restarts_and_a_clock_set_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let purges = open(folder.path(), 7_200_000);
+        let before = purges.tick();
+        purges.purge(Scope::Url(URL)).await.unwrap();
+        drop(purges);
+        for hour in [1, 0, 2] {
+            let again = open(folder.path(), 3_600_000 * hour + 3_600_000);
+            assert!(again.covers("s", URL, before, NOW));
+            assert!(!again.covers("s", URL, again.tick(), NOW), "what is fetched now is not covered");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_outlived_the_records_is_covered() {
+        let folder = tempfile::tempdir().unwrap();
+        let purges = open(folder.path(), 5_000);
+        let tick = purges.tick();
+        assert!(!purges.covers("s", URL, tick, Timestamp(5_000 + KEEP_MS as i64)));
+        assert!(purges.covers("s", URL, tick, Timestamp(6_000 + KEEP_MS as i64)));
+    }
+
+    #[tokio::test]
+    async fn an_invalidation_holds_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let purges = open(folder.path(), 5_000);
+        let before = purges.tick();
+        purges.invalidate(URL);
+        assert!(purges.covers("s", URL, before, NOW));
+    }
+}
