@@ -202,17 +202,24 @@ struct Record<'a> {
     #[serde(default, borrow)]
     continent: Option<Coded<'a>>,
     #[serde(default)]
-    latitude: Option<f64>,
+    latitude: Option<Degrees>,
     #[serde(default)]
-    longitude: Option<f64>,
+    longitude: Option<Degrees>,
     #[serde(default, borrow)]
     country_code: Option<Cow<'a, str>>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Location {
-    latitude: Option<f64>,
-    longitude: Option<f64>,
+    latitude: Option<Degrees>,
+    longitude: Option<Degrees>,
+}
+
+/// A float of either width: asked for an `f64` outright, maxminddb refuses the `float32` of the flat files.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Degrees {
+    Number(f64),
 }
 
 #[derive(Debug, Deserialize)]
@@ -227,6 +234,7 @@ impl<'a> Record<'a> {
     fn coordinates(&self) -> Option<Coordinates> {
         let nested = self.location.as_ref().and_then(|at| Some((at.latitude?, at.longitude?)));
         let (latitude, longitude) = nested.or_else(|| Some((self.latitude?, self.longitude?)))?;
+        let (Degrees::Number(latitude), Degrees::Number(longitude)) = (latitude, longitude);
         Coordinates::new(latitude, longitude)
     }
 
@@ -242,6 +250,17 @@ impl<'a> Record<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_built_in_data_knows_the_world() {
+        let geo = builtin::load().unwrap();
+        let place = geo.locate("193.0.0.1".parse().unwrap());
+        assert_eq!(place.country.as_deref(), Some("NL"));
+        assert!(place.depth > 0 && place.depth <= 24);
+        let mapped = geo.locate("::ffff:193.0.0.1".parse().unwrap());
+        assert_eq!((mapped.coordinates, mapped.depth), (place.coordinates, place.depth + 96));
+        assert_eq!(geo.locate("127.0.0.1".parse().unwrap()).coordinates, None);
+    }
 
     #[test]
     fn garbage_is_refused() {
