@@ -138,7 +138,8 @@ def gdnsd_map(base: Path, geo: Path) -> str:
     plain = geo
     if geo.suffix == ".zst":
         plain = base / "city.mmdb"
-        subprocess.run(["zstd", "-dqf", str(geo), "-o", str(plain)], check=True, timeout=60)
+        if subprocess.run(["zstd", "-dqf", str(geo), "-o", str(plain)], timeout=60).returncode:
+            raise Unfit(f"{geo} cannot be unpacked; name another with --geo")
     note(f"gdnsd steers by {geo.name} with auto_dc_coords")
     spots = " ".join(f"{pop} => [ {lat}, {lon} ]" for pop, (_, (lat, lon)) in POPS.items())
     return f'geoip2_db => "{plain.resolve()}", auto_dc_coords => {{ {spots} }}'

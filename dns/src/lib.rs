@@ -1,1 +1,39 @@
-//! x
+//! The question's path: an authoritative DNS server that answers with the nearest healthy PoP.
+//!
+//! ```text
+//! server/udp|tcp -> message (decode) -> edns + ecs (for whom?) -> view (which name?) -> steering (which PoP?)
+//!                -> answer -> encode
+//! ```
+//!
+//! `answer` is the one place where control flow lives. It, `steering` and `ecs` are pure: no async, no clock,
+//! no logging. hickory's types end at `encode` and `server`.
+
+mod server;
+
+mod message;
+
+mod edns;
+
+mod ecs;
+
+mod view;
+
+mod name;
+
+mod steering;
+
+mod answer;
+
+mod explain;
+
+mod encode;
+
+mod metrics;
+
+#[cfg(test)]
+mod fixture;
+
+pub use explain::{ExplainError, Explanation, PopExplanation, explain};
+pub use metrics::DnsMetrics;
+pub use server::{ServeError, Sockets, serve};
+pub use view::{View, ViewError};

@@ -1,7 +1,39 @@
-//! x
-pub mod headers;
+//! The edge: the request's path, in reading order.
+//!
+//! ```text
+//! listener -> tls -> http -> request (which site?) -> key -> store + variant -> policy (may I serve it?) -- hit -> deliver
+//!                                                              `- stale/miss -> collapse -> fill -> origin -> store -'
+//! ```
+
+pub mod view;
+
+pub mod listener;
+pub mod tls;
+
+pub mod pipeline;
+pub mod request;
+
 pub mod key;
-pub mod policy;
-pub mod purge;
-pub mod store;
 pub mod variant;
+
+pub mod policy;
+
+pub mod store;
+
+pub mod fill;
+pub mod uncacheable;
+
+pub mod headers;
+pub mod origin;
+
+pub mod purge;
+
+pub mod body;
+pub mod cache_status;
+pub mod deliver;
+pub mod refusal;
+
+pub mod access_log;
+pub mod metrics;
+pub mod track;
+pub mod worker;

@@ -406,17 +406,17 @@ impl Compiler<'_> {
     ) -> Option<Nameserver> {
         let (key, span) = ("zone.nameservers", entry.span());
         let (name, pop) = match entry.get_ref() {
-            NameserverEntry::Name(name) => (Spanned::new(span.clone(), name.clone()), None),
-            NameserverEntry::Table(table) => {
-                (self.required(Some(span.clone()), key, table.name.as_ref(), "its name")?.clone(), table.pop.as_ref())
-            }
+            NameserverEntry::Name(name) => (Some(name), None),
+            NameserverEntry::Table(table) => (table.name.as_ref(), table.pop.as_ref()),
         };
+        let name = name.map(|name| Spanned::new(span.clone(), name.clone()));
+        let name = self.required(Some(span.clone()), key, name.as_ref(), "its name")?.clone();
         let name = self.dns_name(key, &name)?;
         let glue = match pop {
             Some(pop) => {
-                let found = pops.iter().position(|p| p.name == *pop.get_ref()).and_then(id_of);
+                let found = pops.iter().position(|p| p.name == *pop).and_then(id_of);
                 if found.is_none() {
-                    self.gather.at(Some(pop.span()), key, format!("no [[pop]] is named `{}`", pop.get_ref()));
+                    self.gather.at(Some(span), key, format!("no [[pop]] is named `{pop}`"));
                 }
                 found
             }

@@ -154,9 +154,10 @@ tables! {
         trusted_proxies: Option<Vec<Spanned<String>>>,
     }
 
+    // Within an untagged enum: serde loses the places of values there.
     NameserverTable {
-        name: At<String>,
-        pop: At<String>,
+        name: Option<String>,
+        pop: Option<String>,
     }
 }
 

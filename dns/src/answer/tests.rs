@@ -1,0 +1,275 @@
+//! Tables over [`answer`]: each row a query, and what must come back.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::fixture;
+use crate::message::decode;
+
+const A: u16 = 1;
+const NS: u16 = 2;
+const SOA: u16 = 6;
+const HINFO: u16 = 13;
+const TXT: u16 = 16;
+const AAAA: u16 = 28;
+const OPT: u16 = 41;
+const HTTPS: u16 = 65;
+const AXFR: u16 = 252;
+const ANY: u16 = 255;
+
+/// The answer to `packet` from `resolver` with these PoPs down: RCODE, then AA, then the sections.
+fn shown(view: &View, packet: &[u8], resolver: &str, down: &[&str]) -> String {
+    let request = decode(packet).unwrap();
+    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down));
+    let mut text = format!("{:?}", answer.outcome.rcode());
+    if answer.outcome.is_authoritative() {
+        text.push_str(" aa");
+    }
+    for (name, section) in [("", &answer.answers), (" authority", &answer.authority), (" glue", &answer.additional)] {
+        if !section.is_empty() {
+            let records: Vec<String> = section.iter().map(record).collect();
+            text.push_str(&format!("{name}: {}", records.join(", ")));
+        }
+    }
+    text
+}
+
+fn record(record: &Record<'_>) -> String {
+    let owner = match record.owner {
+        Owner::Question => "@".to_owned(),
+        Owner::Name(name) => name.to_string(),
+    };
+    let data = match record.data {
+        Data::A(v4) => v4.to_string(),
+        Data::Aaaa(v6) => v6.to_string(),
+        Data::Ns(name) => format!("NS {name}"),
+        Data::Soa(soa) => format!("SOA {} {} {} {}", soa.primary, soa.contact, soa.serial, soa.negative_ttl),
+        Data::AnyObsoleted => "HINFO RFC8482".to_owned(),
+    };
+    format!("{owner} {} {data}", record.ttl)
+}
+
+const SOA_TEXT: &str = "SOA ns1.cdn.example.net hostmaster.cdn.example.net 2026112201 20";
+const NEGATIVE: &str = "authority: cdn.example.net 20 SOA ns1.cdn.example.net hostmaster.cdn.example.net 2026112201 20";
+
+#[test]
+fn names_and_types() {
+    let view = fixture::view();
+    let nodata = format!("NoError aa {NEGATIVE}");
+    let nxdomain = format!("NxDomain aa {NEGATIVE}");
+    let soa = format!("NoError aa: @ 60 {SOA_TEXT}");
+    let servers = "NoError aa: @ 60 NS ns1.cdn.example.net, @ 60 NS ns2.cdn.example.net, @ 60 NS ns.elsewhere.example \
+                   glue: ns1.cdn.example.net 60 192.0.2.10, ns1.cdn.example.net 60 2001:db8:1::10, \
+                   ns2.cdn.example.net 60 198.51.100.10, ns2.cdn.example.net 60 198.51.100.11, \
+                   ns2.cdn.example.net 60 2001:db8:2::10";
+    let fra = "NoError aa: @ 60 192.0.2.10";
+    let iad = "NoError aa: @ 60 198.51.100.10, @ 60 198.51.100.11";
+    let minimal = "NoError aa: @ 60 HINFO RFC8482";
+    let rows: [(&str, &str, u16, &str); 31] = [
+        ("SOA", "cdn.example.net", SOA, &soa),
+        ("NS with glue for our own", "cdn.example.net", NS, servers),
+        ("letter case does not matter", "CDN.example.NET", NS, servers),
+        ("apex A", "cdn.example.net", A, &nodata),
+        ("steered A", "www.cdn.example.net", A, fra),
+        ("steered AAAA", "www.cdn.example.net", AAAA, "NoError aa: @ 60 2001:db8:1::10"),
+        ("edge", "edge.cdn.example.net", A, fra),
+        ("PoP name A", "iad.cdn.example.net", A, iad),
+        ("PoP name AAAA", "iad.cdn.example.net", AAAA, "NoError aa: @ 60 2001:db8:2::10"),
+        ("name server", "ns2.cdn.example.net", A, iad),
+        // RFC 2308 section 2.2: "NODATA is indicated by an answer with the RCODE set to NOERROR and no relevant
+        // answers in the answer section. The authority section will contain an SOA record [..]"
+        ("steered TXT", "www.cdn.example.net", TXT, &nodata),
+        ("steered HTTPS", "www.cdn.example.net", HTTPS, &nodata),
+        ("steered HINFO", "www.cdn.example.net", HINFO, &nodata),
+        ("steered NS", "www.cdn.example.net", NS, &nodata),
+        ("steered SOA", "www.cdn.example.net", SOA, &nodata),
+        ("a type that nobody knows", "www.cdn.example.net", 0xff00, &nodata),
+        ("type 0", "www.cdn.example.net", 0, &nodata),
+        // RFC 8020 section 2: NXDOMAIN would deny all names below too, so an empty non-terminal is NODATA.
+        ("empty non-terminal A", "b.cdn.example.net", A, &nodata),
+        ("empty non-terminal ANY", "b.cdn.example.net", ANY, &nodata),
+        // RFC 2308 section 3: "Name servers authoritative for a zone MUST include the SOA record of the zone in the
+        // authority section of the response when reporting an NXDOMAIN [..]"
+        ("missing", "no.cdn.example.net", A, &nxdomain),
+        ("missing below a steered name", "x.www.cdn.example.net", AAAA, &nxdomain),
+        ("missing ANY", "no.cdn.example.net", ANY, &nxdomain),
+        // RFC 8482 section 4.2: "[..] a single HINFO resource record SHOULD be returned."
+        ("ANY steered", "www.cdn.example.net", ANY, minimal),
+        ("ANY apex", "cdn.example.net", ANY, minimal),
+        ("ANY PoP name", "fra.cdn.example.net", ANY, minimal),
+        ("outside", "www.example.com", A, "Refused"),
+        ("a site outside", "static.example.com", A, "Refused"),
+        ("above", "example.net", A, "Refused"),
+        ("root", "", NS, "Refused"),
+        ("transfer", "cdn.example.net", AXFR, "Refused"),
+        ("OPT as a question", "cdn.example.net", OPT, "Refused"),
+    ];
+    for (name, qname, qtype, wanted) in rows {
+        assert_eq!(shown(&view, &fixture::query(qname, qtype), fixture::FRANKFURT, &[]), wanted, "{name}");
+    }
+}
+
+#[test]
+fn an_apex_that_is_a_site_is_steered_beside_soa_and_ns() {
+    let text = fixture::CONFIG.replace("\"static.example.com\"", "\"cdn.example.net\"");
+    let view = fixture::view_of(&text, "sin");
+    let ask = |qtype| shown(&view, &fixture::query("cdn.example.net", qtype), fixture::JAKARTA, &[]);
+    assert_eq!(ask(A), "NoError aa: @ 60 203.0.113.10");
+    assert_eq!(ask(SOA), format!("NoError aa: @ 60 {SOA_TEXT}"));
+    assert!(ask(NS).starts_with("NoError aa: @ 60 NS ns1.cdn.example.net, "));
+}
+
+#[test]
+fn classes() {
+    let view = fixture::view();
+    for (name, class, wanted) in
+        [("IN", 1, "NoError aa: @ 60 192.0.2.10"), ("CHAOS", 3, "Refused"), ("ANY", 255, "Refused")]
+    {
+        let mut packet = fixture::query("www.cdn.example.net", A);
+        *packet.last_mut().unwrap() = class;
+        assert_eq!(shown(&view, &packet, fixture::FRANKFURT, &[]), wanted, "{name}");
+    }
+}
+
+#[test]
+fn faults_have_their_codes() {
+    let view = fixture::view();
+    let query = fixture::query("www.cdn.example.net", A);
+    let changed = |at: usize, value: u8| {
+        let mut packet = query.clone();
+        packet[at] = value;
+        packet
+    };
+    let mut next_version = fixture::query_with("www.cdn.example.net", A, &[]);
+    let version_at = next_version.len() - 5;
+    next_version[version_at] = 1;
+    let rows = [
+        ("no question", changed(5, 0), "FormErr"),
+        ("two questions", changed(5, 2), "FormErr"),
+        ("NOTIFY", changed(2, 4 << 3), "NotImp"),
+        ("UPDATE", changed(2, 5 << 3), "NotImp"),
+        ("EDNS version 1", next_version, "BadVers"),
+        ("bad ECS", fixture::query_with("www.cdn.example.net", A, &[0, 8, 0, 1, 0]), "FormErr"),
+    ];
+    for (name, packet, wanted) in rows {
+        assert_eq!(shown(&view, &packet, fixture::FRANKFURT, &[]), wanted, "{name}");
+    }
+}
+
+/// (PoP, TTL, scope) of the A answer for www.
+fn steered(view: &View, resolver: &str, options: &[u8], down: &[&str]) -> (String, u32, u8) {
+    let packet = fixture::query_with("www.cdn.example.net", A, options);
+    let request = decode(&packet).unwrap();
+    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down));
+    let Outcome::Steered(pop) = answer.outcome else { panic!("not steered: {:?}", answer.outcome) };
+    (view.pop(pop).name.clone(), answer.answers[0].ttl, answer.scope)
+}
+
+#[test]
+fn whom_an_answer_is_for() {
+    let view = fixture::view();
+    let ecs = fixture::subnet;
+    let none = Vec::new();
+    let privacy = vec![0, 8, 0, 4, 0, 1, 0, 0];
+    let family_0 = vec![0, 8, 0, 4, 0, 0, 0, 0];
+    // (name, resolver, options, down, PoP, TTL, scope)
+    type Row<'a> = (&'a str, &'a str, Vec<u8>, &'a [&'a str], &'a str, u32, u8);
+    let all: &[&str] = &["fra", "iad", "sin"];
+    let rows: [Row<'_>; 24] = [
+        // Without ECS the resolver's address decides.
+        ("by resolver", fixture::NEW_YORK, none.clone(), &[], "iad", 60, 0),
+        ("by IPv6 resolver", "2600:1::53", none.clone(), &[], "iad", 60, 0),
+        ("mapped resolver", "::ffff:5.1.2.3", none.clone(), &[], "fra", 60, 0),
+        ("6to4 resolver", "2002:0501:0203::1", none.clone(), &[], "fra", 60, 0),
+        ("unknown resolver: this PoP", fixture::UNKNOWN, none.clone(), &[], "sin", 60, 0),
+        ("unknown resolver, this PoP down", fixture::UNKNOWN, none.clone(), &["sin"], "fra", 60, 0),
+        ("unknown resolver, all down", fixture::UNKNOWN, none, all, "sin", 60, 0),
+        // With ECS the subnet decides, and scope = min(depth, max(source, 24 or 56)).
+        ("wide data", fixture::NEW_YORK, ecs("5.1.2.0/24"), &[], "fra", 60, 10),
+        ("scope over source", fixture::FRANKFURT, ecs("3.16.0.0/16"), &[], "iad", 60, 20),
+        ("narrow data", fixture::NEW_YORK, ecs("36.64.1.128/26"), &[], "sin", 60, 26),
+        ("whole address", fixture::NEW_YORK, ecs("36.64.1.130/32"), &[], "sin", 60, 26),
+        ("IPv6", fixture::NEW_YORK, ecs("2a00:800::/56"), &[], "fra", 60, 20),
+        ("6to4 subnet", fixture::NEW_YORK, ecs("2002:501:200::/40"), &[], "fra", 60, 26),
+        ("mapped subnet", fixture::NEW_YORK, ecs("::ffff:5.1.2.0/120"), &[], "fra", 60, 106),
+        // Health does not change the scope: the answer is short-lived anyway.
+        ("failover", fixture::NEW_YORK, ecs("5.1.2.0/24"), &["fra"], "iad", 60, 10),
+        ("drained twice", fixture::NEW_YORK, ecs("5.1.2.0/24"), &["fra", "iad"], "sin", 60, 10),
+        ("all down", fixture::NEW_YORK, ecs("5.1.2.0/24"), all, "fra", 60, 10),
+        // An unknown subnet is not the resolver's place: from this PoP, scope = source, briefly.
+        ("unknown subnet", fixture::NEW_YORK, ecs("10.1.2.0/24"), &[], "sin", 10, 24),
+        ("unknown subnet, this PoP down", fixture::NEW_YORK, ecs("10.1.2.0/24"), &["sin"], "fra", 10, 24),
+        ("unknown IPv6 subnet", fixture::NEW_YORK, ecs("fd00::/48"), &[], "sin", 10, 48),
+        ("Teredo subnet", fixture::NEW_YORK, ecs("2001::/32"), &[], "sin", 10, 32),
+        // RFC 7871 section 7.1.2: privacy. Decided by the resolver's address, for all.
+        ("source 0", fixture::NEW_YORK, privacy, &[], "iad", 60, 0),
+        ("family 0", fixture::NEW_YORK, family_0.clone(), &[], "iad", 60, 0),
+        ("family 0, unknown resolver", fixture::UNKNOWN, family_0, &[], "sin", 60, 0),
+    ];
+    for (name, resolver, options, down, pop, ttl, scope) in rows {
+        assert_eq!(steered(&view, resolver, &options, down), (pop.to_owned(), ttl, scope), "{name}");
+    }
+}
+
+#[test]
+fn static_answers_hold_for_everyone() {
+    let view = fixture::view();
+    let rows = [
+        ("SOA", "cdn.example.net", SOA),
+        ("NS", "cdn.example.net", NS),
+        ("PoP name", "fra.cdn.example.net", A),
+        ("NODATA", "www.cdn.example.net", TXT),
+        ("NXDOMAIN", "no.cdn.example.net", A),
+        ("REFUSED", "www.example.com", A),
+    ];
+    for (name, qname, qtype) in rows {
+        let packet = fixture::query_with(qname, qtype, &fixture::subnet("5.1.2.0/24"));
+        let request = decode(&packet).unwrap();
+        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &HealthTable::default());
+        assert_eq!(answer.scope, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_zone_with_a_shorter_ttl_keeps_it() {
+    let view = fixture::view_of(&fixture::CONFIG.replace("ttl = 60", "ttl = 5"), "sin");
+    assert_eq!(steered(&view, fixture::NEW_YORK, &fixture::subnet("10.1.2.0/24"), &[]).1, 5);
+    let nodata = shown(&view, &fixture::query("www.cdn.example.net", TXT), fixture::NEW_YORK, &[]);
+    assert!(nodata.contains("cdn.example.net 5 SOA"), "min(SOA's TTL, negative TTL): {nodata}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// RFC 7871 section 7.3.1: a resolver gives the answer to every client within the scope.
+    #[test]
+    fn inside_a_scope_the_answer_is_the_same(
+        network in prop_oneof![Just("5.0.0.0/8"), Just("3.16.0.0/18"), Just("36.64.1.0/24"), Just("0.0.0.0/0"),
+                               Just("2a00::/16"), Just("2600::/28"), Just("2002:500::/24")],
+        (bits, other) in any::<(u128, u128)>(),
+    ) {
+        let view = fixture::view();
+        let (base, length) = network.split_once('/').unwrap();
+        let (base, length): (IpAddr, u32) = (base.parse().unwrap(), length.parse().unwrap());
+        let first = within(base, length, bits);
+        let size = if first.is_ipv4() { 32 } else { 128 };
+        let ask = |address: IpAddr| steered(&view, fixture::UNKNOWN, &fixture::subnet(&format!("{address}/{size}")), &[]);
+        let (pop, ttl, scope) = ask(first);
+        let second = within(first, u32::from(scope), other);
+        prop_assert_eq!(ask(second), (pop, ttl, scope), "{} and {}", first, second);
+    }
+}
+
+/// The address that begins like `base` for `length` bits and goes on like `bits`.
+fn within(base: IpAddr, length: u32, bits: u128) -> IpAddr {
+    match base {
+        IpAddr::V4(v4) => {
+            let free = u32::MAX.checked_shr(length).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from(u32::from(v4) & !free | bits as u32 & free))
+        }
+        IpAddr::V6(v6) => {
+            let free = u128::MAX.checked_shr(length).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !free | bits & free))
+        }
+    }
+}

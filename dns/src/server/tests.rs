@@ -1,0 +1,231 @@
+//! Real sockets on loopback: what goes in and what comes out, over UDP and TCP.
+
+use std::net::{Ipv4Addr, UdpSocket};
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use nearcast_shared::health::Forced;
+use nearcast_shared::metrics::Metrics;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::fixture;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+struct Node {
+    udp: SocketAddr,
+    tcp: SocketAddr,
+    health: Arc<HealthBoard>,
+    view: Arc<ArcSwap<View>>,
+    metrics: Metrics,
+    dns: Arc<DnsMetrics>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), ServeError>>,
+}
+
+fn start() -> Node {
+    let config = fixture::config(fixture::CONFIG, "sin");
+    let metrics = Metrics::new();
+    let dns = Arc::new(DnsMetrics::register(&metrics));
+    let view = Arc::new(ArcSwap::from_pointee(View::compile(&config, fixture::geo(), &dns).unwrap()));
+    let health = HealthBoard::new(&config, None).unwrap();
+    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let tcp = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let (udp_address, tcp_address) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+    let sockets = Sockets { udp: vec![udp], tcp: vec![tcp] };
+    let shutdown = async {
+        let _either = stopped.await;
+    };
+    let task = tokio::spawn(serve(sockets, view.clone(), health.clone(), dns.clone(), DEADLINE, shutdown));
+    Node { udp: udp_address, tcp: tcp_address, health, view, metrics, dns, stop, task }
+}
+
+impl Node {
+    async fn ask_udp(&self, packets: &[&[u8]]) -> Vec<u8> {
+        let client = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        client.connect(self.udp).await.unwrap();
+        for packet in packets {
+            client.send(packet).await.unwrap();
+        }
+        let mut reply = vec![0; 4096];
+        let length = tokio::time::timeout(DEADLINE, client.recv(&mut reply)).await.unwrap().unwrap();
+        reply.truncate(length);
+        reply
+    }
+
+    async fn ask_tcp(&self, packets: &[&[u8]]) -> Vec<Vec<u8>> {
+        let mut stream = TcpStream::connect(self.tcp).await.unwrap();
+        let framed: Vec<u8> = packets.iter().flat_map(|packet| frame(packet)).collect();
+        stream.write_all(&framed).await.unwrap();
+        let mut replies = Vec::new();
+        for _ in packets {
+            let length = tokio::time::timeout(DEADLINE, stream.read_u16()).await.unwrap().unwrap();
+            let mut reply = vec![0; usize::from(length)];
+            stream.read_exact(&mut reply).await.unwrap();
+            replies.push(reply);
+        }
+        replies
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        tokio::time::timeout(DEADLINE, self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+fn frame(packet: &[u8]) -> Vec<u8> {
+    [&u16::try_from(packet.len()).unwrap().to_be_bytes()[..], packet].concat()
+}
+
+fn read(reply: &[u8]) -> Message {
+    Message::from_vec(reply).unwrap()
+}
+
+fn address(message: &Message) -> String {
+    message.answers[0].data.to_string()
+}
+
+#[tokio::test]
+async fn both_transports_give_the_same_answer() {
+    let node = start();
+    let rows = [
+        ("steered", fixture::query_with("wWw.cdn.example.NET", 1, &fixture::subnet("5.1.2.0/24"))),
+        ("steered, plain", fixture::query("www.cdn.example.net", 28)),
+        ("NS", fixture::query("cdn.example.net", 2)),
+        ("NXDOMAIN", fixture::query_with("no.cdn.example.net", 1, &[])),
+        ("REFUSED", fixture::query_with("example.org", 1, &[])),
+        ("bad ECS", fixture::query_with("www.cdn.example.net", 1, &[0, 8, 0, 5, 0, 1, 1, 0, 0xff])),
+    ];
+    for (name, packet) in &rows {
+        let over_udp = node.ask_udp(&[packet]).await;
+        let over_tcp = node.ask_tcp(&[packet]).await.remove(0);
+        assert_eq!(read(&over_udp), read(&over_tcp), "{name}");
+        let end = 12 + packet[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+        assert_eq!(over_tcp[12..end], packet[12..end], "{name}: the question is echoed");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn tcp_answers_queries_in_a_row() {
+    let node = start();
+    let first = fixture::query("fra.cdn.example.net", 1);
+    let second = fixture::query("sin.cdn.example.net", 1);
+    let replies = node.ask_tcp(&[&first, &second, &first]).await;
+    let addresses: Vec<String> = replies.iter().map(|reply| address(&read(reply))).collect();
+    assert_eq!(addresses, ["192.0.2.10", "203.0.113.10", "192.0.2.10"]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn health_and_views_are_used_at_once() {
+    let node = start();
+    let query = fixture::query_with("www.cdn.example.net", 1, &fixture::subnet("5.1.2.0/24"));
+    assert_eq!(address(&read(&node.ask_udp(&[&query]).await)), "192.0.2.10");
+    node.health.force("fra", Some(Forced::Drain)).unwrap();
+    assert_eq!(address(&read(&node.ask_udp(&[&query]).await)), "198.51.100.10");
+    assert_eq!(address(&read(&node.ask_tcp(&[&query]).await[0])), "198.51.100.10");
+
+    let config = fixture::config(&fixture::CONFIG.replace("198.51.100.10\"", "198.51.100.99\""), "sin");
+    node.view.store(Arc::new(View::compile(&config, fixture::geo(), &node.dns).unwrap()));
+    assert_eq!(address(&read(&node.ask_udp(&[&query]).await)), "198.51.100.99");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn silence_and_its_counters() {
+    let node = start();
+    let query = fixture::query("cdn.example.net", 6);
+    let mut response = query.clone();
+    response[2] |= 0x80;
+    response[0] = 0x99;
+    // The first reply is that to the last packet: the others had none.
+    let reply = read(&node.ask_udp(&[&[1, 2, 3], &response, &[], &query]).await);
+    assert_eq!((reply.id, reply.answers[0].record_type()), (0x1234, RecordType::SOA));
+    let text = node.metrics.render();
+    for line in [
+        "nearcast_dns_dropped_total{reason=\"short\"} 2",
+        "nearcast_dns_dropped_total{reason=\"response\"} 1",
+        "nearcast_dns_queries_total{type=\"SOA\",rcode=\"NOERROR\",transport=\"udp\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_is_counted() {
+    let node = start();
+    let steered = fixture::query_with("www.cdn.example.net", 28, &fixture::subnet("5.1.2.0/24"));
+    node.ask_udp(&[&steered]).await;
+    node.ask_tcp(&[&steered, &steered]).await;
+    node.ask_udp(&[&fixture::query("no.cdn.example.net", 16)]).await;
+    let text = node.metrics.render();
+    for line in [
+        "nearcast_dns_queries_total{type=\"AAAA\",rcode=\"NOERROR\",transport=\"udp\"} 1",
+        "nearcast_dns_queries_total{type=\"AAAA\",rcode=\"NOERROR\",transport=\"tcp\"} 2",
+        "nearcast_dns_queries_total{type=\"TXT\",rcode=\"NXDOMAIN\",transport=\"udp\"} 1",
+        "nearcast_dns_answers_total{pop=\"fra\"} 3",
+        "nearcast_dns_answers_total{pop=\"iad\"} 0",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_tcp_leaves_to_hickory() {
+    let node = start();
+    // Accepted over UDP; see the module's doc.
+    let family_0 = fixture::query_with("www.cdn.example.net", 1, &[0, 8, 0, 4, 0, 0, 0, 0]);
+    let reply = read(&node.ask_tcp(&[&family_0]).await[0]);
+    assert_eq!((reply.response_code, reply.id), (ResponseCode::FormErr, 0x1234));
+    let mut two_questions = fixture::query("www.cdn.example.net", 1);
+    two_questions[5] = 2;
+    two_questions.extend_from_within(12..);
+    let reply = read(&node.ask_tcp(&[&two_questions]).await[0]);
+    assert_eq!((reply.response_code, reply.queries.len()), (ResponseCode::FormErr, 0));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn more_than_a_batch_at_once() {
+    let node = start();
+    let client = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    client.connect(node.udp).await.unwrap();
+    let query = fixture::query("fra.cdn.example.net", 1);
+    // Fewer than the smallest usual receive buffer holds.
+    for _ in 0..150 {
+        client.send(&query).await.unwrap();
+    }
+    let mut reply = [0; 512];
+    for _ in 0..150 {
+        tokio::time::timeout(DEADLINE, client.recv(&mut reply)).await.unwrap().unwrap();
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_frees_the_sockets() {
+    let node = start();
+    let (udp, tcp) = (node.udp, node.tcp);
+    let open = TcpStream::connect(tcp).await.unwrap();
+    node.stop().await;
+    drop(open);
+    UdpSocket::bind(udp).unwrap();
+    assert!(TcpStream::connect(tcp).await.is_err());
+}
+
+#[tokio::test]
+async fn one_transport_is_enough() {
+    let view = Arc::new(ArcSwap::from_pointee(fixture::view()));
+    let health = HealthBoard::new(&fixture::config(fixture::CONFIG, "sin"), None).unwrap();
+    let metrics = Arc::new(fixture::metrics());
+    let ended = serve(Sockets::default(), view, health, metrics, DEADLINE, std::future::ready(())).await;
+    assert!(ended.is_ok());
+}

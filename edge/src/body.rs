@@ -1,0 +1,219 @@
+//! Bodies on their way through. A body that cannot be completed ends in an error, so that the client sees a broken answer
+//! (HTTP/1: closed without the last chunk; HTTP/2: a reset) and never a clean end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use thiserror::Error;
+use tokio::time::Sleep;
+
+use crate::deliver::stored::StoredReader;
+use crate::fill::reader::FillReader;
+use crate::track::Tracker;
+
+/// Why a body broke off.
+#[derive(Debug, Error)]
+pub enum BodyError {
+    /// The other side broke off, or sent what is not HTTP.
+    #[error("the message broke off")]
+    Broken(#[source] hyper::Error),
+    /// Nothing came for too long.
+    #[error("nothing came for too long")]
+    Stalled,
+    /// More than the configured limit.
+    #[error("the body is larger than the limit")]
+    TooLarge,
+    /// A stored piece is gone.
+    #[error("a stored piece is gone")]
+    Lost,
+    /// The fetch that this answer was read from failed.
+    #[error("the fetch failed")]
+    FillFailed,
+}
+
+/// What a client is sent.
+#[derive(Debug)]
+pub struct Body {
+    source: Source,
+    tracker: Option<Box<Tracker>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Bytes(Bytes),
+    Stored(Box<StoredReader>),
+    Filling(FillReader),
+    Origin(Timed),
+}
+
+impl Body {
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self::bytes(Bytes::new())
+    }
+
+    /// These bytes.
+    pub fn bytes(bytes: Bytes) -> Self {
+        Self { source: Source::Bytes(bytes), tracker: None }
+    }
+
+    /// Pieces from the store.
+    pub fn stored(reader: StoredReader) -> Self {
+        Self { source: Source::Stored(Box::new(reader)), tracker: None }
+    }
+
+    /// A fetch that may still run.
+    pub fn filling(reader: FillReader) -> Self {
+        Self { source: Source::Filling(reader), tracker: None }
+    }
+
+    /// What the origin sends, as it comes.
+    pub fn origin(body: Timed) -> Self {
+        Self { source: Source::Origin(body), tracker: None }
+    }
+
+    /// Lets `tracker` follow this body to its end.
+    #[must_use]
+    pub fn tracked(mut self, tracker: Box<Tracker>) -> Self {
+        self.tracker = Some(tracker);
+        self
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = match &mut self.source {
+            Source::Bytes(bytes) if bytes.is_empty() => None,
+            Source::Bytes(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Source::Stored(reader) => ready!(reader.poll(cx)).map(|piece| piece.map(Frame::data)),
+            Source::Filling(reader) => ready!(reader.poll(cx)).map(|piece| piece.map(Frame::data)),
+            Source::Origin(body) => ready!(Pin::new(body).poll_frame(cx)),
+        };
+        if let Some(tracker) = &mut self.tracker {
+            match &frame {
+                Some(Ok(frame)) => tracker.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Err(error)) => tracker.broke_off(error),
+                None => {}
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Bytes(bytes) => bytes.is_empty(),
+            Source::Stored(reader) => reader.left() == 0,
+            Source::Filling(reader) => reader.left() == Some(0),
+            Source::Origin(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Stored(reader) => SizeHint::with_exact(reader.left()),
+            Source::Filling(reader) => reader.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Source::Origin(body) => body.size_hint(),
+        }
+    }
+}
+
+/// What an origin is sent.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// Nothing.
+    Empty,
+    /// What the client sends, as it comes.
+    Client(Timed),
+}
+
+impl RequestBody {
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Client(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Client(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A body from the network with a limit on its size and on the time between two pieces.
+#[derive(Debug)]
+pub struct Timed {
+    incoming: Incoming,
+    left: u64,
+    pause_max: Duration,
+    /// Armed only while nothing is there to read.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timed {
+    /// `incoming` with at most `bytes_max` bytes and `pause_max` between two pieces.
+    pub fn new(incoming: Incoming, bytes_max: u64, pause_max: Duration) -> Self {
+        Self { incoming, left: bytes_max, pause_max, timer: None }
+    }
+}
+
+impl HttpBody for Timed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
+            let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(this.pause_max)));
+            return timer.as_mut().poll(cx).map(|()| Some(Err(BodyError::Stalled)));
+        };
+        this.timer = None;
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                if length > this.left {
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                }
+                this.left -= length;
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => Some(Err(BodyError::Broken(error))),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,228 @@
+//! Fetching an object once, however many ask. A fill is a task of its own: the request that caused it may leave. Readers
+//! follow it at their own pace.
+//!
+//! ```text
+//! Asking --> Answer::Stream ------> Complete        readers stream from the window, or from the store behind it
+//!    |             `--------------> Broken          an error to every reader, nothing stored
+//!    |--> Answer::Stored                            the origin confirmed what we hold, or failed and it stands in
+//!    |--> Answer::Uncacheable                       all waiters go on their own, at once
+//!    `--> Answer::Failed
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::Bytes;
+use http::{HeaderName, Response};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::key::StoreKey;
+use crate::origin::Failure;
+use crate::policy::storable::NotStored;
+use crate::store::object::Object;
+
+pub mod reader;
+pub mod task;
+mod window;
+
+use reader::Reader;
+use window::Window;
+
+/// What came of asking the origin.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// An answer that is stored as it comes.
+    Stream(Arc<Head>),
+    /// What we hold serves: confirmed by the origin.
+    Confirmed(Arc<Object>),
+    /// What we hold serves though stale: the origin failed.
+    StandIn(Arc<Object>),
+    /// The answer must not be shared.
+    Uncacheable(NotStored),
+    /// There is none.
+    Failed(Failure),
+}
+
+/// The header of an answer that is being stored.
+#[derive(Debug)]
+pub struct Head {
+    /// All but the body; its length counts only when `length` is known.
+    pub object: Object,
+    /// Where it is stored.
+    pub key: StoreKey,
+    /// Bytes of the body, when the origin said so.
+    pub length: Option<u64>,
+    /// What the answer varies on.
+    pub vary: Vec<HeaderName>,
+    /// What its request selects by.
+    pub selecting: Vec<u8>,
+}
+
+/// What fills are told apart by: requests with Authorization share only with their like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FillKey {
+    /// The object.
+    pub store: StoreKey,
+    /// Whether the request had Authorization.
+    pub authorized: bool,
+}
+
+/// One running fetch.
+#[derive(Debug)]
+pub struct Fill {
+    /// Its start: purges with a later tick cover it.
+    pub tick: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answer: Option<Answer>,
+    window: Window,
+    end: Option<Ending>,
+    readers: Vec<Option<Following>>,
+    /// The fill itself, when it waits for readers to catch up.
+    producer: Option<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Complete,
+    Broken,
+}
+
+/// A reader as the fill sees it.
+#[derive(Debug, Default)]
+struct Following {
+    position: u64,
+    waker: Option<Waker>,
+}
+
+impl Fill {
+    fn new(tick: u64) -> Arc<Self> {
+        Arc::new(Self { tick, state: Mutex::default() })
+    }
+
+    /// Whether anyone still waits or reads.
+    fn is_wanted(&self) -> bool {
+        self.state.lock().readers.iter().any(Option::is_some)
+    }
+
+    fn answer(&self, answer: Answer) {
+        let mut state = self.state.lock();
+        state.answer = Some(answer);
+        state.wake_all();
+    }
+
+    fn push(&self, bytes: Bytes) {
+        let mut state = self.state.lock();
+        state.window.push(bytes);
+        state.wake_all();
+    }
+
+    /// Lets go of what is stored up to `stored`, but for the newest part.
+    fn trim(&self, stored: u64) {
+        self.state.lock().window.trim(stored);
+    }
+
+    fn finish(&self, ending: Ending) {
+        let mut state = self.state.lock();
+        if state.end.is_none() {
+            state.end = Some(ending);
+            state.wake_all();
+        }
+    }
+
+    /// Waits until every reader is less than a window behind: the pace of what is not stored.
+    fn poll_room(&self, waker: &Waker) -> Poll<()> {
+        let mut state = self.state.lock();
+        let slowest = state.readers.iter().flatten().map(|reader| reader.position).min();
+        let behind = slowest.unwrap_or(state.window.end());
+        state.window.trim(behind);
+        if state.window.is_full() {
+            state.producer = Some(waker.clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl State {
+    /// Wakes whoever waits for news, in one pass.
+    fn wake_all(&mut self) {
+        for waker in self.readers.iter_mut().flatten().filter_map(|reader| reader.waker.take()) {
+            waker.wake();
+        }
+    }
+}
+
+const SHARDS: usize = 32;
+
+/// The fills of a node that run.
+#[derive(Debug)]
+pub struct Fills {
+    shards: [Mutex<HashMap<FillKey, Arc<Fill>>>; SHARDS],
+}
+
+impl Default for Fills {
+    fn default() -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+    }
+}
+
+/// A place at a fill.
+#[derive(Debug)]
+pub enum Joined {
+    /// This request starts the fill, and takes an answer that must not be shared.
+    Leader(Reader, Lead),
+    /// This request follows one that runs.
+    Follower(Reader),
+}
+
+/// Where an answer goes that must not be shared.
+pub type Unshared = oneshot::Sender<Response<Incoming>>;
+
+/// What the leader needs to start the task.
+#[derive(Debug)]
+pub struct Lead {
+    /// The fill to run.
+    pub fill: Arc<Fill>,
+    /// Where an answer goes that must not be shared.
+    pub unshared: Unshared,
+    /// The other end of it.
+    pub takes: oneshot::Receiver<Response<Incoming>>,
+}
+
+impl Fills {
+    /// Joins the fill under `key` unless a purge `covers` it by its tick; else starts one at `tick()`.
+    pub fn join(&self, key: FillKey, covers: impl Fn(u64) -> bool, tick: impl FnOnce() -> u64) -> Joined {
+        let mut shard = self.shard(&key).lock();
+        if let Some(fill) = shard.get(&key).filter(|fill| !covers(fill.tick)) {
+            return Joined::Follower(Reader::new(fill.clone()));
+        }
+        let fill = Fill::new(tick());
+        shard.insert(key, fill.clone());
+        let (unshared, takes) = oneshot::channel();
+        Joined::Leader(Reader::new(fill.clone()), Lead { fill, unshared, takes })
+    }
+
+    /// Takes `fill` out, unless another has taken its place.
+    fn leave(&self, key: &FillKey, fill: &Arc<Fill>) {
+        let mut shard = self.shard(key).lock();
+        if shard.get(key).is_some_and(|other| Arc::ptr_eq(other, fill)) {
+            shard.remove(key);
+        }
+    }
+
+    /// How many run.
+    pub fn running(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    fn shard(&self, key: &FillKey) -> &Mutex<HashMap<FillKey, Arc<Fill>>> {
+        &self.shards[usize::from(key.store.0[0]) % SHARDS]
+    }
+}

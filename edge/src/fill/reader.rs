@@ -1,0 +1,168 @@
+//! Following a fill: waiting for its answer, then reading its body at one's own pace.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::{Answer, Ending, Fill, Following, Head};
+use crate::body::BodyError;
+use crate::store::Store;
+use crate::store::object::CHUNK;
+
+/// A place at a fill; giving it up tells the fill.
+#[derive(Debug)]
+pub struct Reader {
+    fill: Arc<Fill>,
+    slot: usize,
+}
+
+impl Reader {
+    pub(super) fn new(fill: Arc<Fill>) -> Self {
+        let mut state = fill.state.lock();
+        let slot = state.readers.iter().position(Option::is_none).unwrap_or_else(|| {
+            state.readers.push(None);
+            state.readers.len() - 1
+        });
+        state.readers[slot] = Some(Following::default());
+        drop(state);
+        Self { fill, slot }
+    }
+
+    /// Waits for what came of asking the origin.
+    pub async fn answer(&self) -> Answer {
+        std::future::poll_fn(|cx| {
+            let mut state = self.fill.state.lock();
+            if let Some(answer) = &state.answer {
+                return Poll::Ready(answer.clone());
+            }
+            if let Some(own) = &mut state.readers[self.slot] {
+                own.waker = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Reads bytes `first..end` of the body; `end` is `None` when its length is not known.
+    pub fn body(self, head: Arc<Head>, store: Store, first: u64, end: Option<u64>) -> FillReader {
+        if let Some(own) = &mut self.fill.state.lock().readers[self.slot] {
+            own.position = first;
+        }
+        FillReader { place: self, head, store, position: first, end, stored: None }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.fill.state.lock();
+        state.readers[self.slot] = None;
+        if let Some(producer) = state.producer.take() {
+            producer.wake();
+        }
+    }
+}
+
+type StoredChunk = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
+
+/// The body of a fill, as one reader takes it.
+pub struct FillReader {
+    place: Reader,
+    head: Arc<Head>,
+    store: Store,
+    position: u64,
+    end: Option<u64>,
+    /// A piece on its way from the store: the window has gone past it.
+    stored: Option<StoredChunk>,
+}
+
+impl fmt::Debug for FillReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FillReader").field("position", &self.position).field("end", &self.end).finish()
+    }
+}
+
+impl FillReader {
+    /// Bytes still to come, when known.
+    pub fn left(&self) -> Option<u64> {
+        self.end.map(|end| end.saturating_sub(self.position))
+    }
+
+    /// The next bytes; `None` at a clean end.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.left() == Some(0) {
+            return Poll::Ready(None);
+        }
+        if self.stored.is_none() {
+            match ready!(self.poll_window(cx)) {
+                Next::Bytes(bytes) => return Poll::Ready(Some(Ok(self.take(bytes)))),
+                Next::End => return Poll::Ready(None),
+                Next::Broken => return Poll::Ready(Some(Err(BodyError::FillFailed))),
+                Next::Behind => self.stored = Some(self.load_chunk()),
+            }
+        }
+        let Some(loading) = &mut self.stored else { return Poll::Ready(None) };
+        let chunk = ready!(loading.as_mut().poll(cx));
+        self.stored = None;
+        let skip = usize::try_from(self.position % CHUNK).unwrap_or(usize::MAX);
+        Poll::Ready(Some(match chunk.filter(|chunk| chunk.len() > skip) {
+            Some(chunk) => Ok(self.take(chunk.slice(skip..))),
+            None => Err(BodyError::Lost),
+        }))
+    }
+
+    fn poll_window(&self, cx: &mut Context<'_>) -> Poll<Next> {
+        let mut state = self.place.fill.state.lock();
+        if self.position < state.window.start() {
+            return Poll::Ready(Next::Behind);
+        }
+        let bytes = state.window.from(self.position);
+        if !bytes.is_empty() {
+            return Poll::Ready(Next::Bytes(bytes));
+        }
+        match state.end {
+            // A body shorter than the range it was asked for cannot end cleanly.
+            Some(Ending::Complete) if self.end.is_none() => Poll::Ready(Next::End),
+            Some(Ending::Complete | Ending::Broken) => Poll::Ready(Next::Broken),
+            None => {
+                if let Some(own) = &mut state.readers[self.place.slot] {
+                    own.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn load_chunk(&self) -> StoredChunk {
+        let number = u32::try_from(self.position / CHUNK).unwrap_or(u32::MAX);
+        let key = self.head.key.chunk(self.head.object.version, number);
+        let store = self.store.clone();
+        Box::pin(async move { store.chunk(&key).await })
+    }
+
+    /// `bytes` cut to what is wanted; the fill learns how far this reader is.
+    fn take(&mut self, mut bytes: Bytes) -> Bytes {
+        if let Some(left) = self.left() {
+            bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        }
+        self.position += bytes.len() as u64;
+        let mut state = self.place.fill.state.lock();
+        if let Some(own) = &mut state.readers[self.place.slot] {
+            own.position = self.position;
+        }
+        if let Some(producer) = state.producer.take() {
+            producer.wake();
+        }
+        bytes
+    }
+}
+
+enum Next {
+    Bytes(Bytes),
+    End,
+    Broken,
+    /// The window has gone past; the store has it.
+    Behind,
+}

@@ -1,0 +1,110 @@
+//! The newest part of a body that is being fetched.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// Bytes kept though they are stored already, for readers that are nearly there.
+const KEEP: u64 = 4 << 20;
+
+/// Segments as they came, in order, without gaps.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    segments: VecDeque<Bytes>,
+    /// Offset in the body of the first byte of the first segment.
+    start: u64,
+    /// Offset behind the last byte.
+    end: u64,
+}
+
+impl Window {
+    /// Adds what came next.
+    pub(super) fn push(&mut self, bytes: Bytes) {
+        self.end += bytes.len() as u64;
+        self.segments.push_back(bytes);
+    }
+
+    /// Offset of the first byte that is still here.
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Offset behind the last byte.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether no more should be added before some is let go of.
+    pub(super) fn is_full(&self) -> bool {
+        self.end - self.start > KEEP
+    }
+
+    /// What is here from `offset` on, up to the end of its segment. Empty when nothing is.
+    pub(super) fn from(&self, offset: u64) -> Bytes {
+        let mut at = self.start;
+        for segment in &self.segments {
+            let behind = at + segment.len() as u64;
+            if (at..behind).contains(&offset) {
+                // The difference is smaller than the segment's length, which is a usize.
+                return segment.slice((offset - at) as usize..);
+            }
+            at = behind;
+        }
+        Bytes::new()
+    }
+
+    /// Lets go of segments that end at or before `until`, as long as more than enough remains.
+    pub(super) fn trim(&mut self, until: u64) {
+        while let Some(first) = self.segments.front() {
+            let behind = self.start + first.len() as u64;
+            if behind > until || self.end - behind < KEEP {
+                return;
+            }
+            self.start = behind;
+            self.segments.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_what_is_beyond_the_kept_part_goes() {
+        let mut window = Window::default();
+        let mebibyte = Bytes::from(vec![0; 1 << 20]);
+        for _ in 0..6 {
+            window.push(mebibyte.clone());
+        }
+        assert!(window.is_full());
+        window.trim(1 << 20);
+        assert_eq!(window.start(), 1 << 20);
+        window.trim(6 << 20);
+        assert_eq!(window.start(), 2 << 20, "the newest part stays");
+        assert!(!window.is_full());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_what_was_pushed(lengths in proptest::collection::vec(1usize..50, 1..30)) {
+            let mut window = Window::default();
+            let mut whole = Vec::new();
+            for length in lengths {
+                let part: Vec<u8> = (0..length).map(|i| (whole.len() + i) as u8).collect();
+                whole.extend_from_slice(&part);
+                window.push(part.into());
+            }
+            let (mut read, mut offset) = (Vec::new(), 0);
+            while offset < window.end() {
+                let part = window.from(offset);
+                prop_assert!(!part.is_empty());
+                offset += part.len() as u64;
+                read.extend_from_slice(&part);
+            }
+            prop_assert_eq!(read, whole);
+            prop_assert!(window.from(offset).is_empty());
+        }
+    }
+}

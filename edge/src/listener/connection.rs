@@ -1,0 +1,86 @@
+//! What the requests of one connection share, and whether any of them is still being answered.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::request::Door;
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The client.
+    pub peer: IpAddr,
+    port: u16,
+    https: bool,
+    server_name: Option<String>,
+    activity: Arc<Activity>,
+    draining: AtomicBool,
+}
+
+impl Connection {
+    /// A connection from `peer` to `port`; `server_name` is what its TLS client asked for.
+    pub fn new(peer: IpAddr, port: u16, https: bool, server_name: Option<String>, activity: Arc<Activity>) -> Self {
+        Self { peer, port, https, server_name, activity, draining: AtomicBool::new(false) }
+    }
+
+    /// The way its requests came.
+    pub fn door(&self) -> Door<'_> {
+        Door { port: self.port, https: self.https, server_name: self.server_name.as_deref() }
+    }
+
+    /// Whether it is TLS.
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// From now on its health answers say no.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the node closes its connections.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// A request begins; it ends when the returned value is dropped.
+    pub fn busy(&self) -> Busy {
+        self.activity.begin();
+        Busy(self.activity.clone())
+    }
+}
+
+/// Requests of a connection that are being answered, for the timeouts below HTTP.
+#[derive(Debug, Default)]
+pub struct Activity {
+    running: AtomicU32,
+    begun: AtomicU32,
+}
+
+impl Activity {
+    fn begin(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a request is being answered.
+    pub fn is_busy(&self) -> bool {
+        self.running.load(Ordering::Relaxed) > 0
+    }
+
+    /// How many requests have begun so far.
+    pub fn begun(&self) -> u32 {
+        self.begun.load(Ordering::Relaxed)
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,208 @@
+//! Requests to origins: a keep-alive pool per worker, so that no lock is shared, with a timeout on every step.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::HOST;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use nearcast_shared::config;
+use nearcast_shared::trust::{self, TrustError};
+use thiserror::Error;
+use tower_service::Service;
+
+use crate::body::RequestBody;
+use crate::metrics::Fetched;
+use crate::view::Site;
+
+/// Why there is no answer from the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Failure {
+    /// No connection: refused, unreachable, no such name, TLS.
+    #[error("the origin could not be reached")]
+    Unreachable,
+    /// No answer within the time.
+    #[error("the origin did not answer in time")]
+    TimedOut,
+    /// The connection broke, or what came was not HTTP.
+    #[error("the origin's answer broke off or was malformed")]
+    Broken,
+}
+
+impl Failure {
+    /// As the metric counts it.
+    pub fn fetched(self) -> Fetched {
+        match self {
+            Self::TimedOut => Fetched::TimedOut,
+            Self::Unreachable | Self::Broken => Fetched::Broken,
+        }
+    }
+}
+
+/// What to ask an origin.
+#[derive(Debug)]
+pub struct Ask {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub target: String,
+    /// The client's Host, for sites that pass it on.
+    pub client_host: String,
+    /// All fields but Host.
+    pub headers: HeaderMap,
+}
+
+/// One worker's connections to origins.
+#[derive(Debug, Clone)]
+pub struct Origins {
+    client: Client<Connector, RequestBody>,
+    response_timeout: Duration,
+    /// Between two pieces of an answer's body.
+    pub read_timeout: Duration,
+}
+
+impl Origins {
+    /// A pool for the thread that will use it.
+    ///
+    /// # Errors
+    /// When the configured authorities cannot be used.
+    pub fn new(config: &config::Origin) -> Result<Self, TrustError> {
+        let tls = trust::client_config(config.ca.as_deref(), &[])?;
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_happy_eyeballs_timeout(Some(Duration::from_millis(300)));
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(rustls::ClientConfig::clone(&tls))
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(config.idle_timeout)
+            .pool_max_idle_per_host(config.idle_connections)
+            .http1_max_buf_size(config.header_size)
+            .http2_max_header_list_size(u32::try_from(config.header_size).unwrap_or(u32::MAX))
+            .http2_initial_stream_window_size(1 << 20)
+            .http2_initial_connection_window_size(4 << 20)
+            .set_host(false)
+            .build(Connector { inner: https, timeout: config.connect_timeout });
+        Ok(Self { client, response_timeout: config.response_timeout, read_timeout: config.read_timeout })
+    }
+
+    /// Asks, and waits for the answer's header. Interim answers are never taken for the final one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn ask(&self, site: &Site, ask: Ask, body: RequestBody) -> Result<Response<Incoming>, Failure> {
+        // A kept connection may be closed by the origin just as we use it: what is safe to repeat is asked once more.
+        let again = (ask.method.is_safe() && body.is_empty()).then(|| ask_again(&ask));
+        let first = self.send(site, ask, body).await;
+        let result = match (first, again) {
+            (Err(Failure::Broken), Some(again)) => self.send(site, again, RequestBody::Empty).await,
+            (first, _) => first,
+        };
+        site.metrics.fetch(match &result {
+            Ok(answer) if answer.status() == StatusCode::NOT_MODIFIED => Fetched::NotModified,
+            Ok(answer) if answer.status().is_server_error() => Fetched::ServerError,
+            Ok(_) => Fetched::Answer,
+            Err(failure) => failure.fetched(),
+        });
+        result
+    }
+
+    async fn send(&self, site: &Site, ask: Ask, body: RequestBody) -> Result<Response<Incoming>, Failure> {
+        let uri = Uri::builder()
+            .scheme(site.origin_scheme.clone())
+            .authority(site.origin.clone())
+            .path_and_query(ask.target)
+            .build()
+            .map_err(|_| Failure::Broken)?;
+        let mut request = Request::new(body);
+        *request.method_mut() = ask.method;
+        *request.uri_mut() = uri;
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = ask.headers;
+        let host = site.origin_host.clone().or_else(|| ask.client_host.parse().ok()).ok_or(Failure::Broken)?;
+        request.headers_mut().insert(HOST, host);
+        match tokio::time::timeout(self.response_timeout, self.client.request(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                tracing::debug!(site = site.name, error = &error as &dyn std::error::Error, "origin failed");
+                Err(classify(&error))
+            }
+            Err(_) => Err(Failure::TimedOut),
+        }
+    }
+}
+
+fn ask_again(ask: &Ask) -> Ask {
+    Ask {
+        method: ask.method.clone(),
+        target: ask.target.clone(),
+        client_host: ask.client_host.clone(),
+        headers: ask.headers.clone(),
+    }
+}
+
+fn classify(error: &hyper_util::client::legacy::Error) -> Failure {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if inner.is::<ConnectTimedOut>() {
+            return Failure::TimedOut;
+        }
+        cause = inner.source();
+    }
+    if error.is_connect() { Failure::Unreachable } else { Failure::Broken }
+}
+
+/// Connecting took too long: DNS, TCP and TLS together.
+#[derive(Debug, Error)]
+#[error("connecting took too long")]
+struct ConnectTimedOut;
+
+/// hyper-rustls' connector under one timeout for all of its steps.
+#[derive(Debug, Clone)]
+struct Connector {
+    inner: HttpsConnector<HttpConnector>,
+    timeout: Duration,
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Service<Uri> for Connector {
+    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.inner.call(uri);
+        let timeout = self.timeout;
+        Box::pin(async move {
+            match tokio::time::timeout(timeout, connecting).await {
+                Ok(connected) => connected,
+                Err(_) => Err(ConnectTimedOut.into()),
+            }
+        })
+    }
+}
+
+/// Whether the end of the answer's body can be told from a broken connection (RFC 9112 section 8): HTTP/2 says so
+/// itself, HTTP/1 by length or last chunk.
+pub fn has_a_sure_end(answer: &Response<Incoming>) -> bool {
+    let headers = answer.headers();
+    answer.version() == Version::HTTP_2
+        || headers.contains_key(http::header::CONTENT_LENGTH)
+        || headers.contains_key(http::header::TRANSFER_ENCODING)
+        || http_body::Body::is_end_stream(answer.body())
+}

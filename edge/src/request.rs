@@ -1,0 +1,176 @@
+//! From a client's request to the site it means, or the reason to refuse it.
+
+use std::sync::Arc;
+
+use http::header::HOST;
+use http::uri::Authority;
+use http::{Method, request};
+
+use crate::refusal::Refusal;
+use crate::view::{Site, View};
+
+/// The way a request came.
+#[derive(Debug, Clone, Copy)]
+pub struct Door<'a> {
+    /// The port it came to.
+    pub port: u16,
+    /// Whether over TLS.
+    pub https: bool,
+    /// The name its TLS client asked for.
+    pub server_name: Option<&'a str>,
+}
+
+/// A request that a site takes.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The site.
+    pub site: Arc<Site>,
+    /// Lower case, without port.
+    pub host: String,
+    /// As the client wrote it, with its port.
+    pub client_host: String,
+    /// Path and query.
+    pub target: String,
+}
+
+/// Finds the site, or refuses.
+///
+/// # Errors
+/// When the request breaks HTTP's rules, or nobody here takes it.
+pub fn admit(parts: &request::Parts, door: Door<'_>, view: &View) -> Result<Admitted, Refusal> {
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(Refusal::Method);
+    }
+    let authority = authority(parts)?;
+    let (host, port) = split(&authority)?;
+    // Another port is another origin: its answers must not mix with ours.
+    let default = if door.https { 443 } else { 80 };
+    if port.is_some_and(|port| port != door.port && port != default) {
+        return Err(Refusal::Misdirected);
+    }
+    let site = view.site(&host).ok_or(Refusal::Misdirected)?;
+    if door.https && !same_certificate(site, door.server_name, view) {
+        return Err(Refusal::Misdirected);
+    }
+    let target = match parts.uri.path_and_query() {
+        Some(target) if target.as_str().starts_with('/') => target.as_str().to_owned(),
+        None => "/".to_owned(),
+        Some(_) => return Err(Refusal::BadRequest("The request target is not a path.")),
+    };
+    Ok(Admitted { site: site.clone(), host, client_host: authority, target })
+}
+
+/// Host, :authority or the absolute form's authority; they must not contradict one another (RFC 9112 section 3.2: "A
+/// server MUST respond with a 400 status code to any HTTP/1.1 request message that lacks a Host header field and to any
+/// request message that contains more than one Host header field line or a Host header field with an invalid field value").
+fn authority(parts: &request::Parts) -> Result<String, Refusal> {
+    let mut lines = parts.headers.get_all(HOST).iter();
+    let header = match (lines.next(), lines.next()) {
+        (_, Some(_)) => return Err(Refusal::BadRequest("There is more than one Host.")),
+        (Some(line), None) => Some(line.to_str().map_err(|_| Refusal::BadRequest("The Host is malformed."))?.trim()),
+        (None, None) => None,
+    };
+    match (parts.uri.authority().map(Authority::as_str), header) {
+        (Some(target), Some(header)) if !target.eq_ignore_ascii_case(header) => {
+            Err(Refusal::BadRequest("The Host contradicts the request target."))
+        }
+        (Some(authority), _) | (None, Some(authority)) => Ok(authority.to_owned()),
+        (None, None) => Err(Refusal::BadRequest("There is no Host.")),
+    }
+}
+
+/// Host in lower case without its port and trailing dot, and the port.
+fn split(authority: &str) -> Result<(String, Option<u16>), Refusal> {
+    let malformed = Refusal::BadRequest("The Host is malformed.");
+    let parsed: Authority = authority.parse().map_err(|_| malformed)?;
+    if authority.contains('@') || parsed.host().is_empty() {
+        return Err(malformed);
+    }
+    let port = match authority[parsed.host().len()..].strip_prefix(':') {
+        None | Some("") => None,
+        Some(_) => Some(parsed.port_u16().ok_or(malformed)?),
+    };
+    let host = parsed.host().to_ascii_lowercase();
+    Ok((host.strip_suffix('.').map(str::to_owned).unwrap_or(host), port))
+}
+
+/// A connection may be reused for another host only if the same certificate is presented for it.
+fn same_certificate(site: &Arc<Site>, server_name: Option<&str>, view: &View) -> bool {
+    let Some(shown) = view.site(server_name.unwrap_or_default()) else { return false };
+    match (&shown.certificate, &site.certificate) {
+        (Some(a), Some(b)) => Arc::ptr_eq(shown, site) || a.cert == b.cert,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::EdgeMetrics;
+    use http::Request;
+    use nearcast_shared::config::{Config, Inputs};
+
+    fn view(domains: &str) -> View {
+        let text = format!(
+            "[[pop]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n[[site]]\ndomains = {domains}\norigin = \"http://origin.test\"\n"
+        );
+        let config = Config::parse(&text, std::path::Path::new("test.toml"), &Inputs::default()).unwrap();
+        View::compile(&config, &EdgeMetrics::default()).unwrap()
+    }
+
+    fn parts(method: &str, target: &str, hosts: &[&str]) -> request::Parts {
+        let mut builder = Request::builder().method(method).uri(target);
+        for host in hosts {
+            builder = builder.header(HOST, *host);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    const PLAIN: Door<'_> = Door { port: 8080, https: false, server_name: None };
+
+    #[test]
+    fn table() {
+        let view = view("[\"www.test\"]");
+        let bad = |why| Err(Refusal::BadRequest(why));
+        type Row<'a> = (&'a str, &'a str, &'a str, &'a [&'a str], Result<(&'a str, &'a str), Refusal>);
+        let rows: [Row<'_>; 18] = [
+            ("plain", "GET", "/a?b", &["www.test"], Ok(("www.test", "/a?b"))),
+            ("case and trailing dot", "GET", "/", &["WWW.Test."], Ok(("www.test", "/"))),
+            ("the listener's port", "GET", "/", &["www.test:8080"], Ok(("www.test", "/"))),
+            ("the default port", "GET", "/", &["www.test:80"], Ok(("www.test", "/"))),
+            ("another port", "GET", "/", &["www.test:81"], Err(Refusal::Misdirected)),
+            ("an empty port", "GET", "/", &["www.test:"], Ok(("www.test", "/"))),
+            ("an impossible port", "GET", "/", &["www.test:99999"], bad("The Host is malformed.")),
+            ("another host", "GET", "/", &["other.test"], Err(Refusal::Misdirected)),
+            ("no host", "GET", "/", &[], bad("There is no Host.")),
+            ("two hosts", "GET", "/", &["www.test", "www.test"], bad("There is more than one Host.")),
+            ("userinfo", "GET", "/", &["a@www.test"], bad("The Host is malformed.")),
+            ("absolute form", "GET", "http://www.test/a", &["www.test"], Ok(("www.test", "/a"))),
+            ("absolute form without Host", "GET", "http://www.test", &[], Ok(("www.test", "/"))),
+            (
+                "contradiction",
+                "GET",
+                "http://other.test/",
+                &["www.test"],
+                bad("The Host contradicts the request target."),
+            ),
+            ("asterisk form", "OPTIONS", "*", &["www.test"], bad("The request target is not a path.")),
+            ("CONNECT", "CONNECT", "www.test:443", &["www.test"], Err(Refusal::Method)),
+            ("TRACE", "TRACE", "/", &["www.test"], Err(Refusal::Method)),
+            ("other methods", "PURGE", "/", &["www.test"], Ok(("www.test", "/"))),
+        ];
+        for (name, method, target, hosts, wanted) in rows {
+            let found = admit(&parts(method, target, hosts), PLAIN, &view);
+            let found = found.as_ref().map(|a| (a.host.as_str(), a.target.as_str())).map_err(|refusal| *refusal);
+            assert_eq!(found, wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_site_that_takes_every_host() {
+        let view = view("[\"*\"]");
+        for host in ["anything.test", "[::1]:8080", "127.0.0.1"] {
+            assert!(admit(&parts("GET", "/", &[host]), PLAIN, &view).is_ok(), "{host}");
+        }
+    }
+}

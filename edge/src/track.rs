@@ -1,0 +1,60 @@
+//! Follows a request to the last byte of its answer: counters, the access log, and the connection's being busy.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::access_log::Line;
+use crate::body::BodyError;
+use crate::listener::connection::Busy;
+use crate::view::Site;
+use crate::worker::Edge;
+
+/// One request's follower; what it saw is told when it is dropped.
+#[derive(Debug)]
+pub struct Tracker {
+    edge: Arc<Edge>,
+    site: Option<Arc<Site>>,
+    line: Option<Box<Line>>,
+    started: Instant,
+    sent: u64,
+    _busy: Busy,
+}
+
+impl Tracker {
+    /// Follows a request that began at `started`. `line` is what the access log is to say, if it is on.
+    pub fn new(
+        edge: Arc<Edge>,
+        site: Option<Arc<Site>>,
+        line: Option<Box<Line>>,
+        started: Instant,
+        busy: Busy,
+    ) -> Self {
+        Self { edge, site, line, started, sent: 0, _busy: busy }
+    }
+
+    /// So many bytes were handed to the connection.
+    pub fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// The answer broke off.
+    pub fn broke_off(&mut self, error: &BodyError) {
+        if let Some(line) = &mut self.line {
+            line.broken = Some(error.to_string());
+        }
+    }
+}
+
+impl Drop for Tracker {
+    fn drop(&mut self) {
+        if let Some(site) = &self.site {
+            site.metrics.sent.inc_by(self.sent);
+        }
+        if let Some(mut line) = self.line.take() {
+            line.bytes = self.sent;
+            line.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.edge.access_log.line(line);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What a request needs of the config, compiled once and replaced whole.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HeaderValue;
+use http::uri::{Authority, Scheme};
+use ipnet::IpNet;
+use nearcast_shared::config::{Config, Domain, OriginHost};
+use rustls::sign::CertifiedKey;
+
+use crate::metrics::{EdgeMetrics, SiteMetrics};
+use crate::policy::freshness::Bounds;
+use crate::tls::{self, CertificateError};
+
+/// One site, ready to serve.
+#[derive(Debug)]
+pub struct Site {
+    /// Its name: in keys, purges, metrics and logs.
+    pub name: String,
+    /// `http` or `https`.
+    pub origin_scheme: Scheme,
+    /// The origin's host and port.
+    pub origin: Authority,
+    /// The Host that the origin is sent; `None`: the client's.
+    pub origin_host: Option<HeaderValue>,
+    /// Whose X-Forwarded-* is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// For TLS.
+    pub certificate: Option<Arc<CertifiedKey>>,
+    /// Its counters.
+    pub metrics: SiteMetrics,
+}
+
+impl Site {
+    /// Whether `address` is one of its trusted proxies.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// The edge's view of the config.
+#[derive(Debug)]
+pub struct View {
+    hosts: HashMap<String, Arc<Site>>,
+    any: Option<Arc<Site>>,
+    /// Bytes of the largest body that is stored.
+    pub object_max: u64,
+    /// Bounds of lifetimes.
+    pub bounds: Bounds,
+    /// How long a key whose answer could not be stored is fetched without waiting for others.
+    pub uncacheable_for: Duration,
+    /// Stored answers per URL.
+    pub variants_max: usize,
+    /// Clients that see more in Cache-Status.
+    pub detail_to: Vec<IpNet>,
+    /// Bytes of a request's body.
+    pub request_body_max: u64,
+    /// A client that sends no byte of its body for so long is cut off.
+    pub receive_timeout: Duration,
+    /// For requests that belong to no site.
+    pub no_site: SiteMetrics,
+}
+
+impl View {
+    /// Compiles the view.
+    ///
+    /// # Errors
+    /// When a certificate cannot be used.
+    pub fn compile(config: &Config, metrics: &EdgeMetrics) -> Result<Self, CertificateError> {
+        let (mut hosts, mut any) = (HashMap::new(), None);
+        for site in &config.sites {
+            let certificate = site.tls.as_ref().map(tls::load).transpose()?;
+            let authority = site.origin.authority().cloned().unwrap_or_else(|| Authority::from_static("invalid"));
+            let host = match &site.origin_host {
+                OriginHost::Client => None,
+                OriginHost::Origin => HeaderValue::from_str(authority.as_str()).ok(),
+                OriginHost::Fixed(name) => HeaderValue::from_str(name).ok(),
+            };
+            let compiled = Arc::new(Site {
+                name: site.name.clone(),
+                origin_scheme: site.origin.scheme().cloned().unwrap_or(Scheme::HTTP),
+                origin: authority,
+                origin_host: host,
+                trusted_proxies: site.trusted_proxies.clone(),
+                certificate,
+                metrics: metrics.site(&site.name),
+            });
+            for domain in &site.domains {
+                match domain {
+                    Domain::Name(name) => {
+                        hosts.insert(name.clone(), compiled.clone());
+                    }
+                    Domain::Any => any = Some(compiled.clone()),
+                }
+            }
+        }
+        Ok(Self {
+            hosts,
+            any,
+            object_max: config.cache.object_max,
+            bounds: Bounds { lifetime_max: config.cache.lifetime_max, heuristic_max: config.cache.heuristic_max },
+            uncacheable_for: config.cache.uncacheable_for,
+            variants_max: config.cache.variants_max,
+            detail_to: config.cache.detail_to.clone(),
+            request_body_max: config.limits.request_body,
+            receive_timeout: config.limits.receive_timeout,
+            no_site: metrics.site(""),
+        })
+    }
+
+    /// The site that takes `host` (lower case, without port).
+    pub fn site(&self, host: &str) -> Option<&Arc<Site>> {
+        self.hosts.get(host).or(self.any.as_ref())
+    }
+
+    /// Whether `address` may see key and detail in Cache-Status.
+    pub fn shows_detail_to(&self, address: IpAddr) -> bool {
+        self.detail_to.iter().any(|network| network.contains(&address))
+    }
+}

@@ -1,0 +1,54 @@
+//! What requests are served with: the node's edge, shared by all workers, and each worker's own connections to origins.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use nearcast_shared::clock::Clock;
+use nearcast_shared::health::HealthBoard;
+
+use crate::access_log::AccessLog;
+use crate::fill::Fills;
+use crate::headers::Identity;
+use crate::key::HashSecret;
+use crate::metrics::EdgeMetrics;
+use crate::origin::Origins;
+use crate::purge::Purges;
+use crate::store::Store;
+use crate::uncacheable::Uncacheable;
+use crate::view::View;
+
+/// The edge of a node.
+#[derive(Debug)]
+pub struct Edge {
+    /// The config's view; loaded once per request.
+    pub view: Arc<ArcSwap<View>>,
+    /// Where answers are kept.
+    pub store: Store,
+    /// Purges in force.
+    pub purges: Arc<Purges>,
+    /// Fetches that run.
+    pub fills: Fills,
+    /// Keys that are not worth waiting for.
+    pub uncacheable: Uncacheable,
+    /// Where `now` comes from.
+    pub clock: Clock,
+    /// What this node tells its probers.
+    pub health: Arc<HealthBoard>,
+    /// Counters.
+    pub metrics: EdgeMetrics,
+    /// Who this node is.
+    pub identity: Identity,
+    /// For keys.
+    pub secret: HashSecret,
+    /// One line per request.
+    pub access_log: AccessLog,
+}
+
+/// One data-plane thread's part.
+#[derive(Debug)]
+pub struct Worker {
+    /// Shared by all workers.
+    pub edge: Arc<Edge>,
+    /// Its own.
+    pub origins: Origins,
+}
