@@ -1,1 +1,13 @@
-//! x
+//! nearcast: a CDN edge node with GeoDNS in one binary. This library is what the binary and the tests link.
+
+pub mod cli;
+
+pub mod node;
+
+pub mod control;
+pub mod reload;
+pub mod state;
+
+pub mod admin;
+
+pub mod compact;

@@ -366,6 +366,11 @@ impl Config {
         compile::compile(text, path, inputs)
     }
 
+    /// The names of the PoPs in the file at `path`, whatever else is wrong with it.
+    pub fn pop_names(path: &Path) -> Vec<String> {
+        std::fs::read_to_string(path).map(|text| compile::pop_names(&text)).unwrap_or_default()
+    }
+
     /// The PoP that this node is.
     pub fn this_pop(&self) -> &Pop {
         &self.pops[self.this.index()]

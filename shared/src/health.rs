@@ -232,6 +232,11 @@ impl HealthBoard {
         self.publish(&self.state.lock());
     }
 
+    /// Whether this node is on its way out.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
+    }
+
     /// What this node tells whoever probes it.
     pub fn says_up(&self) -> bool {
         let drained = || {

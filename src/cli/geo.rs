@@ -10,7 +10,7 @@ use crate::compact::{self, Options, Pop, Progress, Share, Stage};
 
 /// Arguments of `nearcast geo`.
 #[derive(Debug, Args)]
-pub struct GeoArgs {
+pub(super) struct GeoArgs {
     #[command(subcommand)]
     command: GeoCommand,
 }
@@ -66,7 +66,7 @@ struct CompareArgs {
 ///
 /// # Errors
 /// When a file cannot be read or written, or an option is out of range.
-pub fn run(args: GeoArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: GeoArgs) -> anyhow::Result<ExitCode> {
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("{msg:10} {wide_bar} {percent:>3} %")?);
     let mut progress = |progress: Progress| show(&bar, progress);

@@ -33,6 +33,12 @@ pub(super) fn compile(text: &str, path: &Path, inputs: &Inputs) -> Result<Config
     }
 }
 
+/// See [`Config::pop_names`].
+pub(super) fn pop_names(text: &str) -> Vec<String> {
+    let file = mistake::read(text, &mut Gather::new(text));
+    (0..file.pop.len()).filter_map(id_of).filter_map(|id| name_of(&file.pop, id)).collect()
+}
+
 fn base_of(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     absolute.parent().map(Path::to_owned).unwrap_or_default()
@@ -68,6 +74,7 @@ impl Compiler<'_> {
         let zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
         self.names_are_unique("zone", "name", file.zone.iter().map(|z| z.get_ref().name.as_ref()));
         let sites = self.sites(&file.site);
+        self.names_do_not_clash(file, &pops, &zones, &sites);
         let admin = self.admin(&file.admin, inputs, listen.admin);
         let cache = self.cache(&file.cache);
         Some(Config {
@@ -494,6 +501,32 @@ impl Compiler<'_> {
             origin_host,
             tls: site.tls.as_ref().and_then(|tls| self.certificate("site.tls", tls)),
             trusted_proxies: self.networks("site.trusted-proxies", site.trusted_proxies.as_deref()),
+        }
+    }
+
+    /// Names that two things of a zone would have.
+    fn names_do_not_clash(&mut self, file: &File, pops: &[Pop], zones: &[Zone], sites: &[Site]) {
+        for (entry, pop) in file.pop.iter().zip(pops).filter(|(_, pop)| pop.name == "edge") {
+            let at = span_of(&entry.get_ref().name);
+            self.gather.at(at, "pop.name", format!("`{}` stands for the steered name of each zone", pop.name));
+        }
+        for zone in zones {
+            let taken = |name: &str| {
+                let label = name.strip_suffix(&zone.name).and_then(|rest| rest.strip_suffix('.'));
+                let pop = label.is_some_and(|label| label == "edge" || pops.iter().any(|pop| pop.name == label));
+                pop || zone.nameservers.iter().any(|nameserver| nameserver.name == name)
+            };
+            for (entry, site) in file.site.iter().zip(sites) {
+                for domain in &site.domains {
+                    if let Domain::Name(name) = domain
+                        && taken(name)
+                    {
+                        let message =
+                            format!("`{name}` already names a PoP, a name server or the steered name of {}", zone.name);
+                        self.gather.at(Some(entry.span()), "site.domains", message);
+                    }
+                }
+            }
         }
     }
 

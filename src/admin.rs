@@ -1,0 +1,141 @@
+//! The admin API: on its own thread and runtime, so that it answers while the data plane is saturated.
+
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nearcast_edge::worker::Edge;
+use nearcast_shared::config::Config;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::control::Control;
+use crate::node::NodeError;
+use crate::reload::ReloadError;
+
+mod api;
+
+/// Open admin connections.
+const CONNECTIONS_MAX: usize = 256;
+
+/// For a request's header, and for a TLS handshake.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Starts the admin thread on a bound socket.
+///
+/// # Errors
+/// When the certificate cannot be used or the thread cannot be started.
+pub fn start(
+    control: Arc<Control>,
+    socket: StdListener,
+    config: &Config,
+    stop: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, NodeError> {
+    let tls = match &config.admin.tls {
+        None => None,
+        Some(files) => {
+            let certificate = nearcast_edge::tls::load(files).map_err(ReloadError::from)?;
+            Some(TlsAcceptor::from(nearcast_edge::tls::admin_config(certificate).map_err(NodeError::Tls)?))
+        }
+    };
+    let thread = |error| NodeError::Io("the admin thread cannot be started", error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread)?;
+    let serve = move || {
+        if let Err(error) = runtime.block_on(serve(control, socket, tls, stop)) {
+            tracing::error!(%error, "the admin listener failed");
+        }
+    };
+    std::thread::Builder::new().name("admin".to_owned()).spawn(serve).map_err(thread)
+}
+
+async fn serve(
+    control: Arc<Control>,
+    socket: StdListener,
+    tls: Option<TlsAcceptor>,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let listener = TcpListener::from_std(socket)?;
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else { return Ok(()) };
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (control, tls) = (control.clone(), tls.clone());
+                tokio::spawn(async move {
+                    connection(control, stream, tls).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an admin connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn connection(control: Arc<Control>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+    match tls {
+        None => http(control, stream).await,
+        Some(acceptor) => {
+            if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+                http(control, stream).await;
+            }
+        }
+    }
+}
+
+async fn http(control: Arc<Control>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let service = service_fn(|request| {
+        let control = control.clone();
+        async move { Ok::<_, std::convert::Infallible>(api::answer(&control, request).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "admin connection ended");
+    }
+}
+
+/// Shows the store and fills as they are at the moment of the scrape.
+#[derive(Debug)]
+pub struct EdgeCollector {
+    /// The edge to look at.
+    pub edge: Arc<Edge>,
+}
+
+impl Collector for EdgeCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let usage = self.edge.store.usage();
+        let rows = [
+            ("cache_memory_bytes", "Bytes of entries in memory", usage.memory_bytes),
+            ("cache_memory_limit_bytes", "Bytes that entries in memory may take", usage.memory_limit),
+            ("cache_memory_entries", "Entries in memory", usage.memory_entries),
+            ("cache_disk_written_bytes", "Bytes written to the disk tier", usage.disk_written_bytes),
+            ("cache_disk_read_bytes", "Bytes read from the disk tier", usage.disk_read_bytes),
+            ("fills_running", "Fetches that run", self.edge.fills.running()),
+            ("purge_records", "Purges in force", self.edge.purges.records()),
+        ];
+        for (name, help, value) in rows {
+            let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! What the admin API answers.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use nearcast_shared::clock::Timestamp;
+use nearcast_shared::config::Secret;
+use nearcast_shared::health::{ForceError, Forced};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use subtle::ConstantTimeEq;
+
+use crate::control::{Control, OrderError, PurgeOrder, chain, date};
+
+/// Bytes of a request's body.
+const BODY_MAX: usize = 1 << 20;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Why an admin request is not followed: the one place that picks its status.
+#[derive(Debug)]
+enum Refusal {
+    BadRequest(String),
+    Unauthorized,
+    NotFound(String),
+    Method,
+    Conflict(String),
+    Unavailable(String),
+}
+
+impl Refusal {
+    fn answer(self) -> Answer {
+        let (status, text) = match self {
+            Self::BadRequest(text) => (StatusCode::BAD_REQUEST, text),
+            Self::Unauthorized => {
+                (StatusCode::UNAUTHORIZED, "give the admin token as Authorization: Bearer".to_owned())
+            }
+            Self::NotFound(text) => (StatusCode::NOT_FOUND, text),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "another method is needed here".to_owned()),
+            Self::Conflict(text) => (StatusCode::CONFLICT, text),
+            Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text),
+        };
+        let mut answer = json_answer(status, &json!({ "error": text }));
+        if status == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        answer
+    }
+}
+
+impl From<OrderError> for Refusal {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Malformed(text) => Self::BadRequest(text),
+            OrderError::Unknown(text) => Self::NotFound(text),
+            OrderError::Failed(..) => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// Answers one request.
+pub(super) async fn answer(control: &Arc<Control>, request: Request<Incoming>) -> Answer {
+    match route(control, request).await {
+        Ok(answer) => answer,
+        Err(refusal) => refusal.answer(),
+    }
+}
+
+async fn route(control: &Arc<Control>, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path().to_owned();
+    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    if let ["health"] | ["metrics"] = segments.as_slice() {
+        require(&parts.method, &Method::GET)?;
+        return Ok(if segments == ["health"] { health(control) } else { metrics(control) });
+    }
+    authorize(control.config.load().admin.token.as_ref(), &parts.headers)?;
+    match segments.as_slice() {
+        ["v1", "status"] => {
+            require(&parts.method, &Method::GET)?;
+            Ok(json_answer(StatusCode::OK, &control.status()))
+        }
+        ["v1", "explain"] => {
+            require(&parts.method, &Method::GET)?;
+            explain(control, parts.uri.query().unwrap_or_default())
+        }
+        ["v1", "purge"] => {
+            require(&parts.method, &Method::POST)?;
+            purge(control, body).await
+        }
+        ["v1", "reload"] => {
+            require(&parts.method, &Method::POST)?;
+            reload(control).await
+        }
+        ["v1", "pops", name, state] => {
+            require(&parts.method, &Method::POST)?;
+            force(control, name, state)
+        }
+        _ => Err(Refusal::NotFound(format!("there is no {path}"))),
+    }
+}
+
+fn require(method: &Method, wanted: &Method) -> Result<(), Refusal> {
+    if method == wanted { Ok(()) } else { Err(Refusal::Method) }
+}
+
+/// The token is compared in constant time. Without one configured nothing but health and metrics is answered.
+fn authorize(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Refusal> {
+    let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    let given =
+        given.and_then(|value| value.split_at_checked(7)).filter(|(kind, _)| kind.eq_ignore_ascii_case(b"bearer "));
+    match (token, given) {
+        (Some(token), Some((_, given))) if bool::from(token.reveal().as_bytes().ct_eq(given)) => Ok(()),
+        _ => Err(Refusal::Unauthorized),
+    }
+}
+
+fn health(control: &Control) -> Answer {
+    let up = control.health.says_up();
+    let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    text_answer(status, "text/plain; charset=utf-8", if up { "up\n" } else { "down\n" }.to_owned())
+}
+
+fn metrics(control: &Control) -> Answer {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    text_answer(StatusCode::OK, kind, control.metrics.render())
+}
+
+fn explain(control: &Control, query: &str) -> Result<Answer, Refusal> {
+    let form = || Refusal::BadRequest("ask as /v1/explain?name=www.example.net&ip=192.0.2.1".to_owned());
+    let (mut name, mut ip) = (None, None);
+    for pair in query.split('&') {
+        match pair.split_once('=') {
+            Some(("name", value)) => name = Some(unescape(value).ok_or_else(form)?),
+            Some(("ip", value)) => ip = unescape(value).ok_or_else(form)?.parse::<IpAddr>().ok(),
+            _ => return Err(form()),
+        }
+    }
+    let (Some(name), Some(ip)) = (name, ip) else { return Err(form()) };
+    Ok(json_answer(StatusCode::OK, &control.explain(&name, ip)?))
+}
+
+/// Percent-decoding of a query value.
+fn unescape(value: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, behind) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = behind;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Exactly one of its fields.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurgeBody {
+    url: Option<String>,
+    site: Option<String>,
+    all: Option<bool>,
+}
+
+async fn purge(control: &Control, body: Incoming) -> Result<Answer, Refusal> {
+    let form = "give exactly one of {\"url\": \"..\"}, {\"site\": \"..\"}, {\"all\": true}";
+    let bytes = match Limited::new(body, BODY_MAX).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(_) => return Err(Refusal::BadRequest("the body broke off or is too large".to_owned())),
+    };
+    let body: PurgeBody =
+        serde_json::from_slice(&bytes).map_err(|error| Refusal::BadRequest(format!("{error}; {form}")))?;
+    let order = match (body.url, body.site, body.all) {
+        (Some(url), None, None) => PurgeOrder::Url(url),
+        (None, Some(site), None) => PurgeOrder::Site(site),
+        (None, None, Some(true)) => PurgeOrder::All,
+        _ => return Err(Refusal::BadRequest(form.to_owned())),
+    };
+    let receipt = control.purge(order).await?;
+    let time = Timestamp(i64::try_from(receipt.tick).unwrap_or(i64::MAX));
+    let answer = json!({ "id": format!("{}-{}", control.node_id, receipt.tick), "time": date(time) });
+    Ok(json_answer(StatusCode::OK, &answer))
+}
+
+async fn reload(control: &Arc<Control>) -> Result<Answer, Refusal> {
+    let reloading = control.clone();
+    match tokio::task::spawn_blocking(move || reloading.reload()).await {
+        Ok(Ok(generation)) => Ok(json_answer(StatusCode::OK, &json!({ "generation": generation }))),
+        Ok(Err(error)) => Err(Refusal::Conflict(chain(&error))),
+        Err(panicked) => Err(Refusal::Unavailable(panicked.to_string())),
+    }
+}
+
+fn force(control: &Control, name: &str, state: &str) -> Result<Answer, Refusal> {
+    let forced = match state {
+        "drain" => Some(Forced::Drain),
+        "up" => Some(Forced::Up),
+        "down" => Some(Forced::Down),
+        "auto" => None,
+        _ => return Err(Refusal::NotFound(format!("`{state}` is none of drain, up, down, auto"))),
+    };
+    match control.health.force(name, forced) {
+        Ok(()) => Ok(json_answer(StatusCode::OK, &json!({ "pop": name, "forced": forced }))),
+        Err(error @ ForceError::UnknownPop(_)) => Err(Refusal::NotFound(error.to_string())),
+        Err(error @ ForceError::Persist { .. }) => Err(Refusal::Unavailable(chain(&error))),
+    }
+}
+
+fn json_answer(status: StatusCode, value: &impl Serialize) -> Answer {
+    // The values are our own types: they always serialize.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    text_answer(status, "application/json", text + "\n")
+}
+
+fn text_answer(status: StatusCode, kind: &'static str, text: String) -> Answer {
+    let mut answer = Response::new(Full::from(text));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens() {
+        let token = Secret::new("correct-horse".to_owned());
+        let rows = [
+            ("right", Some(&token), Some("Bearer correct-horse"), true),
+            ("the scheme's case does not matter", Some(&token), Some("bearer correct-horse"), true),
+            ("wrong", Some(&token), Some("Bearer correct-house"), false),
+            ("longer", Some(&token), Some("Bearer correct-horse2"), false),
+            ("another scheme", Some(&token), Some("Basic correct-horse"), false),
+            ("none given", Some(&token), None, false),
+            ("none configured", None, Some("Bearer "), false),
+        ];
+        for (name, token, given, wanted) in rows {
+            let headers = given.map(|value| (AUTHORIZATION, HeaderValue::from_static(value))).into_iter().collect();
+            assert_eq!(authorize(token, &headers).is_ok(), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn query_values() {
+        assert_eq!(unescape("2001%3Adb8%3a%3A1").as_deref(), Some("2001:db8::1"));
+        for bad in ["%", "%4", "%zz", "%ff"] {
+            assert_eq!(unescape(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `nearcast check`: is the config right, and what is left to do outside of it?
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use nearcast_dns::{DnsMetrics, View as DnsView};
+use nearcast_edge::metrics::EdgeMetrics;
+use nearcast_edge::view::View as EdgeView;
+use nearcast_shared::config::{Config, Inputs};
+use nearcast_shared::metrics::Metrics;
+use nearcast_shared::trust;
+
+use super::run::{BAD_CONFIG, ConfigArgs};
+use crate::reload;
+
+/// Read the config, list every mistake in it, and say which CNAMEs to set.
+///
+/// Reads everything a node would read (geo data, certificates, authorities), binds nothing and changes nothing. Without
+/// --pop every PoP of the config is checked. Exit code 2: there are mistakes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearcast check --config /etc/nearcast/nearcast.toml")]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let (file, inputs) = (&args.config.config, args.config.inputs());
+    let names = match &inputs.pop {
+        Some(name) => vec![Some(name.clone())],
+        None => all_or_none(Config::pop_names(file)),
+    };
+    let mut checked = None;
+    for name in &names {
+        match Config::load(file, &Inputs { pop: name.clone(), ..inputs.clone() }) {
+            Ok(config) => {
+                if let Err(error) = world(&config) {
+                    eprintln!("{}: {error:#}", file.display());
+                    return Ok(ExitCode::from(BAD_CONFIG));
+                }
+                checked = Some(config);
+            }
+            Err(mistakes) => {
+                eprintln!("{mistakes}");
+                return Ok(ExitCode::from(BAD_CONFIG));
+            }
+        }
+    }
+    let config = checked.context("there is nothing to check")?;
+    let names: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
+    let (zones, sites) = (config.zones.len(), config.sites.len());
+    println!("{}: right for {} ({zones} zone(s), {sites} site(s))", file.display(), names.join(", "));
+    for (domain, target) in config.cnames_to_set() {
+        println!("set at your DNS:  {domain}.  CNAME  {target}.");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each PoP, or when none can be read, the question without one: its answer is what is wrong.
+fn all_or_none(names: Vec<String>) -> Vec<Option<String>> {
+    if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() }
+}
+
+/// Reads and compiles what a node would.
+fn world(config: &Config) -> anyhow::Result<()> {
+    let geo = reload::load_geo(config)?;
+    DnsView::compile(config, geo.into(), &DnsMetrics::register(&Metrics::new()))?;
+    EdgeView::compile(config, &EdgeMetrics::default())?;
+    if let Some(tls) = &config.admin.tls {
+        nearcast_edge::tls::load(tls)?;
+    }
+    trust::client_config(config.origin.ca.as_deref(), &[])?;
+    Ok(())
+}

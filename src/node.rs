@@ -1,0 +1,448 @@
+//! A whole node: bind every socket first, then run, then leave in order: DNS steers away, HTTP finishes, the store closes.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use nearcast_dns as dns;
+use nearcast_edge::access_log::AccessLog;
+use nearcast_edge::fill::Fills;
+use nearcast_edge::headers::Identity;
+use nearcast_edge::listener::{self, Doors, Phase};
+use nearcast_edge::metrics::EdgeMetrics;
+use nearcast_edge::origin::Origins;
+use nearcast_edge::purge::Purges;
+use nearcast_edge::store::{Store, StoreError};
+use nearcast_edge::uncacheable::Uncacheable;
+use nearcast_edge::view::View;
+use nearcast_edge::worker::{Edge, Worker};
+use nearcast_shared::clock::Clock;
+use nearcast_shared::config::{Config, Inputs, ListenAddress};
+use nearcast_shared::health::{HealthBoard, probe};
+use nearcast_shared::metrics::{HealthCollector, Metrics};
+use nearcast_shared::{sockets, trust};
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::admin;
+use crate::control::{Addresses, Control, Generation};
+use crate::reload::{self, ReloadError};
+use crate::state::{State, StateError};
+
+/// Purge records outlive the longest lifetime by this, for clocks that differ.
+const KEEP_MARGIN: Duration = Duration::from_secs(86_400);
+
+/// Why a node cannot run.
+#[derive(Debug, Error)]
+pub enum NodeError {
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A socket.
+    #[error("{key}: {address} cannot be listened on")]
+    Bind {
+        /// The config's key.
+        key: &'static str,
+        /// The address.
+        address: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// What a reload could fail on, too.
+    #[error(transparent)]
+    World(#[from] ReloadError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file of the state folder, or a thread.
+    #[error("{0}")]
+    Io(&'static str, #[source] io::Error),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+}
+
+/// A running node. Dropping it ends it at once; [`Node::stop`] ends it in order.
+#[derive(Debug)]
+pub struct Node {
+    /// Its handles.
+    pub control: Arc<Control>,
+    runtime: tokio::runtime::Runtime,
+    workers: Vec<JoinHandle<usize>>,
+    admin: Option<JoinHandle<()>>,
+    admin_stop: watch::Sender<bool>,
+    fatal: watch::Receiver<Option<String>>,
+    state: State,
+}
+
+/// All sockets of a node, bound.
+struct Bound {
+    http: Vec<Vec<TcpListener>>,
+    https: Vec<Vec<TcpListener>>,
+    dns_tcp: Vec<Vec<TcpListener>>,
+    dns_udp: Vec<Vec<UdpSocket>>,
+    admin: TcpListener,
+    addresses: Addresses,
+}
+
+impl Node {
+    /// Starts a node: when it returns, every listener answers.
+    ///
+    /// # Errors
+    /// When anything it needs cannot be had; nothing is left running then.
+    pub fn start(config: Config, inputs: Inputs, clock: Clock) -> Result<Self, NodeError> {
+        let thread = |error| NodeError::Io("threads cannot be started", error);
+        let state = State::open(&config.state)?;
+        let bound = bind(&config)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(thread)?;
+
+        let metrics = Arc::new(Metrics::new());
+        let edge_metrics = metrics.register(EdgeMetrics::register);
+        let dns_metrics = Arc::new(dns::DnsMetrics::register(&metrics));
+        let unreadable = |error| NodeError::Io("forced.json of the state folder cannot be read; move it away", error);
+        let health = HealthBoard::new(&config, Some(&state.forced_file())).map_err(unreadable)?;
+        let collector = HealthCollector { board: health.clone() };
+        metrics.register(|registry| registry.register_collector(Box::new(collector)));
+
+        let geo = Arc::new(reload::load_geo(&config).map_err(ReloadError::from)?);
+        let edge_view = View::compile(&config, &edge_metrics).map_err(ReloadError::from)?;
+        let dns_view = dns::View::compile(&config, geo.clone(), &dns_metrics).map_err(ReloadError::from)?;
+        let dns_view = Arc::new(ArcSwap::from_pointee(dns_view));
+        let keep = u64::try_from((config.cache.lifetime_max + KEEP_MARGIN).as_millis()).unwrap_or(u64::MAX);
+        let purges = Purges::open(&state.purge_log(), keep, &clock)
+            .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
+        let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
+            .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
+        let edge = Arc::new(Edge {
+            view: Arc::new(ArcSwap::from_pointee(edge_view)),
+            store: runtime.block_on(Store::open(&config.cache))?,
+            purges,
+            fills: Fills::default(),
+            uncacheable: Uncacheable::default(),
+            clock: clock.clone(),
+            health: health.clone(),
+            metrics: edge_metrics,
+            identity: Identity {
+                name: format!("nearcast-{}", config.this_pop().name),
+                loop_id: format!("nearcast-{}", state.node_id),
+            },
+            secret: state.secret,
+            access_log,
+        });
+        metrics.register(|registry| registry.register_collector(Box::new(admin::EdgeCollector { edge: edge.clone() })));
+
+        let tls = trust::client_config(config.origin.ca.as_deref(), &[]).map_err(ReloadError::from)?;
+        let probes = {
+            let _in_control_runtime = runtime.enter();
+            probe::spawn(&config, &health, &clock, &tls)
+        };
+        let (phase, phase_seen) = watch::channel(Phase::Running);
+        let control = Arc::new(Control {
+            inputs,
+            edge: edge.clone(),
+            dns_view,
+            dns_metrics,
+            health,
+            metrics,
+            geo: ArcSwap::new(geo),
+            generation: Mutex::new(Generation { number: 1, loaded: clock.now(), last_error: None }),
+            clock,
+            addresses: bound.addresses.clone(),
+            node_id: state.node_id.clone(),
+            probes: Mutex::new(probes),
+            runtime: runtime.handle().clone(),
+            phase,
+            started: Instant::now(),
+            config: ArcSwap::from_pointee(config.clone()),
+        });
+
+        let doors = Doors {
+            limits: config.limits.clone(),
+            permits: Arc::new(Semaphore::new(config.limits.connections)),
+            tls: nearcast_edge::tls::server_config(edge.view.clone()).map_err(NodeError::Tls)?,
+            phase: phase_seen,
+        };
+        let (fatal_sender, fatal) = watch::channel(None);
+        let (admin_stop, admin_stopped) = watch::channel(false);
+        let admin = admin::start(control.clone(), bound.admin, &config, admin_stopped)?;
+        let shares = share_out(bound.http, bound.https, bound.dns_tcp, bound.dns_udp, config.workers);
+        let workers = shares.into_iter().enumerate().map(|(number, share)| {
+            let part = WorkerThread { control: control.clone(), doors: doors.clone(), fatal: fatal_sender.clone() };
+            let origins = Origins::new(&config.origin).map_err(ReloadError::from)?;
+            std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || part.run(share, origins))
+                .map_err(thread)
+        });
+        let workers = workers.collect::<Result<Vec<_>, NodeError>>()?;
+        tracing::info!(
+            pop = config.this_pop().name,
+            node = control.node_id,
+            http = ?control.addresses.http,
+            https = ?control.addresses.https,
+            dns = ?control.addresses.dns,
+            admin = %control.addresses.admin,
+            "serving"
+        );
+        Ok(Self { control, runtime, workers, admin: Some(admin), admin_stop, fatal, state })
+    }
+
+    /// Runs `future` on the control plane's runtime.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// Waits until a thread of the node ends by itself, which it must not, and says why.
+    pub async fn failed(&self) -> String {
+        let mut fatal = self.fatal.clone();
+        loop {
+            if let Some(why) = fatal.borrow_and_update().clone() {
+                return why;
+            }
+            if fatal.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Ends in order. `skip` ends the lingering early, `now` ends everything at once.
+    pub fn stop(mut self, skip: impl Future<Output = ()>, now: impl Future<Output = ()>) {
+        let shutdown = self.control.config.load().shutdown.clone();
+        let control = self.control.clone();
+        tracing::info!(linger = ?shutdown.linger, "leaving: health says no, still serving");
+        control.health.leave();
+        let workers = std::mem::take(&mut self.workers);
+        self.runtime.block_on(async {
+            tokio::pin!(now);
+            tokio::select! {
+                () = tokio::time::sleep(shutdown.linger) => {}
+                () = skip => tracing::info!("linger skipped"),
+                () = &mut now => { control.phase.send_replace(Phase::Ended); }
+            }
+            if *control.phase.borrow() < Phase::Closing {
+                tracing::info!(grace = ?shutdown.grace, "listeners closed, running requests end");
+                control.phase.send_replace(Phase::Closing);
+            }
+            let joined = tokio::task::spawn_blocking(move || join(workers));
+            tokio::pin!(joined);
+            let left = tokio::select! {
+                left = &mut joined => left,
+                () = async { tokio::select! { () = tokio::time::sleep(shutdown.grace) => {}, () = now => {} } } => {
+                    control.phase.send_replace(Phase::Ended);
+                    joined.await
+                }
+            };
+            match left {
+                Ok(0) | Err(_) => {}
+                Ok(left) => tracing::warn!(connections = left, "cut off: their requests did not end in time"),
+            }
+            control.probes.lock().abort_all();
+            if let Err(error) = control.edge.store.close().await {
+                tracing::error!(%error, "the cache could not be written out");
+            }
+        });
+        self.admin_stop.send_replace(true);
+        if let Some(admin) = self.admin.take() {
+            let _panicked = admin.join();
+        }
+        tracing::info!(state = ?self.state, "stopped");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.control.phase.send_replace(Phase::Ended);
+        self.admin_stop.send_replace(true);
+        let workers = std::mem::take(&mut self.workers);
+        join(workers);
+        if let Some(admin) = self.admin.take() {
+            let _panicked = admin.join();
+        }
+    }
+}
+
+/// Waits for the workers; returns how many connections they cut off.
+fn join(workers: Vec<JoinHandle<usize>>) -> usize {
+    workers.into_iter().filter_map(|worker| worker.join().ok()).sum()
+}
+
+/// The sockets of one worker.
+#[derive(Default)]
+struct Share {
+    http: Vec<TcpListener>,
+    https: Vec<TcpListener>,
+    dns: dns::Sockets,
+}
+
+fn share_out(
+    http: Vec<Vec<TcpListener>>,
+    https: Vec<Vec<TcpListener>>,
+    dns_tcp: Vec<Vec<TcpListener>>,
+    dns_udp: Vec<Vec<UdpSocket>>,
+    workers: usize,
+) -> Vec<Share> {
+    let mut shares: Vec<Share> = (0..workers).map(|_| Share::default()).collect();
+    let mut each = |groups: Vec<Vec<TcpListener>>, put: fn(&mut Share, TcpListener)| {
+        for group in groups {
+            shares.iter_mut().zip(group).for_each(|(share, socket)| put(share, socket));
+        }
+    };
+    each(http, |share, socket| share.http.push(socket));
+    each(https, |share, socket| share.https.push(socket));
+    each(dns_tcp, |share, socket| share.dns.tcp.push(socket));
+    for group in dns_udp {
+        shares.iter_mut().zip(group).for_each(|(share, socket)| share.dns.udp.push(socket));
+    }
+    shares
+}
+
+/// One data-plane thread.
+struct WorkerThread {
+    control: Arc<Control>,
+    doors: Doors,
+    fatal: watch::Sender<Option<String>>,
+}
+
+impl WorkerThread {
+    /// Serves until the node ends; returns how many connections were cut off. However it ends, the node learns of it.
+    fn run(self, share: Share, origins: Origins) -> usize {
+        let mut mourner = Mourner { fatal: self.fatal.clone(), expected: false };
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                mourner.tell(&format!("a worker cannot start: {error}"));
+                return 0;
+            }
+        };
+        match runtime.block_on(self.serve(share, origins)) {
+            Ok(left) => {
+                mourner.expected = true;
+                left
+            }
+            Err(why) => {
+                mourner.tell(&why);
+                0
+            }
+        }
+    }
+
+    async fn serve(&self, share: Share, origins: Origins) -> Result<usize, String> {
+        let worker = Arc::new(Worker { edge: self.control.edge.clone(), origins });
+        let mut tasks: JoinSet<Result<usize, String>> = JoinSet::new();
+        for (sockets, https) in [(share.http, false), (share.https, true)] {
+            for socket in sockets {
+                let serving = listener::serve(socket, https, worker.clone(), self.doors.clone());
+                tasks.spawn(async move { serving.await.map_err(|error| error.to_string()) });
+            }
+        }
+        let control = self.control.clone();
+        let mut phase = self.doors.phase.clone();
+        let tcp_timeout = control.config.load().dns.tcp_timeout;
+        tasks.spawn(async move {
+            let closing = async {
+                let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
+            };
+            let (view, health, metrics) =
+                (control.dns_view.clone(), control.health.clone(), control.dns_metrics.clone());
+            let served = dns::serve(share.dns, view, health, metrics, tcp_timeout, closing).await;
+            served.map(|()| 0).map_err(|error| crate::control::chain(&error))
+        });
+        let mut left = 0;
+        while let Some(ended) = tasks.join_next().await {
+            left += ended.map_err(|panicked| panicked.to_string())??;
+        }
+        Ok(left)
+    }
+}
+
+/// Tells the node when a worker ends without being asked to, also by a panic.
+struct Mourner {
+    fatal: watch::Sender<Option<String>>,
+    expected: bool,
+}
+
+impl Mourner {
+    fn tell(&mut self, why: &str) {
+        self.expected = true;
+        self.fatal.send_replace(Some(why.to_owned()));
+    }
+}
+
+impl Drop for Mourner {
+    fn drop(&mut self) {
+        if !self.expected {
+            self.tell("a worker ended by itself");
+        }
+    }
+}
+
+/// Binds everything before anything is announced.
+fn bind(config: &Config) -> Result<Bound, NodeError> {
+    let listen = &config.listen;
+    let failed = |key, address: String| move |source| NodeError::Bind { key, address, source };
+    let tcp = |key, addresses: &[ListenAddress]| {
+        let bind =
+            |address: &ListenAddress| sockets::tcp(*address, config.workers).map_err(failed(key, shown(*address)));
+        addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()
+    };
+    let (http, https) = (tcp("listen.http", &listen.http)?, tcp("listen.https", &listen.https)?);
+    let (mut dns_tcp, mut dns_udp) = (Vec::new(), Vec::new());
+    for address in &listen.dns {
+        let (tcp, udp) = bind_dns(*address, config.workers).map_err(failed("listen.dns", shown(*address)))?;
+        dns_tcp.push(tcp);
+        dns_udp.extend(udp);
+    }
+    let admin = sockets::tcp(ListenAddress::Socket(listen.admin), 1)
+        .map_err(failed("listen.admin", listen.admin.to_string()))?
+        .pop()
+        .expect("one worker, one listener");
+    let local = |groups: &[Vec<TcpListener>]| -> Vec<SocketAddr> {
+        groups.iter().filter_map(|group| group.first()?.local_addr().ok()).collect()
+    };
+    let addresses = Addresses {
+        http: local(&http),
+        https: local(&https),
+        dns: dns_udp.iter().filter_map(|group| group.first()?.local_addr().ok()).collect(),
+        admin: admin.local_addr().unwrap_or(listen.admin),
+    };
+    Ok(Bound { http, https, dns_tcp, dns_udp, admin, addresses })
+}
+
+type DnsSockets = (Vec<TcpListener>, Vec<Vec<UdpSocket>>);
+
+/// TCP and UDP on the same port. When the system is to choose it, a port free for one may be taken for the other: then
+/// another is tried.
+fn bind_dns(address: ListenAddress, workers: usize) -> io::Result<DnsSockets> {
+    const TRIES: usize = 16;
+    let mut last = None;
+    for _ in 0..if address.port() == 0 { TRIES } else { 1 } {
+        let tcp = sockets::tcp(address, workers)?;
+        let port = tcp.first().map_or(Ok(0), |socket| socket.local_addr().map(|local| local.port()))?;
+        let same = match address {
+            ListenAddress::Socket(address) => ListenAddress::Socket((address.ip(), port).into()),
+            ListenAddress::Any(_) => ListenAddress::Any(port),
+        };
+        match sockets::udp(same, workers) {
+            Ok(udp) => return Ok((tcp, udp)),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::other("no port is free for both TCP and UDP")))
+}
+
+fn shown(address: ListenAddress) -> String {
+    match address {
+        ListenAddress::Socket(address) => address.to_string(),
+        ListenAddress::Any(port) => format!(":{port}"),
+    }
+}
