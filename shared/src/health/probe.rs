@@ -85,13 +85,15 @@ async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, url: 
             status => Err(format!("answered {}", status.as_u16())),
         }
     };
+    tokio::pin!(answer);
     // The connection is driven here, not in a task of its own, so that a timeout ends both.
     tokio::select! {
         biased;
-        answer = answer => answer,
-        ended = connection => Err(match ended {
-            Ok(()) => "closed without an answer".to_owned(),
-            Err(error) => format!("http: {error}"),
-        }),
+        answer = answer.as_mut() => answer,
+        ended = connection => match ended {
+            // It may end in the same moment as it delivers the answer.
+            Ok(()) => answer.await,
+            Err(error) => Err(format!("http: {error}")),
+        },
     }
 }
