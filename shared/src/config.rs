@@ -16,6 +16,9 @@ mod file;
 mod mistake;
 pub mod units;
 
+#[cfg(test)]
+mod tests;
+
 pub use mistake::{Mistake, Mistakes};
 
 /// Everything a node needs to know, for this PoP.

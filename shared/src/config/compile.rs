@@ -1,23 +1,22 @@
 //! From the file's mirror to a [`Config`], noting every mistake on the way.
 
-use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::{Range, RangeInclusive};
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::Uri;
-use ipnet::IpNet;
 use toml::Spanned;
 
-use super::file::{self, At, File, Nameserver as NameserverEntry, OneOrMany, Probe as ProbeEntry};
+use super::file::{self, At, File, OneOrMany};
 use super::mistake::{self, Gather};
 use super::{
-    AccessLog, Admin, Cache, Certificate, Config, Disk, Dns, Domain, Health, Inputs, Limits, Listen, ListenAddress,
-    Log, LogFormat, Mistakes, Nameserver, Origin, OriginHost, Secret, Shutdown, Site, Zone, units,
+    AccessLog, Admin, Cache, Config, Disk, Dns, Health, Inputs, Limits, Listen, ListenAddress, Log, LogFormat,
+    Mistakes, Origin, Secret, Shutdown, Zone,
 };
-use crate::geo::Coordinates;
-use crate::pop::{Pop, PopId, Probe};
+use crate::pop::{Pop, PopId};
+
+mod fleet;
+mod values;
 
 /// See [`Config::parse`].
 pub(super) fn compile(text: &str, path: &Path, inputs: &Inputs) -> Result<Config, Mistakes> {
@@ -79,7 +78,6 @@ impl Compiler<'_> {
         let cache = self.cache(&file.cache);
         Some(Config {
             file: path.to_owned(),
-            this: this?,
             workers: self.workers(&file.runtime.workers),
             state: or_default!(self, path, "state.path", file.state.path, self.base.join("state").join(&self.pop)),
             admin,
@@ -107,10 +105,10 @@ impl Compiler<'_> {
             pops,
             zones,
             sites,
+            // Last, so that all other mistakes are found before.
+            this: this?,
         })
     }
-
-    // ---- tables ----
 
     fn this_pop(&mut self, pops: &[Spanned<file::Pop>], inputs: &Inputs) -> Option<PopId> {
         if pops.is_empty() {
@@ -319,375 +317,6 @@ impl Compiler<'_> {
             idle_connections: self.number("origin.idle-connections", &o.idle_connections, 0..=100_000, 64) as usize,
             header_size: self.small_size("origin.header-size", &o.header_size, 64 << 10),
             ca: o.ca.as_ref().and_then(|ca| self.path("origin.ca", ca)),
-        }
-    }
-
-    fn pop(&mut self, entry: &Spanned<file::Pop>, listen: &file::Listen) -> Pop {
-        let (span, pop) = (Some(entry.span()), entry.get_ref());
-        let name = self.required(span.clone(), "pop.name", pop.name.as_ref(), "a short name such as \"fra\"");
-        let name = name.and_then(|name| self.label("pop.name", name)).unwrap_or_default();
-        let location = pop.location.as_ref().and_then(|at| {
-            let (latitude, longitude) = *at.get_ref();
-            let found = Coordinates::new(latitude, longitude);
-            if found.is_none() {
-                let message = "must be [latitude, longitude] in degrees, -90 to 90 and -180 to 180";
-                self.gather.at(Some(at.span()), "pop.location", message);
-            }
-            found
-        });
-        let addresses: Vec<IpAddr> = match &pop.addresses {
-            Some(list) => {
-                list.iter().filter_map(|a| self.parse("pop.addresses", a, "an IPv4 or IPv6 address")).collect()
-            }
-            None => Vec::new(),
-        };
-        if addresses.is_empty() && pop.addresses.as_ref().is_none_or(Vec::is_empty) {
-            self.missing(span, "pop.addresses", "missing; at least one IPv4 or IPv6 address that DNS hands out");
-        }
-        let probe = self.probe(pop, listen, &addresses);
-        let admin = pop.admin.as_ref().and_then(|url| self.base_url("pop.admin", url));
-        Pop { name, location, addresses, probe, admin }
-    }
-
-    fn probe(&mut self, pop: &file::Pop, fleet: &file::Listen, addresses: &[IpAddr]) -> Probe {
-        match pop.probe.as_ref().map(|p| (p.get_ref(), p.span())) {
-            Some((ProbeEntry::Switch(false), _)) => Probe::Never,
-            Some((ProbeEntry::Switch(true), span)) => {
-                self.gather.at(Some(span), "pop.probe", "must be false, a URL, or left out for the default");
-                Probe::Never
-            }
-            Some((ProbeEntry::Url(text), span)) => {
-                let url = self.base_url("pop.probe", &Spanned::new(span, text.clone()));
-                url.map_or(Probe::Never, |url| Probe::Urls(vec![url]))
-            }
-            None => {
-                let http = pop.listen.as_ref().and_then(|l| l.http.clone()).or_else(|| fleet.http.clone());
-                let first =
-                    http.as_ref().map_or(Some("127.0.0.1:8080"), |list| list.first().map(|e| e.get_ref().as_str()));
-                let Some(port) = first.and_then(|entry| entry.rsplit(':').next()?.parse::<u16>().ok()) else {
-                    let message = "without an HTTP listener give probe = \"https://..\", or false to never probe";
-                    self.gather.at(span_of(&pop.name), "pop.probe", message);
-                    return Probe::Never;
-                };
-                let url = |ip: &IpAddr| format!("http://{}", SocketAddr::new(*ip, port)).parse().ok();
-                Probe::Urls(addresses.iter().filter_map(url).collect())
-            }
-        }
-    }
-
-    fn zone(&mut self, entry: &Spanned<file::Zone>, pops: &[Pop]) -> Zone {
-        let (span, zone) = (Some(entry.span()), entry.get_ref());
-        let name = self.required(span.clone(), "zone.name", zone.name.as_ref(), "such as \"cdn.example.net\"");
-        let name = name.and_then(|name| self.dns_name("zone.name", name)).unwrap_or_default();
-        let ttl = self.number("zone.ttl", &zone.ttl, 1..=604_800, 30);
-        let contact = zone.contact.as_ref().and_then(|contact| self.dns_name("zone.contact", contact));
-        let mut made = Zone {
-            nameservers: Vec::new(),
-            ttl,
-            negative_ttl: self.number("zone.negative-ttl", &zone.negative_ttl, 1..=86_400, ttl),
-            serial: self.number("zone.serial", &zone.serial, 0..=u32::MAX, 1),
-            contact: contact.unwrap_or_else(|| format!("hostmaster.{name}")),
-            name,
-        };
-        let given = zone.nameservers.as_deref().unwrap_or_default();
-        if given.is_empty() {
-            let message = format!(
-                "missing; such as [\"ns1.{0}\", \"ns2.{0}\"], each taking the addresses of the PoP in its position",
-                made.name
-            );
-            self.missing(span, "zone.nameservers", &message);
-        }
-        for (position, entry) in given.iter().enumerate() {
-            let Some(nameserver) = self.nameserver(entry, position, &made, pops) else { continue };
-            made.nameservers.push(nameserver);
-        }
-        made
-    }
-
-    fn nameserver(
-        &mut self,
-        entry: &Spanned<NameserverEntry>,
-        position: usize,
-        zone: &Zone,
-        pops: &[Pop],
-    ) -> Option<Nameserver> {
-        let (key, span) = ("zone.nameservers", entry.span());
-        let (name, pop) = match entry.get_ref() {
-            NameserverEntry::Name(name) => (Some(name), None),
-            NameserverEntry::Table(table) => (table.name.as_ref(), table.pop.as_ref()),
-        };
-        let name = name.map(|name| Spanned::new(span.clone(), name.clone()));
-        let name = self.required(Some(span.clone()), key, name.as_ref(), "its name")?.clone();
-        let name = self.dns_name(key, &name)?;
-        let glue = match pop {
-            Some(pop) => {
-                let found = pops.iter().position(|p| p.name == *pop).and_then(id_of);
-                if found.is_none() {
-                    self.gather.at(Some(span), key, format!("no [[pop]] is named `{pop}`"));
-                }
-                found
-            }
-            None if zone.holds(&name) => {
-                if position >= pops.len() {
-                    let message =
-                        format!("`{name}` has no PoP in its position; write {{ name = \"{name}\", pop = \"..\" }}");
-                    self.gather.at(Some(span), key, message);
-                }
-                id_of(position).filter(|_| position < pops.len())
-            }
-            None => None,
-        };
-        Some(Nameserver { name, glue })
-    }
-
-    fn sites(&mut self, entries: &[Spanned<file::Site>]) -> Vec<Site> {
-        let mut sites = Vec::new();
-        let (mut names, mut domains) = (HashSet::new(), HashSet::new());
-        for entry in entries {
-            let (span, file) = (Some(entry.span()), entry.get_ref());
-            let site = self.site(entry);
-            if !site.name.is_empty() && !names.insert(site.name.clone()) {
-                let at = span_of(&file.name).or(span.clone());
-                self.gather.at(at, "site.name", format!("`{}` names two sites", site.name));
-            }
-            for domain in &site.domains {
-                let text = match domain {
-                    Domain::Name(name) => name.as_str(),
-                    Domain::Any => "*",
-                };
-                if !domains.insert(text.to_owned()) {
-                    self.gather.at(span.clone(), "site.domains", format!("`{text}` is taken by two sites"));
-                }
-            }
-            sites.push(site);
-        }
-        sites
-    }
-
-    fn site(&mut self, entry: &Spanned<file::Site>) -> Site {
-        let (span, site) = (Some(entry.span()), entry.get_ref());
-        let given = site.domains.as_deref().unwrap_or_default();
-        if given.is_empty() {
-            self.missing(
-                span.clone(),
-                "site.domains",
-                "missing; such as [\"www.cdn.example.net\"], or [\"*\"] for every host",
-            );
-        }
-        let domain = |c: &mut Self, entry: &Spanned<String>| match entry.get_ref().as_str() {
-            "*" => Some(Domain::Any),
-            _ => c.dns_name("site.domains", entry).map(Domain::Name),
-        };
-        let domains: Vec<Domain> = given.iter().filter_map(|entry| domain(self, entry)).collect();
-        let first = domains.first().map(|domain| match domain {
-            Domain::Name(name) => name.clone(),
-            Domain::Any => "*".to_owned(),
-        });
-        let name = site.name.as_ref().map(|name| name.get_ref().clone()).or(first).unwrap_or_default();
-        let origin = self.required(span, "site.origin", site.origin.as_ref(), "such as \"https://origin.example.com\"");
-        let origin = origin.and_then(|url| self.base_url("site.origin", url)).unwrap_or_default();
-        let origin_host = match site.origin_host.as_ref() {
-            None => OriginHost::Origin,
-            Some(text) => match text.get_ref().as_str() {
-                "origin" => OriginHost::Origin,
-                "client" => OriginHost::Client,
-                _ => self.dns_name("site.origin-host", text).map_or(OriginHost::Origin, OriginHost::Fixed),
-            },
-        };
-        Site {
-            name,
-            domains,
-            origin,
-            origin_host,
-            tls: site.tls.as_ref().and_then(|tls| self.certificate("site.tls", tls)),
-            trusted_proxies: self.networks("site.trusted-proxies", site.trusted_proxies.as_deref()),
-        }
-    }
-
-    /// Names that two things of a zone would have.
-    fn names_do_not_clash(&mut self, file: &File, pops: &[Pop], zones: &[Zone], sites: &[Site]) {
-        for (entry, pop) in file.pop.iter().zip(pops).filter(|(_, pop)| pop.name == "edge") {
-            let at = span_of(&entry.get_ref().name);
-            self.gather.at(at, "pop.name", format!("`{}` stands for the steered name of each zone", pop.name));
-        }
-        for zone in zones {
-            let taken = |name: &str| {
-                let label = name.strip_suffix(&zone.name).and_then(|rest| rest.strip_suffix('.'));
-                let pop = label.is_some_and(|label| label == "edge" || pops.iter().any(|pop| pop.name == label));
-                pop || zone.nameservers.iter().any(|nameserver| nameserver.name == name)
-            };
-            for (entry, site) in file.site.iter().zip(sites) {
-                for domain in &site.domains {
-                    if let Domain::Name(name) = domain
-                        && taken(name)
-                    {
-                        let message =
-                            format!("`{name}` already names a PoP, a name server or the steered name of {}", zone.name);
-                        self.gather.at(Some(entry.span()), "site.domains", message);
-                    }
-                }
-            }
-        }
-    }
-
-    // ---- values ----
-
-    fn parse<T: std::str::FromStr>(&mut self, key: &str, value: &Spanned<String>, form: &str) -> Option<T> {
-        let parsed = value.get_ref().parse().ok();
-        if parsed.is_none() {
-            self.gather.at(Some(value.span()), key, format!("`{}` is not {form}", value.get_ref()));
-        }
-        parsed
-    }
-
-    fn judge<T>(&mut self, key: &str, span: Range<usize>, result: Result<T, String>) -> Option<T> {
-        result.map_err(|message| self.gather.at(Some(span), key, message)).ok()
-    }
-
-    fn duration(&mut self, key: &str, value: &Spanned<String>) -> Option<Duration> {
-        self.judge(key, value.span(), units::duration(value.get_ref()))
-    }
-
-    /// A duration that must not be zero.
-    fn timeout(&mut self, key: &str, value: &Spanned<String>) -> Option<Duration> {
-        let given = self.duration(key, value)?;
-        if given.is_zero() {
-            self.gather.at(Some(value.span()), key, "must be more than zero");
-        }
-        Some(given)
-    }
-
-    fn size(&mut self, key: &str, value: &Spanned<String>) -> Option<u64> {
-        self.judge(key, value.span(), units::size(value.get_ref()))
-    }
-
-    /// The size of a header block: 8 KiB to 1 MiB.
-    fn small_size(&mut self, key: &str, value: &At<String>, default: usize) -> usize {
-        let Some(value) = value else { return default };
-        let Some(bytes) = self.size(key, value) else { return default };
-        match usize::try_from(bytes) {
-            Ok(bytes) if (8 << 10..=1 << 20).contains(&bytes) => bytes,
-            _ => {
-                self.gather.at(Some(value.span()), key, "must be from 8 KiB to 1 MiB");
-                default
-            }
-        }
-    }
-
-    fn number<T: PartialOrd + Copy + std::fmt::Display>(
-        &mut self,
-        key: &str,
-        value: &At<T>,
-        range: RangeInclusive<T>,
-        default: T,
-    ) -> T {
-        let Some(value) = value else { return default };
-        if !range.contains(value.get_ref()) {
-            self.gather.at(Some(value.span()), key, format!("must be from {} to {}", range.start(), range.end()));
-        }
-        *value.get_ref()
-    }
-
-    fn path(&mut self, key: &str, value: &Spanned<String>) -> Option<PathBuf> {
-        if value.get_ref().is_empty() {
-            self.gather.at(Some(value.span()), key, "must not be empty");
-            return None;
-        }
-        Some(self.expand(value.get_ref()))
-    }
-
-    /// `{pop}` filled in, and relative to the config file's folder.
-    fn expand(&self, path: &str) -> PathBuf {
-        self.base.join(path.replace("{pop}", &self.pop))
-    }
-
-    fn certificate(&mut self, key: &str, value: &Spanned<file::Certificate>) -> Option<Certificate> {
-        let span = Some(value.span());
-        let mut part = |name: &str, given: &At<String>| {
-            let key = format!("{key}.{name}");
-            let given = self.required(span.clone(), &key, given.as_ref(), "path of a PEM file")?;
-            self.path(&key, given)
-        };
-        let (certificate, key) = (part("certificate", &value.get_ref().certificate), part("key", &value.get_ref().key));
-        Some(Certificate { certificate: certificate?, key: key? })
-    }
-
-    fn networks(&mut self, key: &str, given: Option<&[Spanned<String>]>) -> Vec<IpNet> {
-        let form = "a network such as \"10.0.0.0/8\" or an address";
-        let mut one = |entry: &Spanned<String>| match entry.get_ref().parse::<IpAddr>() {
-            Ok(address) => Some(IpNet::from(address)),
-            Err(_) => self.parse(key, entry, form),
-        };
-        given.unwrap_or_default().iter().filter_map(&mut one).collect()
-    }
-
-    /// `http://host[:port]` or `https://host[:port]`.
-    fn base_url(&mut self, key: &str, value: &Spanned<String>) -> Option<Uri> {
-        let usable = |uri: &Uri| {
-            let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-            let authority = uri.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
-            scheme && authority && matches!(uri.path(), "" | "/") && uri.query().is_none()
-        };
-        let parsed = value.get_ref().parse::<Uri>().ok().filter(usable);
-        if parsed.is_none() {
-            let message = format!(
-                "`{}` is not a URL of http:// or https://, a host and perhaps a port, without a path",
-                value.get_ref()
-            );
-            self.gather.at(Some(value.span()), key, message);
-        }
-        parsed
-    }
-
-    fn dns_name(&mut self, key: &str, value: &Spanned<String>) -> Option<String> {
-        let name = value.get_ref().trim_end_matches('.').to_ascii_lowercase();
-        let valid = name.len() <= 253 && name.split('.').all(is_label);
-        if !valid {
-            self.gather.at(Some(value.span()), key, format!("`{}` is not a domain name", value.get_ref()));
-        }
-        valid.then_some(name)
-    }
-
-    fn label(&mut self, key: &str, value: &Spanned<String>) -> Option<String> {
-        let valid = is_label(value.get_ref()) && !value.get_ref().bytes().any(|b| b.is_ascii_uppercase());
-        if !valid {
-            let message = format!("`{}` must be lower-case letters, digits and hyphens", value.get_ref());
-            self.gather.at(Some(value.span()), key, message);
-        }
-        valid.then(|| value.get_ref().clone())
-    }
-
-    fn required<'v>(
-        &mut self,
-        span: Option<Range<usize>>,
-        key: &str,
-        value: Option<&'v Spanned<String>>,
-        form: &str,
-    ) -> Option<&'v Spanned<String>> {
-        if value.is_none() {
-            self.missing(span, key, &format!("missing; {form}"));
-        }
-        value
-    }
-
-    fn missing(&mut self, span: Option<Range<usize>>, key: &str, message: &str) {
-        if self.report_missing {
-            self.gather.at(span, key, message);
-        }
-    }
-
-    fn names_are_unique<'v>(
-        &mut self,
-        table: &str,
-        key: &str,
-        names: impl Iterator<Item = Option<&'v Spanned<String>>>,
-    ) {
-        let mut seen = HashSet::new();
-        for name in names.flatten() {
-            if !seen.insert(name.get_ref().to_ascii_lowercase()) {
-                let message = format!("`{}` is the name of two [[{table}]]", name.get_ref());
-                self.gather.at(Some(name.span()), &format!("{table}.{key}"), message);
-            }
         }
     }
 }

@@ -14,7 +14,11 @@ macro_rules! tables {
         #[derive(Debug, Default, Clone, Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
         pub(super) struct $name { $(#[serde(default)] pub(super) $key: $kind,)* }
-    )*};
+    )*
+        /// Every key of every table, for the test of the sample config.
+        #[cfg(test)]
+        pub(super) const KEYS: &[(&str, &[&str])] = &[$((stringify!($name), &[$(stringify!($key)),*])),*];
+    };
 }
 
 tables! {

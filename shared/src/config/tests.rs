@@ -1,0 +1,194 @@
+//! The sample config is true, and mistakes are told in full.
+
+use std::path::Path;
+
+use super::{Config, Inputs, Mistakes, file};
+
+const SAMPLE: &str = include_str!("../../../config/nearcast.toml");
+
+fn parse(text: &str) -> Result<Config, Mistakes> {
+    Config::parse(
+        text,
+        Path::new("/etc/nearcast/nearcast.toml"),
+        &Inputs { pop: Some("fra".to_owned()), admin_token: None },
+    )
+}
+
+/// The sample with the defaults it shows made real.
+fn uncommented() -> String {
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) && !rest.contains("# example") => {
+            rest.to_owned()
+        }
+        _ => line.to_owned(),
+    };
+    SAMPLE.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_sample_is_right_and_shows_the_defaults() {
+    let as_it_is = parse(SAMPLE).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let with_defaults = parse(&uncommented()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(as_it_is, with_defaults);
+}
+
+#[test]
+fn the_sample_names_every_key() {
+    for (table, keys) in file::KEYS {
+        for key in *keys {
+            let key = key.replace('_', "-");
+            let shown = SAMPLE.lines().any(|line| {
+                let line = line.trim_start_matches(['#', '[']);
+                line.starts_with(&format!("{key} =")) || line.starts_with(&format!("{key}]"))
+            });
+            let inline = SAMPLE.contains(&format!("{{ {key} = ")) || SAMPLE.contains(&format!(", {key} = "));
+            assert!(shown || inline, "{table}: {key}");
+        }
+    }
+}
+
+#[test]
+fn three_pops_and_a_site_fit_in_20_lines() {
+    let text = r#"
+[admin]
+token-file = "/dev/null"
+[[pop]]
+name = "fra"
+location = [50.03, 8.57]
+addresses = ["192.0.2.10"]
+[[pop]]
+name = "iad"
+location = [38.95, -77.45]
+addresses = ["198.51.100.10"]
+[[zone]]
+name = "cdn.example.net"
+nameservers = ["ns1.cdn.example.net", "ns2.cdn.example.net"]
+[[site]]
+domains = ["www.cdn.example.net", "static.example.com"]
+origin = "https://origin.example.com"
+"#;
+    let text = text.replace("[admin]\ntoken-file = \"/dev/null\"\n", "");
+    assert!(text.trim().lines().count() <= 20 - 4);
+    let config = parse(&text).unwrap();
+    assert_eq!(config.cnames_to_set(), [("static.example.com".to_owned(), "edge.cdn.example.net".to_owned())]);
+    assert_eq!(config.state, Path::new("/etc/nearcast/state/fra"));
+}
+
+#[test]
+fn all_mistakes_are_told_with_line_key_and_form() {
+    let text = r#"[listen]
+http = ["localhost"]
+ports = [80]
+[cache]
+memory = "1 gig"
+size = 5
+[health]
+interval = "1s"
+timeout = "5s"
+rise = 0
+[[pop]]
+name = "FRA"
+location = [95.0, 8.57]
+addresses = ["192.0.2.256"]
+[[zone]]
+name = "cdn..net"
+nameservers = ["ns1.example.org", { name = "ns2.cdn.net", pop = "mars" }]
+[[site]]
+domains = ["www.test", "www.test"]
+origin = "ftp://origin"
+color = "red"
+"#;
+    let told = parse(text).unwrap_err().to_string();
+    let wanted = [
+        ":2: listen.http: `localhost` is not an address and port",
+        ":3: listen.ports: unknown key; allowed in [listen]: http, https, dns, admin",
+        ":5: cache.memory: `1 gig` is not a size",
+        ":6: cache.size: unknown key; allowed in [cache]: memory, disk,",
+        ":9: health.timeout: must not exceed health.interval",
+        ":10: health.rise: must be from 1 to 100",
+        ":12: pop.name: `FRA` must be lower-case",
+        ":13: pop.location: must be [latitude, longitude]",
+        ":14: pop.addresses: `192.0.2.256` is not an IPv4 or IPv6 address",
+        ":16: zone.name: `cdn..net` is not a domain name",
+        ":17: zone.nameservers: no [[pop]] is named `mars`",
+        ": site.domains: `www.test` is taken by two sites",
+        ":20: site.origin: `ftp://origin` is not a URL of http:// or https://",
+        ":21: site.color: unknown key; allowed in [site]: name, domains, origin",
+    ];
+    for sentence in wanted {
+        assert!(told.contains(sentence), "{sentence}\nin\n{told}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let told = parse("[[pop]]\nname = \"fra\"\n[[zone]]\nname = \"a.test\"\n[[site]]\n").unwrap_err().to_string();
+    for sentence in [
+        ":1: pop.addresses: missing",
+        ":3: zone.nameservers: missing",
+        ":5: site.domains: missing",
+        ":5: site.origin: missing",
+    ] {
+        assert!(told.contains(sentence), "{sentence}\nin\n{told}");
+    }
+    assert!(parse("").unwrap_err().to_string().contains("pop: there must be at least one [[pop]]"));
+}
+
+#[test]
+fn syntax_and_types_are_told_with_the_rest() {
+    let told =
+        parse("[cache]\nmemory = 5\n[[pop]]\nname = \"fra\"\naddresses = \"192.0.2.1\"\n").unwrap_err().to_string();
+    assert!(told.contains(":2: cache.memory: invalid type: integer `5`, expected a string"), "{told}");
+    assert!(told.contains(":5: pop.addresses: invalid type: string"), "{told}");
+    let told = parse("[cache\nmemory = \"1 MiB\"\n").unwrap_err().to_string();
+    assert!(told.contains(":1"), "{told}");
+}
+
+#[test]
+fn admin_off_loopback_needs_tls() {
+    const POP: &str = "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n";
+    let told = parse(&format!("[listen]\nadmin = \"0.0.0.0:9053\"\n{POP}")).unwrap_err().to_string();
+    assert!(told.contains("admin.tls: admin listens on 0.0.0.0:9053, which is not loopback"), "{told}");
+    let tls = "[admin]\ntls = { certificate = \"a\", key = \"b\" }\n";
+    assert!(parse(&format!("[listen]\nadmin = \"0.0.0.0:9053\"\n{tls}{POP}")).is_ok());
+}
+
+#[test]
+fn secrets_do_not_show() {
+    const TOKEN: &str = "hunter2hunter2";
+    let text = format!("[admin]\ntoken = \"{TOKEN}\"\n[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n");
+    let config = parse(&text).unwrap();
+    assert!(config.admin.token.is_some());
+    assert!(!format!("{config:?}").contains(TOKEN));
+}
+
+#[test]
+fn pop_overrides_and_probes() {
+    let text = r#"
+[listen]
+http = [":8080"]
+[[pop]]
+name = "fra"
+addresses = ["192.0.2.1", "2001:db8::1"]
+listen = { http = ["192.0.2.1:80"], admin = "127.0.0.1:1234" }
+[[pop]]
+name = "iad"
+addresses = ["192.0.2.2"]
+[[pop]]
+name = "sin"
+addresses = ["192.0.2.3"]
+probe = false
+[[pop]]
+name = "gru"
+addresses = ["192.0.2.4"]
+probe = "https://gru.test:444"
+"#;
+    let config = parse(text).unwrap();
+    assert_eq!(config.listen.http, [super::ListenAddress::Socket("192.0.2.1:80".parse().unwrap())]);
+    assert_eq!(config.listen.admin, "127.0.0.1:1234".parse().unwrap());
+    let probes: Vec<String> = config.pops.iter().map(|pop| format!("{:?}", pop.probe)).collect();
+    assert_eq!(probes[0], "Urls([http://192.0.2.1:80/, http://[2001:db8::1]:80/])");
+    assert_eq!(probes[1], "Urls([http://192.0.2.2:8080/])");
+    assert_eq!(probes[2], "Never");
+    assert_eq!(probes[3], "Urls([https://gru.test:444/])");
+}
