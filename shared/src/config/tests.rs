@@ -48,10 +48,18 @@ fn the_sample_names_every_key() {
 }
 
 #[test]
+fn the_readmes_config_is_right() {
+    let readme = include_str!("../../../README.md");
+    let block = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert!(block.trim().lines().count() <= 20);
+    let text = block.replace("token-file = \"/etc/nearcast/admin.token\"", "token = \"correct-horse\"");
+    let config = parse(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!(config.pops.len(), 3);
+}
+
+#[test]
 fn three_pops_and_a_site_fit_in_20_lines() {
     let text = r#"
-[admin]
-token-file = "/dev/null"
 [[pop]]
 name = "fra"
 location = [50.03, 8.57]
@@ -67,9 +75,8 @@ nameservers = ["ns1.cdn.example.net", "ns2.cdn.example.net"]
 domains = ["www.cdn.example.net", "static.example.com"]
 origin = "https://origin.example.com"
 "#;
-    let text = text.replace("[admin]\ntoken-file = \"/dev/null\"\n", "");
-    assert!(text.trim().lines().count() <= 20 - 4);
-    let config = parse(&text).unwrap();
+    assert!(text.trim().lines().count() <= 20 - 4, "four lines for a third PoP");
+    let config = parse(text).unwrap();
     assert_eq!(config.cnames_to_set(), [("static.example.com".to_owned(), "edge.cdn.example.net".to_owned())]);
     assert_eq!(config.state, Path::new("/etc/nearcast/state/fra"));
 }
