@@ -168,7 +168,10 @@ impl Node {
 
         let doors = Doors {
             limits: config.limits.clone(),
-            permits: Arc::new(Semaphore::new(config.limits.connections)),
+            // Each socket holds one while it waits for a connection.
+            permits: Arc::new(Semaphore::new(
+                config.limits.connections + config.workers * (bound.http.len() + bound.https.len()),
+            )),
             tls: nearcast_edge::tls::server_config(edge.view.clone()).map_err(NodeError::Tls)?,
             phase: phase_seen,
         };

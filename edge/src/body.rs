@@ -96,9 +96,12 @@ impl HttpBody for Body {
             Source::Filling(reader) => ready!(reader.poll(cx)).map(|piece| piece.map(Frame::data)),
             Source::Origin(body) => ready!(Pin::new(body).poll_frame(cx)),
         };
+        let passed = matches!(self.source, Source::Origin(_));
         if let Some(tracker) = &mut self.tracker {
             match &frame {
-                Some(Ok(frame)) => tracker.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Ok(frame)) => {
+                    tracker.sent(frame.data_ref().map_or(0, Bytes::len), passed);
+                }
                 Some(Err(error)) => tracker.broke_off(error),
                 None => {}
             }

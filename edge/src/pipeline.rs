@@ -60,6 +60,9 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
             (Some(site), response, outcome)
         }
     };
+    if outcome == Outcome::Refused {
+        CacheStatus::default().add_to(response.headers_mut(), &worker.edge.identity, None);
+    }
     headers::add_via(response.headers_mut(), Version::HTTP_11, &worker.edge.identity);
     let metrics = site.as_ref().map_or(&view.no_site, |site| &site.metrics);
     metrics.request(outcome);
@@ -198,8 +201,11 @@ impl<'a> ClientExchange<'a> {
                 return (Refusal::OnlyIfCached.response(), Outcome::Refused);
             }
             // HEAD does not fill; what a client forbids to store is not shared either.
-            if self.parts.method == Method::HEAD || self.wishes.no_store {
-                return self.pass(if stored.is_some() { why } else { Forward::Request }).await;
+            if self.parts.method == Method::HEAD {
+                return self.pass(why).await;
+            }
+            if self.wishes.no_store {
+                return self.pass(Forward::Request).await;
             }
             if self.worker.edge.uncacheable.knows(&key) && stored.is_none() {
                 return self.pass(Forward::Bypass).await;

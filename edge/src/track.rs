@@ -33,9 +33,12 @@ impl Tracker {
         Self { edge, site, line, started, sent: 0, _busy: busy }
     }
 
-    /// So many bytes were handed to the connection.
-    pub fn sent(&mut self, bytes: usize) {
+    /// So many bytes were handed to the connection; `passed`: straight from the origin.
+    pub fn sent(&mut self, bytes: usize, passed: bool) {
         self.sent += bytes as u64;
+        if let Some(site) = self.site.as_ref().filter(|_| passed) {
+            site.metrics.fetched.inc_by(bytes as u64);
+        }
     }
 
     /// The answer broke off.

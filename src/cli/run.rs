@@ -54,6 +54,10 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         }
     };
     telemetry::init(&config.log);
+    // Each connection takes a file descriptor, and so does each file of the cache: the shell's default is too few.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
     let node = Node::start(config, inputs, Clock::System).context("the node cannot start")?;
     let failed = node.block_on(async {
         let mut ends = Ends::new()?;

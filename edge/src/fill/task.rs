@@ -200,6 +200,10 @@ impl Task<'_> {
                 // What only this request's own fields forbid says nothing about the URL.
                 if !matches!(reason, NotStored::Authorization | NotStored::RequestNoStore | NotStored::Method) {
                     self.worker.edge.uncacheable.note(self.plan.key.store, self.view.uncacheable_for);
+                    if self.plan.stored.is_some() && !answer.status().is_server_error() {
+                        // It is no longer what the URL answers.
+                        self.worker.edge.store.remove(&self.plan.key.store);
+                    }
                 }
                 // The waiters must find the note before they go on.
                 let _leader_gone = unshared.send(answer);
