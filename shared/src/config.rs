@@ -400,7 +400,8 @@ impl Config {
             ("cache.memory", self.cache.memory == new.cache.memory),
             ("cache.disk", self.cache.disk == new.cache.disk),
             ("log", self.log == new.log),
-            ("limits.connections", self.limits.connections == new.limits.connections),
+            ("limits", self.limits == new.limits),
+            ("admin.tls", self.admin.tls == new.admin.tls),
             ("origin", self.origin == new.origin),
             ("dns", self.dns == new.dns),
         ];

@@ -10,7 +10,8 @@ use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::node::Node;
+use crate::control::chain;
+use crate::node::{Node, NodeError};
 
 /// Where the config is and which PoP this is.
 #[derive(Debug, Args)]
@@ -58,7 +59,15 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
-    let node = Node::start(config, inputs, Clock::System).context("the node cannot start")?;
+    let node = match Node::start(config, inputs, Clock::System) {
+        Ok(node) => node,
+        // What the config names cannot be used: as much a mistake in it as any.
+        Err(NodeError::World(error)) => {
+            eprintln!("{}: {}", args.config.config.display(), chain(&error));
+            return Ok(ExitCode::from(BAD_CONFIG));
+        }
+        Err(error) => return Err(error).context("the node cannot start"),
+    };
     let failed = node.block_on(async {
         let mut ends = Ends::new()?;
         let mut hangup = listen(SignalKind::hangup())?;

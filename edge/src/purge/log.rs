@@ -129,7 +129,13 @@ impl Log {
         };
         let (mut records, damaged) = read(&bytes);
         let last = records.iter().map(Record::tick).max().unwrap_or(0);
-        records.retain(|record| record.tick() >= oldest && !matches!(record, Record::Reserve { .. }));
+        records.retain(|record| !matches!(record, Record::Reserve { .. }));
+        let all = records.len();
+        records.retain(|record| record.tick() >= oldest);
+        if records.len() < all {
+            // What was fetched before stays covered, whatever lifetimes are configured later.
+            records.push(Record::All { tick: oldest });
+        }
         records.push(Record::Reserve { tick: last });
         if damaged {
             tracing::error!(path = %path.display(), "the purge log is damaged: all that is stored is purged, since purges may be lost");
@@ -233,7 +239,9 @@ mod tests {
         log.append(&records()).unwrap();
         assert_eq!(purges(&Log::open(&path, 0, SURELY_LATER).unwrap().1), records());
         let (_log, later) = Log::open(&path, 11, SURELY_LATER).unwrap();
-        assert_eq!(purges(&later), records()[1..]);
+        let mut wanted = records()[1..].to_vec();
+        wanted.push(Record::All { tick: 11 });
+        assert_eq!(purges(&later), wanted, "what is older than all records stays covered");
         assert_eq!(later.iter().map(Record::tick).max(), Some(12), "ticks go on behind what was forgotten");
     }
 
