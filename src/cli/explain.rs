@@ -1,0 +1,242 @@
+//! `nearcast explain`: which PoP a client gets, and why.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use clap::Args;
+use nearcast_dns::{DnsMetrics, View};
+use nearcast_shared::config::Config;
+use nearcast_shared::health::HealthTable;
+use nearcast_shared::metrics::Metrics;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::client::{Answers, Call, Nodes, encode};
+use super::run::BAD_CONFIG;
+use super::table::table;
+use crate::reload;
+
+/// Say which PoP a client is sent to, and why.
+///
+/// Asks the first node that answers; others may see the health of the fleet differently. With --offline no node is asked:
+/// the answer comes from the config here, as the node of --pop would give it while all PoPs are up. Exit code 1: no node
+/// answered, or there is nothing to explain; 2: the command line or the config cannot be followed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    nearcast explain www.cdn.example.net 193.0.0.1\n  \
+    nearcast explain www.cdn.example.net 2001:db8::1 --offline --config new.toml --pop fra")]
+pub(super) struct ExplainArgs {
+    /// The name that the client asks for.
+    name: String,
+    /// The client's address; its resolver's, if that sends no client subnet.
+    ip: IpAddr,
+    /// Print the explanation as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Ask no node: compile the config and suppose that all PoPs are up.
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    nodes: Nodes,
+}
+
+/// The explanation, as far as it is shown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Shown {
+    name: String,
+    client: String,
+    location: Option<Location>,
+    country: Option<String>,
+    unknown: Option<String>,
+    measured_from: String,
+    ranking: Vec<Ranked>,
+    pop: String,
+    addresses: Vec<String>,
+    scope: u8,
+    ttl: u32,
+    why: String,
+}
+
+/// In degrees.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Location {
+    latitude: f64,
+    longitude: f64,
+}
+
+/// A PoP of the ranking.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Ranked {
+    name: String,
+    distance_km: Option<f64>,
+    up: bool,
+    reason: String,
+}
+
+pub(super) fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
+    if args.offline { offline(&args) } else { online(&args) }
+}
+
+fn online(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let client = match args.nodes.client() {
+        Ok(client) => client,
+        Err(unusable) => return Ok(unusable.exit()),
+    };
+    Ok(finish(client.ask_first(&call(args))?, args.json))
+}
+
+fn call(args: &ExplainArgs) -> Call {
+    Call::get(format!("/v1/explain?name={}&ip={}", encode(&args.name), encode(&args.ip.to_string())))
+}
+
+/// The last answer is the one that counts.
+fn finish(answers: Answers<'_>, json: bool) -> ExitCode {
+    let mut exit = ExitCode::FAILURE;
+    for (node, answer) in answers {
+        match answer {
+            Ok(value) => {
+                print(&value, json, &format!("{} says", node.name));
+                exit = ExitCode::SUCCESS;
+            }
+            Err(failure) => eprintln!("{}: {failure}", node.name),
+        }
+    }
+    exit
+}
+
+fn offline(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let config = match args.nodes.config() {
+        Ok(config) => config,
+        Err(unusable) => return Ok(unusable.exit()),
+    };
+    let view = match compile(&config) {
+        Ok(view) => view,
+        Err(error) => {
+            eprintln!("{}: {error:#}", config.file.display());
+            return Ok(ExitCode::from(BAD_CONFIG));
+        }
+    };
+    let explained = nearcast_dns::explain(&view, &args.name, args.ip, &HealthTable::default());
+    let mut value = serde_json::to_value(explained?)?;
+    for pop in value["ranking"].as_array_mut().into_iter().flatten() {
+        pop["reason"] = "supposed".into();
+    }
+    let source = format!("{} says, if all PoPs are up", config.file.display());
+    print(&value, args.json, &source);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compile(config: &Config) -> anyhow::Result<View> {
+    let geo = reload::load_geo(config)?;
+    Ok(View::compile(config, geo.into(), &DnsMetrics::register(&Metrics::new()))?)
+}
+
+fn print(value: &Value, json: bool, source: &str) {
+    match Shown::deserialize(value) {
+        Ok(shown) if !json => print!("{}", show(&shown, source)),
+        // Another version's words are shown as they are.
+        Ok(_) | Err(_) => println!("{value}"),
+    }
+}
+
+fn show(it: &Shown, source: &str) -> String {
+    let mut out = format!("{} for {}, {source}:\n", it.name, it.client);
+    let mut fact = |label: &str, text: &str| {
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(out, "  {label:<8}  {text}");
+    };
+    fact("located", &located(it));
+    fact("answer", &format!("{}: {}", it.pop, it.addresses.join(", ")));
+    fact("kept", &format!("for {} s, by everybody in its /{}", it.ttl, it.scope));
+    fact("why", &it.why);
+    fact(
+        "ranking",
+        &format!("by distance from {}", if it.measured_from == "client" { "the client" } else { &it.measured_from }),
+    );
+    out.push_str(&table("    ", &ranking(it)));
+    out
+}
+
+fn located(it: &Shown) -> String {
+    let country = it.country.as_deref().map(|country| format!(" ({country})")).unwrap_or_default();
+    match (&it.location, &it.unknown) {
+        (Some(at), _) => format!("{:.2}, {:.2}{country}", at.latitude, at.longitude),
+        (None, Some(reason)) => format!("nowhere: {reason}"),
+        (None, None) => "nowhere".to_owned(),
+    }
+}
+
+fn ranking(it: &Shown) -> Vec<[String; 5]> {
+    let row = |(place, pop): (usize, &Ranked)| {
+        let distance = pop.distance_km.map_or("-".to_owned(), |km| format!("{km:.0} km"));
+        let chosen = if pop.name == it.pop { "<- chosen" } else { "" };
+        let state = format!("{} ({})", if pop.up { "up" } else { "DOWN" }, pop.reason);
+        [format!("{}.", place + 1), pop.name.clone(), format!("{distance:>9}"), state, chosen.to_owned()]
+    };
+    it.ranking.iter().enumerate().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        explain: ExplainArgs,
+    }
+
+    fn parse(name: &str, ip: &str) -> Option<ExplainArgs> {
+        Line::try_parse_from(["nearcast", name, ip]).ok().map(|line| line.explain)
+    }
+
+    #[test]
+    fn the_question_is_encoded() {
+        let wanted = Call::get("/v1/explain?name=www.cdn.example.net&ip=2001%3Adb8%3A%3A1");
+        assert_eq!(call(&parse("www.cdn.example.net", "2001:db8::1").unwrap()), wanted);
+        assert_eq!(call(&parse("a&ip=b", "192.0.2.1").unwrap()), Call::get("/v1/explain?name=a%26ip%3Db&ip=192.0.2.1"));
+        assert!(parse("www", "192.0.2").is_none());
+    }
+
+    #[test]
+    fn a_whole_explanation() {
+        let value = json!({
+            "name": "www.cdn.example.net", "client": "193.0.0.1",
+            "location": { "latitude": 52.5, "longitude": 5.0 }, "country": "NL", "unknown": null,
+            "measured_from": "client",
+            "ranking": [
+                { "name": "fra", "distance_km": 363.6, "up": false, "reason": "probes" },
+                { "name": "iad", "distance_km": 6207.1, "up": true, "reason": "probes" },
+                { "name": "new", "distance_km": null, "up": true, "reason": "first-round" }
+            ],
+            "pop": "iad", "addresses": ["192.0.2.1", "2001:db8::1"], "scope": 21, "ttl": 30, "why": "Because."
+        });
+        let wanted = "\
+www.cdn.example.net for 193.0.0.1, fra says:
+  located   52.50, 5.00 (NL)
+  answer    iad: 192.0.2.1, 2001:db8::1
+  kept      for 30 s, by everybody in its /21
+  why       Because.
+  ranking   by distance from the client
+    1.  fra     364 km  DOWN (probes)
+    2.  iad    6207 km  up (probes)       <- chosen
+    3.  new          -  up (first-round)
+";
+        assert_eq!(show(&Shown::deserialize(&value).unwrap(), "fra says"), wanted);
+    }
+
+    #[test]
+    fn a_client_without_a_place() {
+        let value = json!({ "unknown": "no geo data is loaded", "measured_from": "sin" });
+        let shown = show(&Shown::deserialize(&value).unwrap(), "fra says");
+        assert!(shown.contains("located   nowhere: no geo data is loaded\n"), "{shown}");
+        assert!(shown.contains("ranking   by distance from sin\n"), "{shown}");
+    }
+}

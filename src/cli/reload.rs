@@ -1,0 +1,48 @@
+//! `nearcast reload`: makes every node read its config again.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::{self, Call, Nodes};
+
+/// Make every node read its config file, certificates and geo data again.
+///
+/// A node takes over all of the new config or nothing: with any mistake it keeps the old one, lists the mistakes, and the
+/// exit code is 1. Each node reads its own copy of the file, so bring the new one there first. Exit code 2: the command
+/// line or the config here cannot be followed.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  nearcast check && nearcast reload")]
+pub(super) struct ReloadArgs {
+    #[command(flatten)]
+    nodes: Nodes,
+}
+
+pub(super) fn run(args: ReloadArgs) -> anyhow::Result<ExitCode> {
+    let client = match args.nodes.client() {
+        Ok(client) => client,
+        Err(unusable) => return Ok(unusable.exit()),
+    };
+    let answers = client.ask_all(&Call::post("/v1/reload", None))?;
+    Ok(client::print(&answers, line))
+}
+
+fn line(answer: &Value) -> String {
+    match answer.get("generation").and_then(Value::as_u64) {
+        Some(generation) => format!("reloaded, generation {generation}"),
+        None => "reloaded".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lines() {
+        assert_eq!(line(&json!({ "generation": 2 })), "reloaded, generation 2");
+    }
+}

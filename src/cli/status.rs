@@ -1,0 +1,281 @@
+//! `nearcast status`: what each node knows of itself and of the fleet.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount, HumanDuration};
+use nearcast_shared::clock::{Clock, Timestamp};
+use serde::Deserialize;
+
+use super::client::{self, Call, Client, Nodes};
+use super::table::table;
+use crate::control::date;
+
+/// Show what each node knows: PoPs and why they are up or down, config, listeners, cache.
+///
+/// Nodes probe on their own, so they may differ on who is up. Exit code 1: at least one node did not answer; 2: the
+/// command line or the config cannot be followed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    nearcast status\n  \
+    nearcast status --json | jq -r 'select(.config.last_error) | .pop'")]
+pub(super) struct StatusArgs {
+    /// Print what each node answers as it is, one line of JSON per node; nodes that do not answer go to standard error.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    nodes: Nodes,
+}
+
+/// The status of a node, as far as it is shown. What a newer or older node does not say stays empty.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Status {
+    node: String,
+    version: String,
+    uptime_seconds: u64,
+    phase: String,
+    says_up: bool,
+    config: Config,
+    listeners: Listeners,
+    geo: Vec<GeoFile>,
+    pub(super) pops: Vec<Pop>,
+    cache: Cache,
+    fills_running: u64,
+    purge_records: u64,
+}
+
+/// The config in force.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Config {
+    file: String,
+    generation: u64,
+    loaded: String,
+    last_error: Option<String>,
+}
+
+/// Bound addresses.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Listeners {
+    http: Vec<String>,
+    https: Vec<String>,
+    dns: Vec<String>,
+    admin: String,
+}
+
+/// A geo database.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GeoFile {
+    path: String,
+    database_type: String,
+    /// Seconds since the epoch.
+    build_epoch: i64,
+    ip_version: u16,
+}
+
+/// A PoP as the node sees it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Pop {
+    pub(super) name: String,
+    pub(super) up: bool,
+    pub(super) reason: String,
+    pub(super) forced: Option<String>,
+    targets: Vec<Target>,
+}
+
+/// One probed address.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Target {
+    url: String,
+    verdict: String,
+    last: Option<String>,
+    /// Seconds since the epoch.
+    since: Option<i64>,
+}
+
+/// The store.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Cache {
+    memory_bytes: u64,
+    memory_limit: u64,
+    memory_entries: u64,
+    disk_written_bytes: u64,
+    disk_read_bytes: u64,
+}
+
+/// The call that is answered with a [`Status`].
+pub(super) fn call() -> Call {
+    Call::get("/v1/status")
+}
+
+pub(super) fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
+    let client = match args.nodes.client() {
+        Ok(client) => client,
+        Err(unusable) => return Ok(unusable.exit()),
+    };
+    if args.json { print_json(&client) } else { print(&client) }
+}
+
+fn print(client: &Client) -> anyhow::Result<ExitCode> {
+    let now = Clock::System.now();
+    let answers = client.ask_all(&call())?;
+    Ok(client::print(&answers, |answer| match Status::deserialize(answer) {
+        Ok(status) => show(&status, now),
+        Err(error) => format!("answered what this version does not understand ({error}); --json shows it"),
+    }))
+}
+
+fn print_json(client: &Client) -> anyhow::Result<ExitCode> {
+    let mut exit = ExitCode::SUCCESS;
+    for (node, answer) in client.ask_all(&call())? {
+        match answer {
+            Ok(value) => println!("{value}"),
+            Err(failure) => {
+                eprintln!("{}: {failure}", node.name);
+                exit = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// The status of one node on several lines.
+fn show(status: &Status, now: Timestamp) -> String {
+    let uptime = brief(Duration::from_secs(status.uptime_seconds));
+    let word = if status.says_up { "up" } else { "DOWN" };
+    let mut out = format!(
+        "node {}, version {}, {} for {uptime}, tells its probers: {word}\n",
+        status.node, status.version, status.phase
+    );
+    for (label, text) in facts(status) {
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(out, "{label:<8}  {}", text.replace('\n', "\n          "));
+    }
+    out.push_str(&table("", &pops(&status.pops, now)));
+    out
+}
+
+fn facts(status: &Status) -> Vec<(&'static str, String)> {
+    let (config, listeners, cache) = (&status.config, &status.listeners, &status.cache);
+    let mut facts =
+        vec![("config", format!("{}, generation {}, loaded {}", config.file, config.generation, config.loaded))];
+    if let Some(error) = &config.last_error {
+        facts.push(("", format!("THE LAST RELOAD WAS REFUSED: {error}")));
+    }
+    let lists = [("http", &listeners.http), ("https", &listeners.https), ("dns", &listeners.dns)];
+    let lists =
+        lists.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name} {}", list.join(" ")));
+    let listens: Vec<String> = lists.chain([format!("admin {}", listeners.admin)]).collect();
+    facts.push(("listens", listens.join(", ")));
+    facts.extend(status.geo.iter().map(|file| ("geo", geo(file))));
+    facts.push((
+        "cache",
+        format!(
+            "memory {} of {} in {} entries; disk {} written, {} read",
+            HumanBytes(cache.memory_bytes),
+            HumanBytes(cache.memory_limit),
+            HumanCount(cache.memory_entries),
+            HumanBytes(cache.disk_written_bytes),
+            HumanBytes(cache.disk_read_bytes)
+        ),
+    ));
+    facts.push(("work", format!("{} fills running, {} purges in force", status.fills_running, status.purge_records)));
+    facts
+}
+
+fn geo(file: &GeoFile) -> String {
+    let built = date(Timestamp::from_seconds(file.build_epoch));
+    let day = built.split('T').next().unwrap_or_default();
+    let versions = if file.ip_version == 4 { "IPv4" } else { "IPv4 and IPv6" };
+    format!("{}: {}, {versions}, built {day}", file.path, file.database_type)
+}
+
+fn pops(pops: &[Pop], now: Timestamp) -> Vec<[String; 5]> {
+    let mut rows = vec![["PoP", "state", "because", "forced", "probed"].map(str::to_owned)];
+    for pop in pops {
+        let state = if pop.up { "up" } else { "DOWN" };
+        let forced = pop.forced.as_deref().unwrap_or("-");
+        let mut head = [&pop.name, state, &pop.reason, forced].map(str::to_owned);
+        let targets: Vec<String> = pop.targets.iter().map(|target| probed(target, now)).collect();
+        let targets = if targets.is_empty() { vec!["-".to_owned()] } else { targets };
+        for target in targets {
+            let [name, state, reason, forced] = std::mem::take(&mut head);
+            rows.push([name, state, reason, forced, target]);
+        }
+    }
+    rows
+}
+
+fn probed(target: &Target, now: Timestamp) -> String {
+    let since = target.since.map(|since| format!(" for {}", brief(now.since(Timestamp::from_seconds(since)))));
+    let last = target.last.as_deref().unwrap_or("not yet probed");
+    format!("{} {}{} ({last})", target.url, target.verdict, since.unwrap_or_default())
+}
+
+fn brief(duration: Duration) -> String {
+    format!("{:#}", HumanDuration(duration))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn sample() -> Value {
+        json!({
+            "pop": "fra", "node": "3f2a9c01", "version": "0.1.0", "uptime_seconds": 12, "phase": "running",
+            "says_up": true,
+            "config": { "file": "/etc/nearcast.toml", "generation": 2, "loaded": "2026-11-22T10:00:00.000Z",
+                        "last_error": "/etc/nearcast.toml:3: pop: a\n/etc/nearcast.toml:4: pop: b" },
+            "listeners": { "http": ["127.0.0.1:8080"], "https": [], "dns": ["127.0.0.1:5300", "[::1]:5300"],
+                           "admin": "127.0.0.1:9053" },
+            "geo": [{ "path": "built-in", "database_type": "DBIP-City-Lite", "build_epoch": 1_795_305_600_i64,
+                      "ip_version": 6 }],
+            "pops": [
+                { "name": "fra", "up": true, "reason": "probes", "forced": null, "targets": [
+                    { "url": "http://192.0.2.1:8080/", "verdict": "up", "last": "ok", "since": 90 },
+                    { "url": "http://[2001:db8::1]:8080/", "verdict": "unknown", "last": null, "since": null }] },
+                { "name": "iad", "up": false, "reason": "forced", "forced": "drain", "targets": [] }
+            ],
+            "cache": { "memory_bytes": 1_572_864, "memory_limit": 268_435_456, "memory_entries": 1234,
+                       "disk_written_bytes": 0, "disk_read_bytes": 0 },
+            "fills_running": 1, "purge_records": 3
+        })
+    }
+
+    #[test]
+    fn a_node_in_full() {
+        let status = Status::deserialize(&sample()).unwrap();
+        let wanted = "\
+node 3f2a9c01, version 0.1.0, running for 12s, tells its probers: up
+config    /etc/nearcast.toml, generation 2, loaded 2026-11-22T10:00:00.000Z
+          THE LAST RELOAD WAS REFUSED: /etc/nearcast.toml:3: pop: a
+          /etc/nearcast.toml:4: pop: b
+listens   http 127.0.0.1:8080, dns 127.0.0.1:5300 [::1]:5300, admin 127.0.0.1:9053
+geo       built-in: DBIP-City-Lite, IPv4 and IPv6, built 2026-11-22
+cache     memory 1.50 MiB of 256.00 MiB in 1,234 entries; disk 0 B written, 0 B read
+work      1 fills running, 3 purges in force
+PoP  state  because  forced  probed
+fra  up     probes   -       http://192.0.2.1:8080/ up for 10s (ok)
+                             http://[2001:db8::1]:8080/ unknown (not yet probed)
+iad  DOWN   forced   drain   -
+";
+        assert_eq!(show(&status, Timestamp::from_seconds(100)), wanted);
+    }
+
+    #[test]
+    fn another_version_is_shown_as_far_as_it_goes() {
+        let status = Status::deserialize(&json!({ "node": "a", "news": [1], "pops": [{ "name": "fra" }] })).unwrap();
+        assert!(show(&status, Timestamp(0)).starts_with("node a, version ,"));
+        assert!(Status::deserialize(&json!({ "pops": 1 })).is_err());
+    }
+}
