@@ -217,6 +217,14 @@ impl Fills {
         }
     }
 
+    /// Whether a fetch for `key` runs.
+    pub fn runs(&self, key: StoreKey) -> bool {
+        [false, true].into_iter().any(|authorized| {
+            let key = FillKey { store: key, authorized };
+            self.shard(&key).lock().contains_key(&key)
+        })
+    }
+
     /// How many run.
     pub fn running(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()

@@ -20,6 +20,10 @@ use crate::body::RequestBody;
 use crate::metrics::Fetched;
 use crate::view::Site;
 
+mod upload;
+
+use upload::Upload;
+
 /// Why there is no answer from the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Failure {
@@ -32,14 +36,24 @@ pub enum Failure {
     /// The connection broke, or what came was not HTTP.
     #[error("the origin's answer broke off or was malformed")]
     Broken,
+    /// The request's own body is larger than allowed.
+    #[error("the request's body is larger than the limit")]
+    RequestTooLarge,
+    /// The client sent nothing of its body for too long.
+    #[error("the request's body stalled")]
+    RequestStalled,
+    /// The client broke its body off.
+    #[error("the request's body broke off")]
+    RequestBroken,
 }
 
 impl Failure {
-    /// As the metric counts it.
-    pub fn fetched(self) -> Fetched {
+    /// As the metric counts it; `None` when it is the client's doing.
+    pub fn fetched(self) -> Option<Fetched> {
         match self {
-            Self::TimedOut => Fetched::TimedOut,
-            Self::Unreachable | Self::Broken => Fetched::Broken,
+            Self::TimedOut => Some(Fetched::TimedOut),
+            Self::Unreachable | Self::Broken => Some(Fetched::Broken),
+            Self::RequestTooLarge | Self::RequestStalled | Self::RequestBroken => None,
         }
     }
 }
@@ -60,7 +74,7 @@ pub struct Ask {
 /// One worker's connections to origins.
 #[derive(Debug, Clone)]
 pub struct Origins {
-    client: Client<Connector, RequestBody>,
+    client: Client<Connector, Upload>,
     response_timeout: Duration,
     /// Between two pieces of an answer's body.
     pub read_timeout: Duration,
@@ -108,12 +122,13 @@ impl Origins {
             (Err(Failure::Broken), Some(again)) => self.send(site, again, RequestBody::Empty).await,
             (first, _) => first,
         };
-        site.metrics.fetch(match &result {
-            Ok(answer) if answer.status() == StatusCode::NOT_MODIFIED => Fetched::NotModified,
-            Ok(answer) if answer.status().is_server_error() => Fetched::ServerError,
-            Ok(_) => Fetched::Answer,
+        let counted = match &result {
+            Ok(answer) if answer.status() == StatusCode::NOT_MODIFIED => Some(Fetched::NotModified),
+            Ok(answer) if answer.status().is_server_error() => Some(Fetched::ServerError),
+            Ok(_) => Some(Fetched::Answer),
             Err(failure) => failure.fetched(),
-        });
+        };
+        counted.into_iter().for_each(|fetched| site.metrics.fetch(fetched));
         result
     }
 
@@ -124,21 +139,23 @@ impl Origins {
             .path_and_query(ask.target)
             .build()
             .map_err(|_| Failure::Broken)?;
-        let mut request = Request::new(body);
+        let (upload, turn) = Upload::new(body);
+        let mut request = Request::new(upload);
         *request.method_mut() = ask.method;
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = ask.headers;
         let host = site.origin_host.clone().or_else(|| ask.client_host.parse().ok()).ok_or(Failure::Broken)?;
         request.headers_mut().insert(HOST, host);
-        match tokio::time::timeout(self.response_timeout, self.client.request(request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                tracing::debug!(site = site.name, error = &error as &dyn std::error::Error, "origin failed");
-                Err(classify(&error))
-            }
-            Err(_) => Err(Failure::TimedOut),
-        }
+        let answer = tokio::select! {
+            biased;
+            answer = self.client.request(request) => answer,
+            () = turn.overdue(self.response_timeout) => return Err(Failure::TimedOut),
+        };
+        answer.map_err(|error| {
+            tracing::debug!(site = site.name, error = &error as &dyn std::error::Error, "origin failed");
+            turn.failure().unwrap_or_else(|| classify(&error))
+        })
     }
 }
 

@@ -383,15 +383,19 @@ impl<'a> ClientExchange<'a> {
         };
         match self.worker.origins.ask(&self.site, ask, body).await {
             Ok(answer) => (self.with_status(self.passed_on(answer), &status), Outcome::Pass),
-            Err(failure) => (self.failed(failure, &status), Outcome::Failed),
+            Err(failure) => {
+                let outcome = if Refusal::Origin(failure).is_origins() { Outcome::Failed } else { Outcome::Refused };
+                (self.failed(failure, &status), outcome)
+            }
         }
     }
 
-    /// Covers what is stored of the URL. What is not stored needs no record: else anyone could fill the tables.
+    /// Covers what is stored of the URL, or being fetched. What is neither needs no record: else anyone could fill the
+    /// tables.
     fn invalidate(&self) {
         let edge = &self.worker.edge;
         let stored = [false, true].map(|https| StoreKey::primary(self.url, https));
-        if stored.iter().any(|key| edge.store.contains(key)) {
+        if stored.iter().any(|key| edge.store.contains(key) || edge.fills.runs(*key)) {
             edge.purges.invalidate(self.url);
             stored.iter().for_each(|key| edge.store.remove(key));
         }

@@ -22,7 +22,7 @@ pub enum Refusal {
     OnlyIfCached,
     /// Its body is larger than allowed.
     TooLarge,
-    /// The origin failed.
+    /// There is no answer from the origin.
     Origin(Failure),
 }
 
@@ -35,7 +35,13 @@ impl Refusal {
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "This server does not serve that method."),
             Self::Loop => (StatusCode::LOOP_DETECTED, "This request has been here before."),
             Self::OnlyIfCached => (StatusCode::GATEWAY_TIMEOUT, "It is not in the cache."),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large."),
+            Self::TooLarge | Self::Origin(Failure::RequestTooLarge) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large.")
+            }
+            Self::Origin(Failure::RequestStalled) => {
+                (StatusCode::REQUEST_TIMEOUT, "The request's body does not come in time.")
+            }
+            Self::Origin(Failure::RequestBroken) => (StatusCode::BAD_REQUEST, "The request's body broke off."),
             Self::Origin(Failure::Unreachable) => (StatusCode::BAD_GATEWAY, "The origin cannot be reached."),
             Self::Origin(Failure::Broken) => (StatusCode::BAD_GATEWAY, "The origin's answer cannot be understood."),
             Self::Origin(Failure::TimedOut) => (StatusCode::GATEWAY_TIMEOUT, "The origin does not answer in time."),
@@ -44,7 +50,7 @@ impl Refusal {
 
     /// Whether it is the origin's doing.
     pub fn is_origins(self) -> bool {
-        matches!(self, Self::Origin(_))
+        matches!(self, Self::Origin(failure) if failure.fetched().is_some())
     }
 
     /// The answer.

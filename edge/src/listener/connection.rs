@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Waker;
+
+use parking_lot::Mutex;
 
 use crate::request::Door;
 
@@ -56,6 +59,8 @@ impl Connection {
 pub struct Activity {
     running: AtomicU32,
     begun: AtomicU32,
+    /// Whoever is to learn that nothing is being answered any more.
+    waiting: Mutex<Option<Waker>>,
 }
 
 impl Activity {
@@ -67,6 +72,16 @@ impl Activity {
     /// Whether a request is being answered.
     pub fn is_busy(&self) -> bool {
         self.running.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a request is being answered; if so, `waker` is woken once none is.
+    pub fn is_busy_or_wakes(&self, waker: &Waker) -> bool {
+        if !self.is_busy() {
+            return false;
+        }
+        *self.waiting.lock() = Some(waker.clone());
+        // It may have become idle between.
+        self.is_busy()
     }
 
     /// How many requests have begun so far.
@@ -81,6 +96,10 @@ pub struct Busy(Arc<Activity>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        if self.0.running.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Some(waker) = self.0.waiting.lock().take()
+        {
+            waker.wake();
+        }
     }
 }

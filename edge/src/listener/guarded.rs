@@ -76,7 +76,8 @@ impl<S> Guarded<S> {
 
     /// Sets the alarm for what is waited for now, and tells whether it rang.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.activity.is_busy() {
+        // hyper does not read again by itself when an answer that it had to wait for is complete.
+        if self.activity.is_busy_or_wakes(cx.waker()) {
             self.waits_for = Waits::Nothing;
             self.reading.clear();
             return Poll::Pending;
