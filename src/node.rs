@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use nearcast_dns as dns;
 use nearcast_edge::access_log::AccessLog;
 use nearcast_edge::fill::Fills;
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::control::{Addresses, Control, Generation};
@@ -226,6 +228,8 @@ impl Node {
         control.health.leave();
         let workers = std::mem::take(&mut self.workers);
         self.runtime.block_on(async {
+            // Both selects below ask for it, the second also after it came.
+            let now = now.fuse();
             tokio::pin!(now);
             tokio::select! {
                 () = tokio::time::sleep(shutdown.linger) => {}
@@ -240,7 +244,7 @@ impl Node {
             tokio::pin!(joined);
             let left = tokio::select! {
                 left = &mut joined => left,
-                () = async { tokio::select! { () = tokio::time::sleep(shutdown.grace) => {}, () = now => {} } } => {
+                () = async { tokio::select! { () = tokio::time::sleep(shutdown.grace) => {}, () = &mut now => {} } } => {
                     control.phase.send_replace(Phase::Ended);
                     joined.await
                 }
@@ -340,7 +344,8 @@ impl WorkerThread {
     }
 
     async fn serve(&self, share: Share, origins: Origins) -> Result<usize, String> {
-        let worker = Arc::new(Worker { edge: self.control.edge.clone(), origins });
+        let fills = TaskTracker::new();
+        let worker = Arc::new(Worker { edge: self.control.edge.clone(), origins, fills: fills.clone() });
         let mut tasks: JoinSet<Result<usize, String>> = JoinSet::new();
         for (sockets, https) in [(share.http, false), (share.https, true)] {
             for socket in sockets {
@@ -363,6 +368,13 @@ impl WorkerThread {
         let mut left = 0;
         while let Some(ended) = tasks.join_next().await {
             left += ended.map_err(|panicked| panicked.to_string())??;
+        }
+        // Clients of other workers may still read what this one fetches.
+        fills.close();
+        let mut phase = self.doors.phase.clone();
+        tokio::select! {
+            () = fills.wait() => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Ended) => {}
         }
         Ok(left)
     }

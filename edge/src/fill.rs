@@ -98,6 +98,8 @@ enum Ending {
 #[derive(Debug, Default)]
 struct Following {
     position: u64,
+    /// It held up all others for too long.
+    cut_off: bool,
     waker: Option<Waker>,
 }
 
@@ -108,7 +110,7 @@ impl Fill {
 
     /// Whether anyone still waits or reads.
     fn is_wanted(&self) -> bool {
-        self.state.lock().readers.iter().any(Option::is_some)
+        self.state.lock().following().next().is_some()
     }
 
     fn answer(&self, answer: Answer) {
@@ -136,21 +138,36 @@ impl Fill {
         }
     }
 
-    /// Waits until every reader is less than a window behind: the pace of what is not stored.
+    /// Waits until every reader is less than [`PACE`] behind: the pace of what is not stored.
     fn poll_room(&self, waker: &Waker) -> Poll<()> {
         let mut state = self.state.lock();
-        let slowest = state.readers.iter().flatten().map(|reader| reader.position).min();
-        let behind = slowest.unwrap_or(state.window.end());
-        state.window.trim(behind);
-        if state.window.is_full() {
+        let end = state.window.end();
+        let slowest = state.following().map(|reader| reader.position).min().unwrap_or(end);
+        state.window.trim(slowest);
+        if end.saturating_sub(slowest) > PACE {
             state.producer = Some(waker.clone());
             return Poll::Pending;
         }
         Poll::Ready(())
     }
+
+    /// Breaks off the readers that hold up all others.
+    fn cut_off_slowest(&self) {
+        let mut state = self.state.lock();
+        let end = state.window.end();
+        for reader in state.readers.iter_mut().flatten().filter(|reader| end.saturating_sub(reader.position) > PACE) {
+            reader.cut_off = true;
+        }
+        state.wake_all();
+    }
 }
 
 impl State {
+    /// Readers that count: those cut off do not.
+    fn following(&self) -> impl Iterator<Item = &Following> {
+        self.readers.iter().flatten().filter(|reader| !reader.cut_off)
+    }
+
     /// Wakes whoever waits for news, in one pass.
     fn wake_all(&mut self) {
         for waker in self.readers.iter_mut().flatten().filter_map(|reader| reader.waker.take()) {
@@ -160,6 +177,9 @@ impl State {
 }
 
 const SHARDS: usize = 32;
+
+/// Bytes that the slowest reader of what is not stored may be behind.
+const PACE: u64 = 4 << 20;
 
 /// The fills of a node that run.
 #[derive(Debug)]
@@ -209,10 +229,20 @@ impl Fills {
         Joined::Leader(Reader::new(fill.clone()), Lead { fill, unshared, takes })
     }
 
-    /// Takes `fill` out, unless another has taken its place.
-    fn leave(&self, key: &FillKey, fill: &Arc<Fill>) {
+    /// Takes `fill` out if nobody wants it any more; nobody can join it after that.
+    fn abandon(&self, key: &FillKey, fill: &Fill) -> bool {
         let mut shard = self.shard(key).lock();
-        if shard.get(key).is_some_and(|other| Arc::ptr_eq(other, fill)) {
+        let unwanted = !fill.is_wanted();
+        if unwanted && shard.get(key).is_some_and(|other| std::ptr::eq(other.as_ref(), fill)) {
+            shard.remove(key);
+        }
+        unwanted
+    }
+
+    /// Takes `fill` out, unless another has taken its place.
+    fn leave(&self, key: &FillKey, fill: &Fill) {
+        let mut shard = self.shard(key).lock();
+        if shard.get(key).is_some_and(|other| std::ptr::eq(other.as_ref(), fill)) {
             shard.remove(key);
         }
     }

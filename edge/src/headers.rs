@@ -27,20 +27,22 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Fields that must never be dropped because Connection names them: a client could make us forget what they say.
-const NEVER_NAMED: [&str; 8] =
-    ["cache-control", "host", "content-length", "age", "vary", "set-cookie", "x-forwarded-for", "via"];
+const NEVER_NAMED: [&str; 9] =
+    ["cdn-loop", "cache-control", "host", "content-length", "age", "vary", "set-cookie", "x-forwarded-for", "via"];
 
 /// Fields that some frameworks let override the URL, host or method; they are not part of the key, so they do not pass.
-const OVERRIDES: [&str; 9] = [
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-forwarded-prefix",
+/// So is every X-Forwarded-* but the two that we write ourselves.
+const OVERRIDES: [&str; 10] = [
     "x-host",
+    "x-original-host",
     "x-original-url",
     "x-rewrite-url",
+    "x-http-method",
     "x-http-method-override",
-    "x-original-host",
+    "x-method-override",
+    "x-url-scheme",
+    "x-scheme",
+    "front-end-https",
 ];
 
 /// Removes what ends at this hop, also what Connection names.
@@ -78,10 +80,19 @@ pub struct Peer {
     pub address: IpAddr,
     /// Whether it is one of the site's trusted proxies.
     pub trusted: bool,
-    /// Whether the connection is TLS.
+    /// Whether the client came over TLS, as far as we or its trusted proxy know; part of the key.
     pub https: bool,
     /// The request's HTTP version.
     pub version: Version,
+}
+
+/// Whether a client came over TLS: its connection says so, or the trusted proxy before it.
+pub fn came_over_tls(headers: &HeaderMap, connection: bool, trusted: bool) -> bool {
+    match headers.get(X_FORWARDED_PROTO).filter(|_| trusted).map(HeaderValue::as_bytes) {
+        Some(b"https") => true,
+        Some(b"http") => false,
+        Some(_) | None => connection,
+    }
 }
 
 /// Whether this node already handled the request (RFC 8586).
@@ -100,15 +111,17 @@ pub fn for_origin(headers: &mut HeaderMap, peer: Peer, identity: &Identity) {
     for name in OVERRIDES {
         headers.remove(name);
     }
+    let ours = [X_FORWARDED_FOR, X_FORWARDED_PROTO];
+    let others = headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-") && !ours.contains(name));
+    let others: Vec<HeaderName> = others.cloned().collect();
+    others.iter().for_each(|name| drop(headers.remove(name)));
     if !peer.trusted {
-        for name in ["forwarded", "x-real-ip", "x-forwarded-for", "x-forwarded-proto"] {
+        for name in ["forwarded", "x-real-ip", "x-forwarded-for"] {
             headers.remove(name);
         }
     }
     append_to_list(headers, X_FORWARDED_FOR, &peer.address.to_string());
-    if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if peer.https { "https" } else { "http" }));
-    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if peer.https { "https" } else { "http" }));
     append_to_list(headers, CDN_LOOP, &identity.loop_id);
     add_via(headers, peer.version, identity);
 }
@@ -188,6 +201,7 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-proto", "http"),
             ("x-forwarded-host", "evil"),
+            ("x-forwarded-scheme", "nothttps"),
             ("x-original-url", "/admin"),
             ("x-real-ip", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
@@ -199,7 +213,7 @@ mod tests {
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["via"], "1.1 before, 1.1 nearcast-fra");
         assert_eq!(headers["cdn-loop"], "nearcast-1234");
-        for gone in ["x-forwarded-host", "x-original-url", "x-real-ip", "forwarded", "host"] {
+        for gone in ["x-forwarded-host", "x-forwarded-scheme", "x-original-url", "x-real-ip", "forwarded", "host"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
     }
@@ -207,7 +221,8 @@ mod tests {
     #[test]
     fn a_trusted_proxy_is_believed() {
         let mut headers = map(&[("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "http")]);
-        for_origin(&mut headers, peer(true), &identity());
+        let https = came_over_tls(&headers, true, true);
+        for_origin(&mut headers, Peer { https, ..peer(true) }, &identity());
         assert_eq!(headers["x-forwarded-for"], "198.51.100.1, 192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "http");
     }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -65,7 +65,7 @@ pub struct Ask {
     pub method: Method,
     /// Path and query.
     pub target: String,
-    /// The client's Host, for sites that pass it on.
+    /// The host the client asked for, as it is keyed, for sites that pass it on.
     pub client_host: String,
     /// All fields but Host.
     pub headers: HeaderMap,
@@ -75,6 +75,8 @@ pub struct Ask {
 #[derive(Debug, Clone)]
 pub struct Origins {
     client: Client<Connector, Upload>,
+    /// For sites whose Host is not the origin's own: in HTTP/2 the name in the URL is the host.
+    http1: Client<Connector, Upload>,
     response_timeout: Duration,
     /// Between two pieces of an answer's body.
     pub read_timeout: Duration,
@@ -87,27 +89,27 @@ impl Origins {
     /// When the configured authorities cannot be used.
     pub fn new(config: &config::Origin) -> Result<Self, TrustError> {
         let tls = trust::client_config(config.ca.as_deref(), &[])?;
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_happy_eyeballs_timeout(Some(Duration::from_millis(300)));
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(rustls::ClientConfig::clone(&tls))
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(config.idle_timeout)
-            .pool_max_idle_per_host(config.idle_connections)
-            .http1_max_buf_size(config.header_size)
-            .http2_max_header_list_size(u32::try_from(config.header_size).unwrap_or(u32::MAX))
-            .http2_initial_stream_window_size(1 << 20)
-            .http2_initial_connection_window_size(4 << 20)
-            .set_host(false)
-            .build(Connector { inner: https, timeout: config.connect_timeout });
-        Ok(Self { client, response_timeout: config.response_timeout, read_timeout: config.read_timeout })
+        let https = || HttpsConnectorBuilder::new().with_tls_config(rustls::ClientConfig::clone(&tls)).https_or_http();
+        let both = https().enable_all_versions().wrap_connector(tcp());
+        let one = https().enable_http1().wrap_connector(tcp());
+        let client = |inner| {
+            Client::builder(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(config.idle_timeout)
+                .pool_max_idle_per_host(config.idle_connections)
+                .http1_max_buf_size(config.header_size)
+                .http2_max_header_list_size(u32::try_from(config.header_size).unwrap_or(u32::MAX))
+                .http2_initial_stream_window_size(1 << 20)
+                .http2_initial_connection_window_size(4 << 20)
+                // Else a connection that leads nowhere stays in use until TCP gives up.
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .http2_keep_alive_timeout(Duration::from_secs(5))
+                .set_host(false)
+                .build(Connector { inner, timeout: config.connect_timeout })
+        };
+        let (client, http1) = (client(both), client(one));
+        Ok(Self { client, http1, response_timeout: config.response_timeout, read_timeout: config.read_timeout })
     }
 
     /// Asks, and waits for the answer's header. Interim answers are never taken for the final one.
@@ -146,10 +148,12 @@ impl Origins {
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = ask.headers;
         let host = site.origin_host.clone().or_else(|| ask.client_host.parse().ok()).ok_or(Failure::Broken)?;
+        let own = host.as_bytes().eq_ignore_ascii_case(site.origin.as_str().as_bytes());
+        let client = if own { &self.client } else { &self.http1 };
         request.headers_mut().insert(HOST, host);
         let answer = tokio::select! {
             biased;
-            answer = self.client.request(request) => answer,
+            answer = client.request(request) => answer,
             () = turn.overdue(self.response_timeout) => return Err(Failure::TimedOut),
         };
         answer.map_err(|error| {
@@ -157,6 +161,14 @@ impl Origins {
             turn.failure().unwrap_or_else(|| classify(&error))
         })
     }
+}
+
+fn tcp() -> HttpConnector {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_happy_eyeballs_timeout(Some(Duration::from_millis(300)));
+    http
 }
 
 fn ask_again(ask: &Ask) -> Ask {
@@ -217,9 +229,11 @@ impl Service<Uri> for Connector {
 /// Whether the end of the answer's body can be told from a broken connection (RFC 9112 section 8): HTTP/2 says so
 /// itself, HTTP/1 by length or last chunk.
 pub fn has_a_sure_end(answer: &Response<Incoming>) -> bool {
-    let headers = answer.headers();
+    // hyper reads a body whose last transfer coding is not chunked until the connection closes.
+    let last = answer.headers().get_all(TRANSFER_ENCODING).iter().next_back().and_then(|line| line.to_str().ok());
+    let last = last.and_then(|line| line.rsplit(',').next()).map(str::trim);
     answer.version() == Version::HTTP_2
-        || headers.contains_key(http::header::CONTENT_LENGTH)
-        || headers.contains_key(http::header::TRANSFER_ENCODING)
+        || last.is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+        || http_body::Body::size_hint(answer.body()).exact().is_some()
         || http_body::Body::is_end_stream(answer.body())
 }

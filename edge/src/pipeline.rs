@@ -5,8 +5,7 @@
 //!                                     `- stale or absent -> collapse -> fill -> origin -> store -'
 //! ```
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
@@ -114,12 +113,11 @@ struct ClientExchange<'a> {
     view: &'a Arc<View>,
     site: Arc<Site>,
     peer: Peer,
-    door_peer: IpAddr,
     parts: request::Parts,
+    /// The fields for the origin, once they are needed.
+    forwarded: OnceLock<HeaderMap>,
     host: String,
-    client_host: String,
     target: String,
-    https: bool,
     url: UrlId,
     wishes: RequestDirectives,
 }
@@ -138,29 +136,15 @@ impl<'a> ClientExchange<'a> {
         view: &'a Arc<View>,
         connection: &Connection,
         admitted: Admitted,
-        mut parts: request::Parts,
+        parts: request::Parts,
     ) -> Self {
-        let Admitted { site, host, client_host, target } = admitted;
-        variant::canonicalize_accept_encoding(&mut parts.headers);
-        let https = connection.is_https();
+        let Admitted { site, host, target } = admitted;
+        let trusted = site.trusts(connection.peer);
+        let https = headers::came_over_tls(&parts.headers, connection.is_https(), trusted);
         let url = Address { site: &site.name, https, host: &host, target: &target }.url_id(&worker.edge.secret);
         let wishes = RequestDirectives::parse(&parts.headers);
-        let peer =
-            Peer { address: connection.peer, trusted: site.trusts(connection.peer), https, version: parts.version };
-        Self {
-            worker,
-            view,
-            site,
-            peer,
-            door_peer: connection.peer,
-            parts,
-            host,
-            client_host,
-            target,
-            https,
-            url,
-            wishes,
-        }
+        let peer = Peer { address: connection.peer, trusted, https, version: parts.version };
+        Self { worker, view, site, peer, parts, forwarded: OnceLock::new(), host, target, url, wishes }
     }
 
     async fn answer(&self, body: Incoming) -> Answered {
@@ -221,12 +205,12 @@ impl<'a> ClientExchange<'a> {
     /// What is stored for this request. `hint` is where a running fill said that its variant goes.
     async fn lookup(&self, hint: Option<StoreKey>) -> Lookup {
         let store = &self.worker.edge.store;
-        let primary = StoreKey::primary(self.url, self.https);
+        let primary = StoreKey::primary(self.url, self.peer.https);
         let (key, absent) = match store.get(&primary).await {
             Some(Piece::Object(object)) if self.usable(&object, primary) => return Lookup::Found(primary, object),
             Some(Piece::Base(base)) => {
-                let text = variant::selecting_text(&base.vary, &self.parts.headers);
-                (StoreKey::variant(self.url, self.https, &text, &self.worker.edge.secret), Forward::VaryMiss)
+                let text = variant::selecting_text(&base.vary, self.forwarded());
+                (StoreKey::variant(self.url, self.peer.https, &text, &self.worker.edge.secret), Forward::VaryMiss)
             }
             Some(Piece::Object(_) | Piece::Chunk(_)) | None => (hint.unwrap_or(primary), Forward::UriMiss),
         };
@@ -256,7 +240,7 @@ impl<'a> ClientExchange<'a> {
     fn refresh(&self, key: StoreKey, stored: Arc<Object>) {
         if let Joined::Leader(_reader, lead) = self.join(key) {
             let plan = Plan { detached: true, ..self.plan(key, Some(stored)) };
-            tokio::spawn(task::run(self.worker.clone(), self.view.clone(), plan, lead.fill, lead.unshared));
+            task::start(self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
         }
     }
 
@@ -268,20 +252,23 @@ impl<'a> ClientExchange<'a> {
     }
 
     fn fill_key(&self, key: StoreKey) -> FillKey {
-        FillKey { store: key, authorized: self.parts.headers.contains_key(AUTHORIZATION) }
+        FillKey { store: key, authorized: self.forwarded().contains_key(AUTHORIZATION) }
     }
 
+    /// What to fetch. `stored` was looked up before the fill had its tick: a purge between the two takes it away here.
     fn plan(&self, key: StoreKey, stored: Option<Arc<Object>>) -> Plan {
+        let edge = &self.worker.edge;
+        let purged =
+            |object: &Arc<Object>| edge.purges.covers(&self.site.name, self.url, object.tick, edge.clock.now());
+        let stored = stored.filter(|object| !purged(object));
         Plan {
             key: self.fill_key(key),
             site: self.site.clone(),
-            https: self.https,
+            https: self.peer.https,
             host: self.host.clone(),
-            client_host: self.client_host.clone(),
             target: self.target.clone(),
             url: self.url,
-            request: self.parts.headers.clone(),
-            headers: self.origin_headers(),
+            headers: self.forwarded().clone(),
             stored,
             detached: false,
         }
@@ -294,7 +281,7 @@ impl<'a> ClientExchange<'a> {
             Joined::Leader(reader, lead) => {
                 let plan = self.plan(key, stored.clone());
                 let (unshared, takes) = (lead.unshared, lead.takes);
-                tokio::spawn(task::run(self.worker.clone(), self.view.clone(), plan, lead.fill, unshared));
+                task::start(self.worker, self.view.clone(), plan, lead.fill, unshared);
                 (reader, Some(takes), true)
             }
         };
@@ -303,9 +290,12 @@ impl<'a> ClientExchange<'a> {
         let mut status = CacheStatus { collapsed: !leads, ..CacheStatus::forward(why) };
         match answer {
             Answer::Stream(head) => {
-                if !leads && head.selecting != variant::selecting_text(&head.vary, &self.parts.headers) {
-                    let text = variant::selecting_text(&head.vary, &self.parts.headers);
-                    return Err(StoreKey::variant(self.url, self.https, &text, &self.worker.edge.secret));
+                let selecting = variant::selecting_text(&head.vary, self.forwarded());
+                if !leads && head.selecting != selecting {
+                    return Err(StoreKey::variant(self.url, self.peer.https, &selecting, &self.worker.edge.secret));
+                }
+                if !leads && !self.may_share(&head.object, now) {
+                    return Ok(self.pass(why).await);
                 }
                 status.stored = true;
                 let response = deliver::from_fill(self.wanted(), &head, reader, &self.worker.edge.store);
@@ -314,6 +304,7 @@ impl<'a> ClientExchange<'a> {
                 }
                 Ok((self.with_status(response, &status), if leads { Outcome::Miss } else { Outcome::Collapsed }))
             }
+            Answer::Confirmed(object) if !leads && !self.may_share(&object, now) => Ok(self.pass(why).await),
             Answer::Confirmed(object) => {
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);
                 status.ttl = Some(ttl(&object, now));
@@ -339,6 +330,13 @@ impl<'a> ClientExchange<'a> {
             }
             Answer::Failed(failure) => Ok((self.failed(failure, &status), Outcome::Failed)),
         }
+    }
+
+    /// Whether another request's answer may serve this one: only if it could have come from the store (RFC 9111 section 4:
+    /// "provided that it is allowed to reuse that response for the requests in question").
+    fn may_share(&self, object: &Object, now: Timestamp) -> bool {
+        let reuse = object.standing(now).reuse(&self.wishes);
+        matches!(reuse, Reuse::Fresh | Reuse::StaleAllowed | Reuse::StaleWhileRevalidate)
     }
 
     /// An answer that is this request's alone.
@@ -378,8 +376,8 @@ impl<'a> ClientExchange<'a> {
         let ask = Ask {
             method: self.parts.method.clone(),
             target: self.target.clone(),
-            client_host: self.client_host.clone(),
-            headers: self.origin_headers(),
+            client_host: self.host.clone(),
+            headers: self.forwarded().clone(),
         };
         match self.worker.origins.ask(&self.site, ask, body).await {
             Ok(answer) => (self.with_status(self.passed_on(answer), &status), Outcome::Pass),
@@ -404,21 +402,24 @@ impl<'a> ClientExchange<'a> {
     // ---- parts ----
 
     fn address(&self) -> Address<'_> {
-        Address { site: &self.site.name, https: self.https, host: &self.host, target: &self.target }
+        Address { site: &self.site.name, https: self.peer.https, host: &self.host, target: &self.target }
     }
 
     fn wanted(&self) -> Wanted<'_> {
         Wanted { method: &self.parts.method, headers: &self.parts.headers }
     }
 
-    /// The client's fields as the origin gets them.
-    fn origin_headers(&self) -> HeaderMap {
-        let mut fields = self.parts.headers.clone();
-        headers::for_origin(&mut fields, self.peer, &self.worker.edge.identity);
-        if matches!(self.parts.method, Method::GET | Method::HEAD) {
-            fields.remove(CONTENT_LENGTH);
-        }
-        fields
+    /// The client's fields as the origin gets them. Answers are selected by these: what is keyed is what is forwarded.
+    fn forwarded(&self) -> &HeaderMap {
+        self.forwarded.get_or_init(|| {
+            let mut fields = self.parts.headers.clone();
+            variant::canonicalize_accept_encoding(&mut fields);
+            headers::for_origin(&mut fields, self.peer, &self.worker.edge.identity);
+            if matches!(self.parts.method, Method::GET | Method::HEAD) {
+                fields.remove(CONTENT_LENGTH);
+            }
+            fields
+        })
     }
 
     fn passed_on(&self, answer: Response<Incoming>) -> Response<Body> {
@@ -436,7 +437,7 @@ impl<'a> ClientExchange<'a> {
     }
 
     fn with_status(&self, mut response: Response<Body>, status: &CacheStatus) -> Response<Body> {
-        let shown = self.view.shows_detail_to(self.door_peer).then(|| self.address().to_string());
+        let shown = self.view.shows_detail_to(self.peer.address).then(|| self.address().to_string());
         status.add_to(response.headers_mut(), &self.worker.edge.identity, shown.as_deref());
         response
     }

@@ -27,8 +27,6 @@ pub struct Admitted {
     pub site: Arc<Site>,
     /// Lower case, without port.
     pub host: String,
-    /// As the client wrote it, with its port.
-    pub client_host: String,
     /// Path and query.
     pub target: String,
 }
@@ -57,7 +55,7 @@ pub fn admit(parts: &request::Parts, door: Door<'_>, view: &View) -> Result<Admi
         None => "/".to_owned(),
         Some(_) => return Err(Refusal::BadRequest("The request target is not a path.")),
     };
-    Ok(Admitted { site: site.clone(), host, client_host: authority, target })
+    Ok(Admitted { site: site.clone(), host, target })
 }
 
 /// Host, :authority or the absolute form's authority; they must not contradict one another (RFC 9112 section 3.2: "A

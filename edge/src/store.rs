@@ -54,6 +54,10 @@ impl Piece {
     }
 }
 
+/// Bytes that are written to disk at once. foyer drops in silence what comes while it is full: memory is written out in
+/// portions well below.
+const WRITE_BUFFER: usize = 32 << 20;
+
 /// Why the store could not be opened.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -127,7 +131,8 @@ impl Store {
         let engine = BlockEngineConfig::new(device)
             .with_block_size(disk::block_bytes(disk.size))
             // What does not fit the queue is dropped in silence: a clean stop writes all of memory at once.
-            .with_submit_queue_size_threshold(memory.max(64 << 20));
+            .with_submit_queue_size_threshold(memory.max(64 << 20))
+            .with_buffer_pool_size(WRITE_BUFFER);
         let cache = builder
             .with_io_engine_config(PsyncIoEngineConfig::new())
             .with_engine_config(engine)
@@ -199,6 +204,16 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub async fn close(&self) -> Result<(), StoreError> {
+        while self.cache.is_hybrid() && self.cache.memory().entries() > 0 {
+            let mut weight = 0;
+            let next = |_: &StoreKey, piece: &Piece| {
+                let fits = weight < WRITE_BUFFER / 4;
+                weight += if fits { piece.weight() } else { 0 };
+                fits
+            };
+            self.cache.flush_if(next).await;
+            self.cache.storage().wait().await;
+        }
         Ok(self.cache.close().await?)
     }
 }

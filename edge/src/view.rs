@@ -60,6 +60,8 @@ pub struct View {
     pub request_body_max: u64,
     /// A client that sends no byte of its body for so long is cut off.
     pub receive_timeout: Duration,
+    /// A reader that holds up all others of a body that is not stored is cut off after so long.
+    pub send_timeout: Duration,
     /// For requests that belong to no site.
     pub no_site: SiteMetrics,
 }
@@ -107,6 +109,7 @@ impl View {
             detail_to: config.cache.detail_to.clone(),
             request_body_max: config.limits.request_body,
             receive_timeout: config.limits.receive_timeout,
+            send_timeout: config.limits.send_timeout,
             no_site: metrics.site(""),
         })
     }

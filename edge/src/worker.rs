@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use nearcast_shared::clock::Clock;
 use nearcast_shared::health::HealthBoard;
+use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLog;
 use crate::fill::Fills;
@@ -51,4 +52,6 @@ pub struct Worker {
     pub edge: Arc<Edge>,
     /// Its own.
     pub origins: Origins,
+    /// The fills that run on it: it must not end before they do.
+    pub fills: TaskTracker,
 }

@@ -115,6 +115,9 @@ impl FillReader {
 
     fn poll_window(&self, cx: &mut Context<'_>) -> Poll<Next> {
         let mut state = self.place.fill.state.lock();
+        if state.readers[self.place.slot].as_ref().is_none_or(|own| own.cut_off) {
+            return Poll::Ready(Next::Broken);
+        }
         if self.position < state.window.start() {
             return Poll::Ready(Next::Behind);
         }

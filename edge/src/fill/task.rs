@@ -16,6 +16,7 @@ use crate::key::{Address, StoreKey, UrlId};
 use crate::origin::{self, Ask, Failure};
 use crate::policy::directives::{RequestDirectives, ResponseDirectives};
 use crate::policy::freshness::{self, Exchange};
+use crate::policy::reuse::Reuse;
 use crate::policy::storable::{self, NotStored};
 use crate::policy::validator;
 use crate::store::Piece;
@@ -38,15 +39,11 @@ pub struct Plan {
     pub https: bool,
     /// The host asked for, without port.
     pub host: String,
-    /// The client's Host as it was.
-    pub client_host: String,
     /// Path and query.
     pub target: String,
     /// The URL's id.
     pub url: UrlId,
-    /// The client's fields that answers are selected by.
-    pub request: HeaderMap,
-    /// The fields for the origin.
+    /// The fields for the origin, by which answers are selected, too.
     pub headers: HeaderMap,
     /// What is stored under that key and may be confirmed, or stand in.
     pub stored: Option<Arc<Object>>,
@@ -60,10 +57,14 @@ impl Plan {
     }
 }
 
-/// Runs the fill to its end. Whatever happens, readers learn of it and the fill's place is freed.
-pub async fn run(worker: Arc<Worker>, view: Arc<View>, plan: Plan, fill: Arc<Fill>, unshared: Unshared) {
-    let place = Place { worker: &worker, key: plan.key, fill: fill.clone() };
-    let task = Task { worker: &worker, view: &view, plan: &plan, fill: &fill };
+/// Starts the fill on this worker. Whatever becomes of the task, readers learn of it and the fill's place is freed.
+pub fn start(worker: &Arc<Worker>, view: Arc<View>, plan: Plan, fill: Arc<Fill>, unshared: Unshared) {
+    let place = Place { worker: worker.clone(), key: plan.key, fill };
+    worker.fills.spawn(run(place, view, plan, unshared));
+}
+
+async fn run(place: Place, view: Arc<View>, plan: Plan, unshared: Unshared) {
+    let task = Task { worker: &place.worker, view: &view, plan: &plan, fill: &place.fill };
     let Some((answer, head)) = task.ask(unshared).await else { return };
     let ending = match task.receive(answer, &head).await {
         Ok(()) => Ending::Complete,
@@ -72,18 +73,17 @@ pub async fn run(worker: Arc<Worker>, view: Arc<View>, plan: Plan, fill: Arc<Fil
             Ending::Broken
         }
     };
-    fill.finish(ending);
-    drop(place);
+    place.fill.finish(ending);
 }
 
 /// Frees the fill's place on every way out, also when the task is dropped or panics.
-struct Place<'a> {
-    worker: &'a Worker,
+struct Place {
+    worker: Arc<Worker>,
     key: FillKey,
     fill: Arc<Fill>,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.worker.edge.fills.leave(&self.key, &self.fill);
         let unanswered = self.fill.state.lock().answer.is_none();
@@ -113,11 +113,15 @@ impl Task<'_> {
             }
         };
         if let (StatusCode::NOT_MODIFIED, Some(stored)) = (answer.status(), &self.plan.stored) {
-            if validator::confirms(answer.headers(), &stored.headers) {
-                self.fill.answer(Answer::Confirmed(self.confirm(stored, answer.headers(), exchange)));
+            let confirmed = validator::confirms(answer.headers(), &stored.headers)
+                .then(|| self.confirm(stored, answer.headers(), exchange))
+                .flatten();
+            if let Some(object) = confirmed {
+                self.fill.answer(Answer::Confirmed(object));
                 return None;
             }
-            // A 304 about something else: ask for the whole (RFC 9111 section 4.3.4).
+            // A 304 about something else (RFC 9111 section 4.3.4), or one after which what is stored may not be shared
+            // any more: ask for the whole.
             let Ok((answer, exchange)) = self.fetch(None).await else {
                 self.fill.answer(Answer::Failed(Failure::Broken));
                 return None;
@@ -143,7 +147,7 @@ impl Task<'_> {
         let ask = Ask {
             method: Method::GET,
             target: self.plan.target.clone(),
-            client_host: self.plan.client_host.clone(),
+            client_host: self.plan.host.clone(),
             headers: fields,
         };
         let request_time = self.worker.edge.clock.now();
@@ -162,12 +166,13 @@ impl Task<'_> {
         stored.standing(now).serves_on_error().then(|| Answer::StandIn(stored.clone()))
     }
 
-    /// The stored answer, confirmed: its header updated, its times anew.
-    fn confirm(&self, stored: &Object, fresh: &HeaderMap, exchange: Exchange) -> Arc<Object> {
+    /// The stored answer, confirmed: its header updated, its times anew. `None` when it may not be shared any more.
+    fn confirm(&self, stored: &Object, fresh: &HeaderMap, exchange: Exchange) -> Option<Arc<Object>> {
         let mut fields = fresh.clone();
         headers::strip_hop_by_hop(&mut fields);
         let merged = validator::updated(&stored.headers, &fields);
         let directives = ResponseDirectives::parse(&merged);
+        self.may_be_shared(stored.status, &merged, &directives).ok()?;
         let object = Arc::new(Object {
             lifetime: freshness::lifetime(stored.status, &merged, &directives, exchange, self.view.bounds),
             initial_age: freshness::initial_age(fresh, exchange),
@@ -180,7 +185,7 @@ impl Task<'_> {
         if self.may_store() {
             self.worker.edge.store.put(self.plan.key.store, Piece::Object(object.clone()));
         }
-        object
+        Some(object)
     }
 
     /// Decides whether the answer is shared and stored, and says so.
@@ -193,17 +198,16 @@ impl Task<'_> {
         match self.storable(&answer) {
             Ok(directives) => {
                 let head = Arc::new(self.head(&answer, exchange, directives));
+                if head.object.standing(exchange.response_time).reuse(&RequestDirectives::default()) != Reuse::Fresh {
+                    // It serves nobody who comes from now on.
+                    self.leave();
+                }
                 self.fill.answer(Answer::Stream(head.clone()));
                 Some((answer, head))
             }
             Err(reason) => {
-                // What only this request's own fields forbid says nothing about the URL.
-                if !matches!(reason, NotStored::Authorization | NotStored::RequestNoStore | NotStored::Method) {
-                    self.worker.edge.uncacheable.note(self.plan.key.store, self.view.uncacheable_for);
-                    if self.plan.stored.is_some() && !answer.status().is_server_error() {
-                        // It is no longer what the URL answers.
-                        self.worker.edge.store.remove(&self.plan.key.store);
-                    }
+                if says_much_of_the_url(reason, answer.status()) {
+                    self.remember_uncacheable(exchange.response_time);
                 }
                 // The waiters must find the note before they go on.
                 let _leader_gone = unshared.send(answer);
@@ -213,11 +217,22 @@ impl Task<'_> {
         }
     }
 
+    /// Remembers not to wait for answers of this URL; what is stored and no longer fresh is no longer what it answers.
+    fn remember_uncacheable(&self, now: Timestamp) {
+        let edge = &self.worker.edge;
+        match &self.plan.stored {
+            Some(stored) if stored.standing(now).is_fresh() => {}
+            Some(_) => {
+                edge.store.remove(&self.plan.key.store);
+                edge.uncacheable.note(self.plan.key.store, self.view.uncacheable_for);
+            }
+            None => edge.uncacheable.note(self.plan.key.store, self.view.uncacheable_for),
+        }
+    }
+
     fn storable(&self, answer: &Response<Incoming>) -> Result<ResponseDirectives, NotStored> {
         let directives = ResponseDirectives::parse(answer.headers());
-        let request = &self.plan.request;
-        let wishes = RequestDirectives::parse(request);
-        storable::storable(&Method::GET, request, &wishes, answer.status(), answer.headers(), &directives)?;
+        self.may_be_shared(answer.status(), answer.headers(), &directives)?;
         if !origin::has_a_sure_end(answer) {
             return Err(NotStored::CloseDelimited);
         }
@@ -225,6 +240,21 @@ impl Task<'_> {
             return Err(NotStored::TooLarge);
         }
         Ok(directives)
+    }
+
+    fn may_be_shared(
+        &self,
+        status: StatusCode,
+        fields: &HeaderMap,
+        directives: &ResponseDirectives,
+    ) -> Result<(), NotStored> {
+        let wishes = RequestDirectives::parse(&self.plan.headers);
+        storable::storable(&Method::GET, &self.plan.headers, &wishes, status, fields, directives)
+    }
+
+    /// Nobody joins from now on; who is here stays.
+    fn leave(&self) {
+        self.worker.edge.fills.leave(&self.plan.key, self.fill);
     }
 
     fn head(&self, answer: &Response<Incoming>, exchange: Exchange, directives: ResponseDirectives) -> Head {
@@ -239,7 +269,7 @@ impl Task<'_> {
         }
         let length = headers::content_length(&fields).or_else(|| http_body::Body::size_hint(answer.body()).exact());
         let vary = variant::vary_of(&fields);
-        let selecting = variant::selecting_text(&vary, &self.plan.request);
+        let selecting = variant::selecting_text(&vary, &self.plan.headers);
         let status = answer.status();
         let lifetime = freshness::lifetime(status, &fields, &directives, exchange, self.view.bounds);
         Head {
@@ -287,7 +317,8 @@ impl Task<'_> {
             let Ok(bytes) = frame.into_data() else { continue };
             self.plan.site.metrics.fetched.inc_by(bytes.len() as u64);
             intake.take(bytes).await;
-            if !self.plan.detached && !self.fill.is_wanted() && !intake.is_nearly_done() {
+            let give_up = !self.plan.detached && !intake.is_nearly_done() && !self.fill.is_wanted();
+            if give_up && self.worker.edge.fills.abandon(&self.plan.key, self.fill) {
                 return Err("nobody reads it");
             }
         }
@@ -298,6 +329,14 @@ impl Task<'_> {
         let edge = &self.worker.edge;
         !edge.purges.covers(&self.plan.site.name, self.plan.url, self.fill.tick, edge.clock.now())
     }
+}
+
+/// Whether an answer that may not be shared says something of the URL, and not just of one request: a client could send
+/// fields that make the origin refuse it.
+fn says_much_of_the_url(reason: NotStored, status: StatusCode) -> bool {
+    let about_the_request = status.is_client_error() && !matches!(status.as_u16(), 404 | 405 | 410 | 414 | 451);
+    let by_the_request = matches!(reason, NotStored::Authorization | NotStored::RequestNoStore | NotStored::Method);
+    !about_the_request && !by_the_request && !status.is_server_error()
 }
 
 /// What has come so far.
@@ -313,9 +352,11 @@ struct Intake<'a> {
 impl Intake<'_> {
     async fn take(&mut self, bytes: Bytes) {
         self.received += bytes.len() as u64;
-        if self.received > self.task.view.object_max {
+        if self.storing && self.received > self.task.view.object_max {
             self.storing = false;
             self.chunk = BytesMut::new();
+            self.task.leave();
+            self.task.remember_uncacheable(self.task.worker.edge.clock.now());
         }
         if self.storing {
             self.gather(&bytes);
@@ -324,8 +365,11 @@ impl Intake<'_> {
         if self.storing {
             self.task.fill.trim(self.stored);
         } else {
-            // What is not stored must wait for its readers.
-            std::future::poll_fn(|cx| self.task.fill.poll_room(cx.waker())).await;
+            // What is not stored must wait for its readers, but not for one that holds up all others.
+            let room = std::future::poll_fn(|cx| self.task.fill.poll_room(cx.waker()));
+            if tokio::time::timeout(self.task.view.send_timeout, room).await.is_err() {
+                self.task.fill.cut_off_slowest();
+            }
         }
     }
 
@@ -379,7 +423,9 @@ impl Intake<'_> {
                 Some(Piece::Base(base)) if base.vary == self.head.vary => Base::clone(&base),
                 _ => Base { vary: self.head.vary.clone(), variants: Vec::new() },
             };
-            store.put(primary, Piece::Base(Arc::new(known.with(self.head.key, self.task.view.variants_max))));
+            let (base, dropped) = known.with(self.head.key, self.task.view.variants_max);
+            dropped.iter().for_each(|key| store.remove(key));
+            store.put(primary, Piece::Base(Arc::new(base)));
         }
         Ok(())
     }

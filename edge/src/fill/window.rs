@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 /// Bytes kept though they are stored already, for readers that are nearly there.
-const KEEP: u64 = 4 << 20;
+const KEEP: u64 = 512 << 10;
 
 /// Segments as they came, in order, without gaps.
 #[derive(Debug, Default)]
@@ -32,11 +32,6 @@ impl Window {
     /// Offset behind the last byte.
     pub(super) fn end(&self) -> u64 {
         self.end
-    }
-
-    /// Whether no more should be added before some is let go of.
-    pub(super) fn is_full(&self) -> bool {
-        self.end - self.start > KEEP
     }
 
     /// What is here from `offset` on, up to the end of its segment. Empty when nothing is.
@@ -78,12 +73,10 @@ mod tests {
         for _ in 0..6 {
             window.push(mebibyte.clone());
         }
-        assert!(window.is_full());
         window.trim(1 << 20);
         assert_eq!(window.start(), 1 << 20);
         window.trim(6 << 20);
-        assert_eq!(window.start(), 2 << 20, "the newest part stays");
-        assert!(!window.is_full());
+        assert_eq!(window.start(), 5 << 20, "the newest part stays");
     }
 
     proptest! {

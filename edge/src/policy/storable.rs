@@ -1,7 +1,7 @@
 //! Whether an answer may be stored (RFC 9111 section 3).
 
 use http::header::{AUTHORIZATION, ETAG, LAST_MODIFIED, SET_COOKIE, VARY};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 
 use super::directives::{RequestDirectives, ResponseDirectives};
 use super::freshness;
@@ -110,8 +110,10 @@ fn status_is_stored(status: StatusCode, explicit: bool) -> Result<(), NotStored>
 }
 
 fn varies_on_all(response: &HeaderMap) -> bool {
-    let lines = response.get_all(VARY).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|name| name.trim() == "*")
+    // What cannot be read might vary on anything.
+    let unusable = |name: &str| name == "*" || (!name.is_empty() && name.parse::<HeaderName>().is_err());
+    let mut lines = response.get_all(VARY).iter().map(|line| line.to_str());
+    lines.any(|line| line.map_or(true, |line| line.split(',').map(str::trim).any(unusable)))
 }
 
 #[cfg(test)]
@@ -139,7 +141,7 @@ mod tests {
         const TAG: (&str, &str) = ("etag", "\"a\"");
         let secret: Pairs<'_> = &[("authorization", "Basic x")];
         type Row<'a> = (&'a str, Pairs<'a>, u16, Pairs<'a>, Result<(), NotStored>);
-        let rows: [Row<'_>; 21] = [
+        let rows: [Row<'_>; 22] = [
             ("explicitly fresh", &[], 200, &[FRESH], Ok(())),
             ("only a validator", &[], 200, &[TAG], Ok(())),
             ("nothing", &[], 200, &[], Err(NotStored::NoUse)),
@@ -157,6 +159,7 @@ mod tests {
                 Ok(()),
             ),
             ("Vary: *", &[], 200, &[FRESH, ("vary", "accept, *")], Err(NotStored::VaryAll)),
+            ("a Vary that cannot be read", &[], 200, &[FRESH, ("vary", "accept, a b")], Err(NotStored::VaryAll)),
             ("a cookie", &[], 200, &[FRESH, ("set-cookie", "a=b")], Err(NotStored::SetCookie)),
             ("404 with a validator", &[], 404, &[TAG], Ok(())),
             ("404 fresh", &[], 404, &[FRESH], Ok(())),

@@ -3,7 +3,7 @@
 
 use http::header::{
     CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
-    TRANSFER_ENCODING,
+    SET_COOKIE, TRANSFER_ENCODING,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -92,11 +92,12 @@ pub fn confirms(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
 
 /// The stored header with what a 304 brings: "the cache MUST add each header field in the provided response to the
 /// stored response, replacing field values that are already present", but for those of the body and of the connection
-/// (RFC 9111 section 3.2).
+/// (RFC 9111 section 3.2), and for cookies, which are one client's.
 pub fn updated(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     let mut result = stored.clone();
     let stays = |name: &HeaderName| {
-        [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, TRANSFER_ENCODING, CONNECTION, ETAG].contains(name)
+        [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, TRANSFER_ENCODING, CONNECTION, ETAG, SET_COOKIE]
+            .contains(name)
     };
     for name in not_modified.keys().filter(|name| !stays(name)) {
         result.remove(name);
@@ -155,10 +156,17 @@ mod tests {
     #[test]
     fn a_304_updates_what_it_may() {
         let stored = map(&[("etag", "\"a\""), ("content-length", "5"), ("x", "old"), ("keep", "1")]);
-        let fresh = map(&[("content-length", "0"), ("x", "new"), ("x", "newer"), ("cache-control", "max-age=9")]);
+        let fresh = map(&[
+            ("content-length", "0"),
+            ("x", "new"),
+            ("x", "newer"),
+            ("cache-control", "max-age=9"),
+            ("set-cookie", "a=b"),
+        ]);
         let result = updated(&stored, &fresh);
         assert_eq!(result["content-length"], "5");
         assert_eq!(result["keep"], "1");
+        assert!(!result.contains_key("set-cookie"));
         assert_eq!(result["cache-control"], "max-age=9");
         assert_eq!(result.get_all("x").iter().collect::<Vec<_>>(), ["new", "newer"]);
     }

@@ -102,6 +102,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_clean_stop_keeps_more_than_a_write_buffer() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config::Cache { memory: 128 << 20, ..cache(folder.path(), 256 << 20) };
+        let keys: Vec<StoreKey> = (0..100).map(|n| StoreKey([n; 32])).collect();
+        let store = Store::open(&config).await.unwrap();
+        keys.iter().for_each(|key| store.put(*key, Piece::Chunk(vec![5; 250_000].into())));
+        (0..100u8).for_each(|n| store.put(StoreKey([n + 100; 32]), Piece::Chunk(vec![6; 250_000].into())));
+        store.close().await.unwrap();
+
+        let again = Store::open(&config).await.unwrap();
+        let found = futures_util::future::join_all(keys.iter().map(|key| again.get(key))).await;
+        assert_eq!(found.iter().filter(|piece| piece.is_none()).count(), 0);
+    }
+
+    #[tokio::test]
     async fn another_size_or_a_damaged_label_starts_empty() {
         let folder = tempfile::tempdir().unwrap();
         let key = StoreKey([1; 32]);

@@ -102,12 +102,12 @@ pub struct Base {
 }
 
 impl Base {
-    /// With one more variant; those beyond `max` are dropped, oldest first.
+    /// With one more variant, and those that have to go for it, oldest first, when there are more than `max`.
     #[must_use]
-    pub fn with(&self, key: StoreKey, max: usize) -> Self {
+    pub fn with(&self, key: StoreKey, max: usize) -> (Self, Vec<StoreKey>) {
         let mut variants: Vec<StoreKey> = self.variants.iter().copied().filter(|known| *known != key).collect();
         variants.push(key);
-        let surplus = variants.len().saturating_sub(max);
-        Self { vary: self.vary.clone(), variants: variants.split_off(surplus) }
+        let kept = variants.split_off(variants.len().saturating_sub(max));
+        (Self { vary: self.vary.clone(), variants: kept }, variants)
     }
 }
