@@ -27,6 +27,9 @@ mod api;
 /// Open admin connections.
 const CONNECTIONS_MAX: usize = 256;
 
+/// The life of a connection: clients ask once or twice, and one that reads nothing must not take a place for ever.
+const CONNECTION_MAX: Duration = Duration::from_secs(120);
+
 /// For a request's header, and for a TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -66,16 +69,19 @@ async fn serve(
     let listener = TcpListener::from_std(socket)?;
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return Ok(()) };
-        let accepted = tokio::select! {
+        let next = async { (permits.clone().acquire_owned().await, listener.accept().await) };
+        let (permit, accepted) = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            accepted = listener.accept() => accepted,
+            next = next => next,
         };
         match accepted {
             Ok((stream, _)) => {
                 let (control, tls) = (control.clone(), tls.clone());
                 tokio::spawn(async move {
-                    connection(control, stream, tls).await;
+                    let served = connection(control, stream, tls);
+                    if tokio::time::timeout(CONNECTION_MAX, served).await.is_err() {
+                        tracing::debug!("admin connection cut off");
+                    }
                     drop(permit);
                 });
             }

@@ -29,28 +29,20 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a node.
     Run(run::RunArgs),
-    /// Read the config, list every mistake in it, and say which CNAMEs to set.
     Check(check::CheckArgs),
-    /// Run three PoPs and an origin on this machine, and print commands to try.
     Demo(demo::DemoArgs),
-    /// Purge a URL, a site or everything, on one node or on every PoP.
     Purge(purge::PurgeArgs),
-    /// Show nodes at a glance.
     Status(status::StatusArgs),
-    /// Say which PoP a client gets, and why.
     Explain(explain::ExplainArgs),
-    /// Take a PoP out of the answers, or force it up or down, or let probes decide again.
     Drain(drain::DrainArgs),
-    /// Let nodes read their config again.
     Reload(reload::ReloadArgs),
-    /// Work with geo databases.
     Geo(geo::GeoArgs),
 }
 
 fn long_version() -> &'static str {
-    static TEXT: LazyLock<String> = LazyLock::new(|| format!("{}\n{}", env!("CARGO_PKG_VERSION"), builtin::ATTRIBUTION));
+    static TEXT: LazyLock<String> =
+        LazyLock::new(|| format!("{}\n{}", env!("CARGO_PKG_VERSION"), builtin::ATTRIBUTION));
     &TEXT
 }
 

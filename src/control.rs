@@ -56,6 +56,8 @@ pub struct Control {
     pub addresses: Addresses,
     /// Eight hexadecimal digits.
     pub node_id: String,
+    /// Held while the world is read and swapped: one reload at a time.
+    pub(crate) reloading: Mutex<()>,
     pub(crate) generation: Mutex<Generation>,
     pub(crate) probes: Mutex<JoinSet<()>>,
     pub(crate) runtime: tokio::runtime::Handle,

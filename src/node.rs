@@ -157,6 +157,7 @@ impl Node {
             health,
             metrics,
             geo: ArcSwap::new(geo),
+            reloading: Mutex::new(()),
             generation: Mutex::new(Generation { number: 1, loaded: clock.now(), last_error: None }),
             clock,
             addresses: bound.addresses.clone(),

@@ -50,6 +50,7 @@ impl Control {
     /// # Errors
     /// With the old world left as it was.
     pub fn reload(&self) -> Result<u64, ReloadError> {
+        let _one_at_a_time = self.reloading.lock();
         let outcome = self.try_reload();
         let mut generation = self.generation.lock();
         match &outcome {

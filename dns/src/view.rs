@@ -10,8 +10,8 @@
 //!   shop.example.net       empty non-terminal: it exists, without data
 //! ```
 //!
-//! When several of these claim one name, the first in this order has it: `edge`, PoP, name server, site. A name
-//! belongs to the longest zone that holds it, so a zone within another needs no delegation.
+//! When several of these claim one name, the first in this order has it: `edge`, PoP, name server, site (the config
+//! refuses a site whose domain is one of the others'). A name belongs to the longest zone that holds it, so a zone within another needs no delegation.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -273,7 +273,7 @@ mod tests {
         name = "x.cdn.example.net"
         nameservers = ["fra.example.net"]
         [[site]]
-        domains = ["x.cdn.example.net", "www.shop.example.net", "static.example.com", "ns1.example.net"]
+        domains = ["x.cdn.example.net", "www.shop.example.net", "static.example.com"]
         origin = "http://origin.example.com"
         [[site]]
         domains = ["*"]
@@ -309,7 +309,7 @@ mod tests {
             ("letter case", "EDGE.Example.NET", "Steered in example.net"),
             ("PoP", "iad.example.net", "Pop(PopId(1)) in example.net"),
             ("PoP beats name server", "fra.example.net", "Pop(PopId(0)) in example.net"),
-            ("name server beats site", "ns1.example.net", "Pop(PopId(0)) in example.net"),
+            ("name server", "ns1.example.net", "Pop(PopId(0)) in example.net"),
             ("name server of another PoP", "ns.deep.cdn.example.net", "Pop(PopId(1)) in example.net"),
             ("site", "www.shop.example.net", "Steered in example.net"),
             ("empty non-terminal above a site", "shop.example.net", "Nothing in example.net"),

@@ -150,14 +150,16 @@ impl Writer {
                 Order::Note(record) => records.push(record),
                 Order::Reserve => reserve = true,
                 Order::Purge(scope, answer) => {
-                    // Later than every tick given out before.
+                    // In force first, so that nobody finds what is stored any more; then a tick later than that of any
+                    // fetch that still found it.
+                    purges.tables.apply(&Record::new(purges.ticks.next().0, scope.clone()));
                     let tick = purges.ticks.next().0;
                     records.push(Record::new(tick, scope));
                     waiting.push((tick, answer));
                 }
             }
         }
-        let written = self.log.append(&records);
+        let written = self.log.append(&records).and_then(|()| self.log.shrink(|| purges.tables.records()));
         if let Err(error) = &written {
             tracing::error!(%error, "the purge log cannot be written: purges are refused until it can");
         } else {

@@ -114,6 +114,8 @@ pub struct HealthBoard {
     state: Mutex<State>,
     leaving: AtomicBool,
     forced_file: Option<PathBuf>,
+    /// Held while the file is written, and never by who only asks.
+    forced_writer: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -122,6 +124,8 @@ struct State {
     names: Vec<String>,
     targets: Vec<Vec<Target>>,
     forced: HashMap<String, Forced>,
+    /// Every target of the first config was probed once.
+    first_round_done: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -139,12 +143,14 @@ impl HealthBoard {
     /// When `forced_file` exists but cannot be read or understood.
     pub fn new(config: &Config, forced_file: Option<&Path>) -> std::io::Result<Arc<Self>> {
         let forced = forced_file.map(read_forced).transpose()?.unwrap_or_default();
-        let state = State { this: config.this, names: Vec::new(), targets: Vec::new(), forced };
+        let state =
+            State { this: config.this, names: Vec::new(), targets: Vec::new(), forced, first_round_done: false };
         let board = Self {
             table: ArcSwap::default(),
             state: Mutex::new(state),
             leaving: AtomicBool::new(false),
             forced_file: forced_file.map(Path::to_owned),
+            forced_writer: Mutex::new(()),
         };
         board.reconfigure(config);
         Ok(Arc::new(board))
@@ -174,7 +180,7 @@ impl HealthBoard {
             .collect();
         state.names = config.pops.iter().map(|pop| pop.name.clone()).collect();
         state.this = config.this;
-        self.publish(&state);
+        self.publish(&mut state);
     }
 
     /// The present table: one atomic load.
@@ -200,7 +206,7 @@ impl HealthBoard {
                 tracing::info!(url, ?before, ?after, cause = target.last, "health verdict changed");
             }
         }
-        self.publish(&state);
+        self.publish(&mut state);
     }
 
     /// Holds the PoP of that name in a state, or with `None` lets the probes decide again.
@@ -208,6 +214,7 @@ impl HealthBoard {
     /// # Errors
     /// When there is no such PoP, or when the state could not be written down.
     pub fn force(&self, name: &str, forced: Option<Forced>) -> Result<(), ForceError> {
+        let _one_at_a_time = self.forced_writer.lock();
         let mut state = self.state.lock();
         if !state.names.iter().any(|known| known == name) {
             return Err(ForceError::UnknownPop(name.to_owned()));
@@ -217,10 +224,12 @@ impl HealthBoard {
             None => state.forced.remove(name),
         };
         tracing::info!(pop = name, ?forced, "forced state changed");
-        self.publish(&state);
+        self.publish(&mut state);
+        let forced = state.forced.clone();
+        drop(state);
         match &self.forced_file {
             Some(path) => {
-                write_forced(path, &state.forced).map_err(|source| ForceError::Persist { path: path.clone(), source })
+                write_forced(path, &forced).map_err(|source| ForceError::Persist { path: path.clone(), source })
             }
             None => Ok(()),
         }
@@ -229,7 +238,7 @@ impl HealthBoard {
     /// From now on this node says no to its probers and its own PoP is out of its own answers.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::SeqCst);
-        self.publish(&self.state.lock());
+        self.publish(&mut self.state.lock());
     }
 
     /// Whether this node is on its way out.
@@ -247,8 +256,9 @@ impl HealthBoard {
         !self.leaving.load(Ordering::SeqCst) && !drained()
     }
 
-    fn publish(&self, state: &State) {
-        let first_round = state.targets.iter().flatten().any(|target| target.last.is_none());
+    fn publish(&self, state: &mut State) {
+        state.first_round_done |= state.targets.iter().flatten().all(|target| target.last.is_some());
+        let first_round = !state.first_round_done;
         let leaving = self.leaving.load(Ordering::SeqCst);
         let pops = state.names.iter().zip(&state.targets).enumerate().map(|(index, (name, targets))| {
             let forced = state.forced.get(name).copied();
@@ -366,6 +376,24 @@ mod tests {
         board.leave();
         assert_eq!(ups(&board), [false, true, true]);
         assert!(!board.says_up());
+    }
+
+    #[test]
+    fn a_new_target_does_not_bring_back_those_that_are_down() {
+        let config = three();
+        let board = HealthBoard::new(&config, None).unwrap();
+        for octet in 1..=3 {
+            for _ in 0..3 {
+                board.report(&url(octet), if octet == 2 { bad() } else { Ok(()) }, Timestamp(1));
+            }
+        }
+        let mut more = config.clone();
+        let mut new = more.pops[0].clone();
+        new.name = "gru".to_owned();
+        new.probe = Probe::Urls(vec!["http://192.0.2.4:8080".parse().unwrap()]);
+        more.pops.push(new);
+        board.reconfigure(&more);
+        assert_eq!(ups(&board), [true, false, true, true]);
     }
 
     #[test]

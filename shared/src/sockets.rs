@@ -18,8 +18,12 @@ pub fn tcp(address: ListenAddress, workers: usize) -> io::Result<Vec<TcpListener
     match address {
         ListenAddress::Socket(address) => tcp_group(address, workers),
         // One dual-stack socket takes IPv4 too; without IPv6 on the machine, IPv4 alone.
-        ListenAddress::Any(port) => tcp_group((Ipv6Addr::UNSPECIFIED, port).into(), workers)
-            .or_else(|_| tcp_group((Ipv4Addr::UNSPECIFIED, port).into(), workers)),
+        ListenAddress::Any(port) => {
+            tcp_group((Ipv6Addr::UNSPECIFIED, port).into(), workers).or_else(|error| match error.kind() {
+                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+                _ => tcp_group((Ipv4Addr::UNSPECIFIED, port).into(), workers),
+            })
+        }
     }
 }
 

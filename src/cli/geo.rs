@@ -8,7 +8,7 @@ use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use crate::compact::{self, Options, Pop, Progress, Share, Stage};
 
-/// Arguments of `nearcast geo`.
+/// Make and compare geo databases.
 #[derive(Debug, Args)]
 pub(super) struct GeoArgs {
     #[command(subcommand)]
@@ -24,7 +24,6 @@ enum GeoCommand {
     Compare(CompareArgs),
 }
 
-/// Arguments of `nearcast geo compact`.
 #[derive(Debug, Args)]
 struct CompactArgs {
     /// City files in MaxMind DB format, such as one for IPv4 and one for IPv6; where several
@@ -48,7 +47,6 @@ struct CompactArgs {
     attribution: String,
 }
 
-/// Arguments of `nearcast geo compare`.
 #[derive(Debug, Args)]
 struct CompareArgs {
     /// The full City files

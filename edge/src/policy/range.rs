@@ -2,7 +2,9 @@
 //! requests for several ranges are answered with the whole, which section 14.2 always allows.
 
 use http::HeaderMap;
-use http::header::{ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
+use http::header::{DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
+
+use nearcast_shared::clock::Timestamp;
 
 use super::{freshness, validator};
 
@@ -51,8 +53,11 @@ fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
     if wanted.as_bytes().contains(&b'"') {
         return stored.get(ETAG).is_some_and(|own| validator::strongly_equal(own, wanted));
     }
-    let date = wanted.to_str().ok().and_then(freshness::parse_date);
-    date.is_some() && date == freshness::date(stored, LAST_MODIFIED)
+    let Some(wanted) = wanted.to_str().ok().and_then(freshness::parse_date) else { return false };
+    // "A date validator is strong .. if .. the presented date is at least one second earlier than the Date" (RFC 9110
+    // section 8.8.2.2, in other words): what changed within that second would look the same.
+    let earlier = |date: Timestamp| wanted.seconds() < date.seconds();
+    freshness::date(stored, LAST_MODIFIED) == Some(wanted) && freshness::date(stored, DATE).is_some_and(earlier)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -147,13 +152,16 @@ mod tests {
     #[test]
     fn if_range() {
         const JAN: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
-        let stored = map(&[("etag", "\"a\""), ("last-modified", JAN)]);
+        const FEB: &str = "Sun, 01 Feb 2026 00:00:00 GMT";
+        let stored = map(&[("etag", "\"a\""), ("last-modified", JAN), ("date", FEB)]);
+        let just_changed = map(&[("last-modified", JAN), ("date", JAN)]);
         let weak = map(&[("etag", "W/\"a\"")]);
         let rows = [
             ("same tag", "\"a\"", &stored, part(0, 1)),
             ("other tag", "\"b\"", &stored, Ranged::Whole),
             ("weak tags never match", "W/\"a\"", &weak, Ranged::Whole),
             ("same date", JAN, &stored, part(0, 1)),
+            ("a date too close to tell", JAN, &just_changed, Ranged::Whole),
             ("other date", "Fri, 02 Jan 2026 00:00:00 GMT", &stored, Ranged::Whole),
             ("nonsense", "a", &stored, Ranged::Whole),
         ];

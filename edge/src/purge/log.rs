@@ -9,7 +9,7 @@
 use std::fs::{File, OpenOptions};
 use std::hash::Hasher;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use siphasher::sip::SipHasher13;
 
@@ -17,6 +17,9 @@ use super::Scope;
 use crate::key::UrlId;
 
 const MAGIC: &[u8] = b"nearcast purges 1\n";
+
+/// Bytes below which the log is not worth rewriting.
+const SHRINK_MIN: u64 = 1 << 20;
 
 /// No valid record is longer.
 const BODY_MAX: usize = 4096;
@@ -109,8 +112,13 @@ fn checksum(body: &[u8]) -> u64 {
 #[derive(Debug)]
 pub(super) struct Log {
     file: File,
+    path: PathBuf,
     /// Bytes of whole records: a failed append is cut back to here.
     length: u64,
+    /// Beyond so many bytes it is rewritten with what is in force.
+    shrink_at: u64,
+    /// The last tick that may have been given out.
+    reserved: u64,
 }
 
 impl Log {
@@ -157,7 +165,9 @@ impl Log {
             File::open(folder)?.sync_all()?;
         }
         let file = OpenOptions::new().append(true).open(path)?;
-        Ok(Self { file, length: bytes.len() as u64 })
+        let length = bytes.len() as u64;
+        let reserved = records.iter().map(Record::tick).max().unwrap_or(0);
+        Ok(Self { file, path: path.to_owned(), length, shrink_at: (2 * length).max(SHRINK_MIN), reserved })
     }
 
     /// Writes `records` and waits until they are on disk.
@@ -168,12 +178,26 @@ impl Log {
         let mut bytes = Vec::new();
         records.iter().for_each(|record| record.encode(&mut bytes));
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        self.reserved = records.iter().map(Record::tick).fold(self.reserved, u64::max);
         match written {
             Ok(()) => self.length += bytes.len() as u64,
             // Half a record must not stand in front of later whole ones.
             Err(_) => self.file.set_len(self.length)?,
         }
         written
+    }
+}
+
+impl Log {
+    /// Rewrites the file with just what is `in_force` when it has grown to twice its size.
+    pub(super) fn shrink(&mut self, in_force: impl FnOnce() -> Vec<Record>) -> io::Result<()> {
+        if self.length < self.shrink_at {
+            return Ok(());
+        }
+        let mut records = in_force();
+        records.push(Record::Reserve { tick: self.reserved });
+        *self = Self::rewrite(&self.path.clone(), &records)?;
+        Ok(())
     }
 }
 
@@ -243,6 +267,22 @@ mod tests {
         wanted.push(Record::All { tick: 11 });
         assert_eq!(purges(&later), wanted, "what is older than all records stays covered");
         assert_eq!(later.iter().map(Record::tick).max(), Some(12), "ticks go on behind what was forgotten");
+    }
+
+    #[test]
+    fn a_log_that_grew_is_rewritten_with_what_is_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("purge.log");
+        let (mut log, _) = Log::open(&path, 0, SURELY_LATER).unwrap();
+        let repeated: Vec<Record> = (0..40_000).map(|tick| Record::Url { tick, url: UrlId(1) }).collect();
+        log.append(&repeated).unwrap();
+        let before = std::fs::metadata(&path).unwrap().len();
+        log.shrink(|| vec![Record::Url { tick: 39_999, url: UrlId(1) }]).unwrap();
+        assert!(before > SHRINK_MIN && std::fs::metadata(&path).unwrap().len() < 1_000);
+        log.append(&records()).unwrap();
+        let (_log, found) = Log::open(&path, 0, SURELY_LATER).unwrap();
+        assert_eq!(found.iter().map(Record::tick).max(), Some(39_999));
+        assert_eq!(purges(&found).len(), 1 + records().len());
     }
 
     #[test]

@@ -71,6 +71,18 @@ impl Tables {
         }
     }
 
+    /// All that is in force.
+    pub(super) fn records(&self) -> Vec<Record> {
+        let all = Record::All { tick: self.all.load(Ordering::Acquire) };
+        let sites = self.sites.load();
+        let sites = sites.iter().map(|(site, tick)| Record::Site { tick: *tick, site: site.clone() });
+        let mut records: Vec<Record> = std::iter::once(all).filter(|all| all.tick() > 0).chain(sites).collect();
+        for shard in &self.urls {
+            records.extend(shard.read().iter().map(|(url, tick)| Record::Url { tick: *tick, url: *url }));
+        }
+        records
+    }
+
     /// How many records there are.
     pub(super) fn len(&self) -> usize {
         let all = usize::from(self.all.load(Ordering::Relaxed) > 0);

@@ -23,8 +23,8 @@ pub(super) fn compile(text: &str, path: &Path, inputs: &Inputs) -> Result<Config
     let mut gather = Gather::new(text);
     let file = mistake::read(text, &mut gather);
     // What is missing because its shape was wrong must not be reported a second time as missing.
-    let shape_is_right = gather.is_clean();
-    let mut c = Compiler { gather, base: base_of(path), pop: String::new(), report_missing: shape_is_right };
+    let misshapen = gather.keys();
+    let mut c = Compiler { gather, base: base_of(path), pop: String::new(), misshapen };
     let config = c.config(&file, path, inputs);
     match config {
         Some(config) if c.gather.is_clean() => Ok(config),
@@ -48,7 +48,8 @@ struct Compiler<'a> {
     base: PathBuf,
     /// This node's PoP, for `{pop}`.
     pop: String,
-    report_missing: bool,
+    /// Keys whose values were taken out of the file because their shape is wrong.
+    misshapen: Vec<String>,
 }
 
 /// The value of an optional key, or a default.

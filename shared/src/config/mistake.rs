@@ -73,6 +73,11 @@ impl<'a> Gather<'a> {
         self.found.is_empty()
     }
 
+    /// What the mistakes noted so far are about.
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.found.iter().map(|(_, key, _)| key.clone()).collect()
+    }
+
     /// All that was noted, in the order of the file.
     pub(super) fn finish(mut self, file: PathBuf) -> Mistakes {
         self.found.sort_by_key(|(at, ..)| *at);

@@ -54,9 +54,13 @@ impl Compiler<'_> {
                 let http = pop.listen.as_ref().and_then(|l| l.http.clone()).or_else(|| fleet.http.clone());
                 let first =
                     http.as_ref().map_or(Some("127.0.0.1:8080"), |list| list.first().map(|e| e.get_ref().as_str()));
-                let Some(port) = first.and_then(|entry| entry.rsplit(':').next()?.parse::<u16>().ok()) else {
+                let Some(first) = first else {
                     let message = "without an HTTP listener give probe = \"https://..\", or false to never probe";
                     self.gather.at(span_of(&pop.name), "pop.probe", message);
+                    return Probe::Never;
+                };
+                // An entry without a port is a mistake of its own.
+                let Some(port) = first.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()) else {
                     return Probe::Never;
                 };
                 let url = |ip: &IpAddr| format!("http://{}", SocketAddr::new(*ip, port)).parse().ok();

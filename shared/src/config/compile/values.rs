@@ -153,7 +153,12 @@ impl Compiler<'_> {
     }
 
     pub(super) fn missing(&mut self, span: Option<Range<usize>>, key: &str, message: &str) {
-        if self.report_missing {
+        let taken_out = self.misshapen.iter().any(|bad| {
+            let below = || key.strip_prefix(bad.as_str()).is_some_and(|rest| rest.starts_with('.'));
+            // A mistake of syntax has no key: anything may be missing for it.
+            bad.is_empty() || key == bad || below()
+        });
+        if !taken_out {
             self.gather.at(span, key, message);
         }
     }
