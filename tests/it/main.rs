@@ -1,1 +1,16 @@
-fn main() {}
+//! Whole nodes, in this process or as the real binary, between a scripted origin and clients that see every byte.
+#![expect(clippy::unwrap_used, reason = "a test's own mistake may end it")]
+
+mod harness;
+
+mod admin;
+mod cache;
+mod config;
+mod dns;
+mod fill;
+mod geo;
+mod health;
+mod http;
+mod life;
+mod purge;
+mod tls;

@@ -207,7 +207,7 @@ impl Task<'_> {
             }
             Err(reason) => {
                 if says_much_of_the_url(reason, answer.status()) {
-                    self.remember_uncacheable(exchange.response_time);
+                    self.remember_uncacheable(answer.status(), exchange.response_time);
                 }
                 // The waiters must find the note before they go on.
                 let _leader_gone = unshared.send(answer);
@@ -218,10 +218,10 @@ impl Task<'_> {
     }
 
     /// Remembers not to wait for answers of this URL; what is stored and no longer fresh is no longer what it answers.
-    fn remember_uncacheable(&self, now: Timestamp) {
+    fn remember_uncacheable(&self, status: StatusCode, now: Timestamp) {
         let edge = &self.worker.edge;
         match &self.plan.stored {
-            Some(stored) if stored.standing(now).is_fresh() => {}
+            Some(stored) if stored.standing(now).is_fresh() || status.is_server_error() => {}
             Some(_) => {
                 edge.store.remove(&self.plan.key.store);
                 edge.uncacheable.note(self.plan.key.store, self.view.uncacheable_for);
@@ -336,7 +336,7 @@ impl Task<'_> {
 fn says_much_of_the_url(reason: NotStored, status: StatusCode) -> bool {
     let about_the_request = status.is_client_error() && !matches!(status.as_u16(), 404 | 405 | 410 | 414 | 451);
     let by_the_request = matches!(reason, NotStored::Authorization | NotStored::RequestNoStore | NotStored::Method);
-    !about_the_request && !by_the_request && !status.is_server_error()
+    !about_the_request && !by_the_request
 }
 
 /// What has come so far.
@@ -356,7 +356,7 @@ impl Intake<'_> {
             self.storing = false;
             self.chunk = BytesMut::new();
             self.task.leave();
-            self.task.remember_uncacheable(self.task.worker.edge.clock.now());
+            self.task.remember_uncacheable(self.head.object.status, self.task.worker.edge.clock.now());
         }
         if self.storing {
             self.gather(&bytes);

@@ -1,0 +1,119 @@
+//! A config with mistakes: all of them are listed, each with its place and what would be right.
+
+use std::fs;
+
+use crate::harness::node::Setup;
+use crate::harness::origin::{Origin, Reply};
+use crate::harness::process::Process;
+
+const WRONG: &str = r#"[listen]
+http = ["127.0.0.1"]
+htpp = ["127.0.0.1:80"]
+[health]
+interval = "2 weeks"
+fall = 0
+[cache]
+memory = 256
+[[pop]]
+name = "fra"
+location = [91.0, 8.57]
+addresses = ["192.0.2.10", "nowhere"]
+[[pop]]
+name = "fra"
+addresses = []
+[[site]]
+domains = ["www.cdn.test"]
+orign = "http://127.0.0.1:1"
+"#;
+
+/// Where each mistake of [`WRONG`] is, and words that its message must have.
+const MISTAKES: [(&str, &[&str]); 11] = [
+    (":2: listen.http:", &["`127.0.0.1` is not an address and port"]),
+    (":3: listen.htpp:", &["unknown key; allowed in [listen]: http, https, dns, admin"]),
+    (":5: health.interval:", &["2 weeks"]),
+    (":6: health.fall:", &["1"]),
+    (":8: cache.memory:", &["256"]),
+    (":11: pop.location:", &["-90 to 90"]),
+    (":12: pop.addresses:", &["`nowhere` is not an IPv4 or IPv6 address"]),
+    (":13: pop.addresses:", &["missing; at least one"]),
+    (":14: pop.name:", &["fra"]),
+    (":16: site.origin:", &["missing; such as"]),
+    (":18: site.orign:", &["unknown key; allowed in [site]:", "origin", "trusted-proxies"]),
+];
+
+#[test]
+fn all_mistakes_at_once_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("wrong.toml"), WRONG).unwrap();
+    for arguments in [&["run", "--config", "wrong.toml", "--pop", "fra"][..], &["check", "--config", "wrong.toml"]] {
+        let process = Process::command(arguments, folder.path());
+        assert_eq!(process.exit_code(), Some(2));
+        process.wait_for("site.orign");
+        let said = process.log();
+        for (place, words) in MISTAKES {
+            let line = said.lines().find(|line| line.contains(place));
+            let line = line.unwrap_or_else(|| panic!("{arguments:?}: no line about {place} in\n{said}"));
+            assert!(line.starts_with("wrong.toml:"), "{line}");
+            assert!(words.iter().all(|word| line.contains(word)), "{words:?} are not in: {line}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_toml() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("wrong.toml"), "[listen\nhttp = 1\n[[pop]]\nname = \"a\"\n").unwrap();
+    let process = Process::command(&["check", "--config", "wrong.toml"], folder.path());
+    assert_eq!(process.exit_code(), Some(2));
+    process.wait_for("wrong.toml:1:");
+    let process = Process::command(&["run", "--config", "missing.toml"], folder.path());
+    assert_eq!(process.exit_code(), Some(2));
+    process.wait_for("missing.toml: cannot be read");
+}
+
+#[test]
+fn which_pop_is_this() {
+    let setup = Setup::new(&Origin::start(|_| Reply::ok("x")));
+    setup.write();
+    for (arguments, said) in [
+        (&["run", "--config", "nearcast.toml"][..], "which PoP is this node? give --pop NAME"),
+        (&["run", "--config", "nearcast.toml", "--pop", "xyz"], "no [[pop]] is named `xyz`; there are: fra, iad, sin"),
+    ] {
+        let process = Process::command(arguments, setup.folder());
+        assert_eq!(process.exit_code(), Some(2));
+        process.wait_for(said);
+    }
+}
+
+#[test]
+fn check_says_what_is_left_to_do() {
+    let setup = Setup::new(&Origin::start(|_| Reply::ok("x")));
+    setup.write();
+    let process = Process::command(&["check", "--config", "nearcast.toml"], setup.folder());
+    assert_eq!(process.exit_code(), Some(0));
+    process.wait_for("nearcast.toml: right for fra, iad, sin");
+    process.wait_for("static.other.test.  CNAME  edge.cdn.test.");
+    assert!(!process.log().contains("www.cdn.test.  CNAME"), "{}", process.log());
+    assert!(!setup.folder().join("state").exists(), "it changes nothing");
+}
+
+#[test]
+fn check_reads_what_a_node_would() {
+    let origin = Origin::start(|_| Reply::ok("x"));
+    let no_certificate = {
+        let mut setup = Setup::new(&origin);
+        setup.sites[0].push_str("\ntls = { certificate = \"missing.pem\", key = \"missing.key\" }");
+        setup
+    };
+    let rows = [
+        ("missing.mmdb", Setup::new(&origin).set("geo.database", "\"missing.mmdb\"")),
+        ("missing.pem", no_certificate),
+        ("missing-ca.pem", Setup::new(&origin).set("origin.ca", "\"missing-ca.pem\"")),
+    ];
+    for (said, setup) in rows {
+        setup.write();
+        let process = Process::command(&["check", "--config", "nearcast.toml"], setup.folder());
+        assert_eq!(process.exit_code(), Some(2), "{said}");
+        process.wait_for(said);
+    }
+}
