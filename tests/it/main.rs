@@ -13,4 +13,5 @@ mod health;
 mod http;
 mod life;
 mod purge;
+mod sharing;
 mod tls;
