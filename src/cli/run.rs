@@ -36,7 +36,7 @@ pub(super) const BAD_CONFIG: u8 = 2;
 /// Run a node.
 ///
 /// SIGHUP reads the config again. SIGTERM and SIGINT end the node in order: its health turns bad so that DNS steers away,
-/// it serves on for [shutdown] linger, then running requests get [shutdown] grace to end, and the cache is written out. A
+/// it serves on for shutdown.linger, then running requests get shutdown.grace to end, and the cache is written out. A
 /// second signal skips the linger, a third ends at once. Exit code 2: the config has mistakes.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearcast run --config /etc/nearcast/nearcast.toml --pop fra")]
