@@ -29,6 +29,11 @@ impl Process {
     pub(crate) fn run(setup: &Setup) -> Self {
         let process = Self::spawn(setup);
         process.wait_for("serving");
+        // HUP, INT and TERM, whose numbers are 1, 2 and 15: until they are caught they end it at once.
+        let signals = (1 << 0) | (1 << 1) | (1 << 14);
+        eventually("signals caught", || {
+            u64::from_str_radix(&process.proc_status("SigCgt:"), 16).unwrap() & signals == signals
+        });
         process
     }
 
@@ -91,9 +96,13 @@ impl Process {
 
     /// KiB that it has in memory.
     pub(crate) fn resident_kib(&self) -> u64 {
+        self.proc_status("VmRSS:").trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// What the kernel says of it (proc_pid_status(5)).
+    fn proc_status(&self, key: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.lock().id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+        status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned()
     }
 
     /// Waits for its end; `None` when a signal ended it.
