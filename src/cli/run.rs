@@ -59,6 +59,10 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
+    // Listened for from before the node says that it serves: whoever reads that may send one at once.
+    let signals = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut first, mut hangup) =
+        signals.block_on(async { anyhow::Ok((Ends::new()?, listen(SignalKind::hangup())?)) })?;
     let node = match Node::start(config, inputs, Clock::System) {
         Ok(node) => node,
         // What the config names cannot be used: as much a mistake in it as any.
@@ -68,32 +72,29 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Err(error).context("the node cannot start"),
     };
-    let failed = node.block_on(async {
-        let mut ends = Ends::new()?;
-        let mut hangup = listen(SignalKind::hangup())?;
-        let control = node.control.clone();
-        let reload = || {
-            let control = control.clone();
-            // Its outcome is logged and shown in the status.
-            tokio::task::spawn_blocking(move || drop(control.reload()));
-        };
+    let (second, third) = node.block_on(async { anyhow::Ok((Ends::new()?, Ends::new()?)) })?;
+    let failed = signals.block_on(async {
         loop {
             tokio::select! {
-                () = ends.next() => return anyhow::Ok(None),
-                why = node.failed() => return Ok(Some(why)),
-                _ = hangup.recv() => reload(),
+                () = first.next() => return None,
+                why = node.failed() => return Some(why),
+                _ = hangup.recv() => {
+                    let control = node.control.clone();
+                    // Its outcome is logged and shown in the status.
+                    tokio::task::spawn_blocking(move || drop(control.reload()));
+                }
             }
         }
-    })?;
+    });
     if let Some(why) = failed {
         anyhow::bail!("the node failed: {why}");
     }
-    let (second, third) = node.block_on(async { anyhow::Ok((Ends::new()?, Ends::new()?)) })?;
-    node.stop(wait(second, 1), wait(third, 2));
+    // Both saw the first, too.
+    node.stop(wait(second, 2), wait(third, 3));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for the `count`th signal to end from now on.
+/// Waits for the `count`th signal to end.
 async fn wait(mut ends: Ends, count: usize) {
     for _ in 0..count {
         ends.next().await;

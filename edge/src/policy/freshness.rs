@@ -82,9 +82,10 @@ pub fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
     apparent.max(age_value(headers) + delay)
 }
 
-/// The age now (section 4.2.3, `current_age`).
+/// The age now (section 4.2.3, `current_age`). After the clock was set back nobody knows how long an answer has been here:
+/// it ages by how far back that was, so that it is stale too early rather than too late.
 pub fn current_age(initial: Duration, exchange: Exchange, now: Timestamp) -> Duration {
-    initial + now.since(exchange.response_time)
+    initial + now.since(exchange.response_time).max(exchange.response_time.since(now))
 }
 
 /// The Age field: the first value of the first line; an invalid one is ignored (section 5.1).
@@ -198,7 +199,8 @@ mod tests {
         }
         let age = current_age(Duration::from_secs(5), slow, Timestamp(NOW.0 + 7_000));
         assert_eq!(age.as_secs(), 12);
-        // A clock set back must not make an answer younger than it came.
-        assert_eq!(current_age(Duration::from_secs(5), slow, Timestamp(0)).as_secs(), 5);
+        // A clock set back an hour must not keep an answer fresh for an hour longer.
+        let back = Timestamp(NOW.0 - 3_600_000);
+        assert_eq!(current_age(Duration::from_secs(5), slow, back).as_secs(), 3605);
     }
 }

@@ -170,6 +170,9 @@ fn nested(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
 
 /// Serde's sentence in the words of this project.
 fn explain(message: &str, key: &[String]) -> String {
+    if message.starts_with("invalid type: integer") && message.ends_with("expected a string") {
+        return format!("{message}; write it in quotes and with its unit, such as \"256 MiB\" or \"2s\"");
+    }
     let Some(rest) = message.strip_prefix("unknown field `") else {
         return message.to_owned();
     };
