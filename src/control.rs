@@ -142,8 +142,8 @@ impl Control {
         let host = uri.host().ok_or_else(malformed)?.trim_end_matches('.').to_ascii_lowercase();
         let view = self.edge.view.load();
         let site = view.site(&host).ok_or_else(|| OrderError::Unknown(format!("no site takes the host `{host}`")))?;
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        let address = Address { site: &site.name, https, host: &host, target };
+        let target = nearcast_edge::request::target(&uri).ok_or_else(malformed)?;
+        let address = Address { site: &site.name, https, host: &host, target: &target };
         Ok(Scope::Url(address.url_id(&self.edge.secret)))
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 use nearcast_dns as dns;
 use nearcast_edge::access_log::AccessLog;
 use nearcast_edge::fill::Fills;
@@ -255,8 +256,13 @@ impl Node {
                 Ok(left) => tracing::warn!(connections = left, "cut off: their requests did not end in time"),
             }
             control.probes.lock().abort_all();
-            if let Err(error) = control.edge.store.close().await {
-                tracing::error!(%error, "the cache could not be written out");
+            if !now.is_terminated() {
+                tokio::select! {
+                    closed = control.edge.store.close() => if let Err(error) = closed {
+                        tracing::error!(%error, "the cache could not be written out");
+                    },
+                    () = now => tracing::warn!("the cache is not written out"),
+                }
             }
         });
         self.admin_stop.send_replace(true);

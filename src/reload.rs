@@ -8,6 +8,7 @@ use nearcast_edge::view::View;
 use nearcast_shared::config::{Config, Mistakes};
 use nearcast_shared::geo::{self, GeoDb, GeoError};
 use nearcast_shared::health::probe;
+use nearcast_shared::metrics::Metrics;
 use nearcast_shared::trust;
 use thiserror::Error;
 
@@ -42,6 +43,21 @@ pub enum ReloadError {
 /// When a file cannot be used.
 pub fn load_geo(config: &Config) -> Result<GeoDb, GeoError> {
     if config.geo.is_empty() { geo::builtin::load() } else { GeoDb::open(&config.geo) }
+}
+
+/// What of all that `config` names cannot be used: geo data, certificates, authorities, zones. Reads what a node reads.
+pub fn unusable(config: &Config) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    let geo = load_geo(config).map_err(|error| mistakes.push(chain(&error))).unwrap_or_else(|()| GeoDb::empty());
+    if let Err(error) = dns::View::compile(config, geo.into(), &dns::DnsMetrics::register(&Metrics::new())) {
+        mistakes.push(chain(&error));
+    }
+    let sites = config.sites.iter().filter_map(|site| site.tls.as_ref());
+    for files in sites.chain(&config.admin.tls) {
+        mistakes.extend(nearcast_edge::tls::load(files).err().map(|error| chain(&error)));
+    }
+    mistakes.extend(trust::client_config(config.origin.ca.as_deref(), &[]).err().map(|error| chain(&error)));
+    mistakes
 }
 
 impl Control {

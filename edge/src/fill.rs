@@ -4,7 +4,7 @@
 //! ```text
 //! Asking --> Answer::Stream ------> Complete        readers stream from the window, or from the store behind it
 //!    |             `--------------> Broken          an error to every reader, nothing stored
-//!    |--> Answer::Stored                            the origin confirmed what we hold, or failed and it stands in
+//!    |--> Answer::Confirmed, Answer::StandIn        the origin confirmed what we hold, or failed and it stands in
 //!    |--> Answer::Uncacheable                       all waiters go on their own, at once
 //!    `--> Answer::Failed
 //! ```

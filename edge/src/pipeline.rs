@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::health::HEALTH_PATH;
@@ -49,6 +50,7 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
     }
     let view = worker.edge.view.load_full();
     let (parts, body) = request.into_parts();
+    let version = parts.version;
     let line = worker.edge.access_log.is_on().then(|| line(&worker, &connection, &parts));
     let (site, mut response, outcome) = match admit(&parts, connection.door(), &view) {
         Err(refusal) => (None, refusal.response(), Outcome::Refused),
@@ -59,6 +61,9 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
             (Some(site), response, outcome)
         }
     };
+    if version == Version::HTTP_10 {
+        response = whole(response).await;
+    }
     if outcome == Outcome::Refused {
         CacheStatus::default().add_to(response.headers_mut(), &worker.edge.identity, None);
     }
@@ -74,6 +79,25 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
     });
     let tracker = Box::new(Tracker::new(worker.edge.clone(), site, line, started, busy));
     response.map(|body| body.tracked(tracker))
+}
+
+/// To an HTTP/1.0 client a body of unknown length ends where the connection does, so that a broken one looks complete. It
+/// is sent once all of it is here, or not at all.
+async fn whole(response: Response<Body>) -> Response<Body> {
+    /// Bytes of such a body.
+    const BODY_MAX: usize = 16 << 20;
+    if http_body::Body::size_hint(response.body()).exact().is_some() {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    match Limited::new(body, BODY_MAX).collect().await {
+        Ok(collected) => {
+            let bytes = collected.to_bytes();
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+            Response::from_parts(parts, Body::bytes(bytes))
+        }
+        Err(_) => Refusal::Origin(Failure::Broken).response(),
+    }
 }
 
 /// The public health answer: up or down, and no more.
@@ -394,7 +418,7 @@ impl<'a> ClientExchange<'a> {
         let edge = &self.worker.edge;
         let stored = [false, true].map(|https| StoreKey::primary(self.url, https));
         if stored.iter().any(|key| edge.store.contains(key) || edge.fills.runs(*key)) {
-            edge.purges.invalidate(self.url);
+            edge.purges.invalidate(&self.site.name, self.url);
             stored.iter().for_each(|key| edge.store.remove(key));
         }
     }

@@ -21,6 +21,9 @@ pub use log::Record;
 use tables::Tables;
 use ticks::Ticks;
 
+/// Records that clients may cause.
+const RECORDS_MAX: usize = 1_000_000;
+
 /// What one purge covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
@@ -115,9 +118,14 @@ impl Purges {
         outcome.await.map_err(|_| PurgeError::Stopping)?
     }
 
-    /// Covers a URL at once, without waiting for the disk: what an unsafe method does (RFC 9111 section 4.4).
-    pub fn invalidate(&self, url: UrlId) {
-        let record = Record::Url { tick: self.tick(), url };
+    /// Covers a URL at once, without waiting for the disk: what an unsafe method does (RFC 9111 section 4.4). Clients cause
+    /// this, so there is a bound: beyond it the whole site is covered, by one record.
+    pub fn invalidate(&self, site: &str, url: UrlId) {
+        let tick = self.tick();
+        let record = match self.tables.len() < RECORDS_MAX {
+            true => Record::Url { tick, url },
+            false => Record::Site { tick, site: site.to_owned() },
+        };
         self.tables.apply(&record);
         let _stopping = self.orders.send(Order::Note(record));
     }
@@ -144,7 +152,10 @@ impl Writer {
     }
 
     fn commit(&mut self, purges: &Purges, orders: impl Iterator<Item = Order>) {
-        let (mut records, mut waiting, mut reserve) = (Vec::new(), Vec::new(), false);
+        let (mut records, mut waiting, mut reserve) = (Vec::new(), Vec::new(), purges.ticks.is_low());
+        if reserve && self.reserve(purges).is_ok() {
+            reserve = false;
+        }
         for order in orders {
             match order {
                 Order::Note(record) => records.push(record),
@@ -159,11 +170,13 @@ impl Writer {
                 }
             }
         }
-        let written = self.log.append(&records).and_then(|()| self.log.shrink(|| purges.tables.records()));
+        let written = self.log.append(&records).and_then(|()| {
+            // In force before the log may be rewritten with what is.
+            records.iter().for_each(|record| purges.tables.apply(record));
+            self.log.shrink(|| purges.tables.records())
+        });
         if let Err(error) = &written {
             tracing::error!(%error, "the purge log cannot be written: purges are refused until it can");
-        } else {
-            records.iter().for_each(|record| purges.tables.apply(record));
         }
         for (tick, answer) in waiting {
             let outcome = match &written {
@@ -251,7 +264,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let purges = open(folder.path(), 5_000);
         let before = purges.tick();
-        purges.invalidate(URL);
+        purges.invalidate("s", URL);
         assert!(purges.covers("s", URL, before, NOW));
     }
 }

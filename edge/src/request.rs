@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::HOST;
 use http::uri::Authority;
-use http::{Method, request};
+use http::{Method, Uri, request};
 
 use crate::refusal::Refusal;
 use crate::view::{Site, View};
@@ -50,12 +50,19 @@ pub fn admit(parts: &request::Parts, door: Door<'_>, view: &View) -> Result<Admi
     if door.https && !same_certificate(site, door.server_name, view) {
         return Err(Refusal::Misdirected);
     }
-    let target = match parts.uri.path_and_query() {
-        Some(target) if target.as_str().starts_with('/') => target.as_str().to_owned(),
-        None => "/".to_owned(),
-        Some(_) => return Err(Refusal::BadRequest("The request target is not a path.")),
-    };
+    let target = target(&parts.uri).ok_or(Refusal::BadRequest("The request target is not a path."))?;
     Ok(Admitted { site: site.clone(), host, target })
+}
+
+/// Path and query, as they are keyed. "When a client .. the path is empty, "/" is sent" (RFC 9112 section 3.2.1), also
+/// before a query.
+pub fn target(uri: &Uri) -> Option<String> {
+    match uri.path_and_query().map(|target| target.as_str()) {
+        None | Some("") => Some("/".to_owned()),
+        Some(target) if target.starts_with('/') => Some(target.to_owned()),
+        Some(target) if target.starts_with('?') => Some(format!("/{target}")),
+        Some(_) => None,
+    }
 }
 
 /// Host, :authority or the absolute form's authority; they must not contradict one another (RFC 9112 section 3.2: "A
@@ -131,7 +138,7 @@ mod tests {
         let view = view("[\"www.test\"]");
         let bad = |why| Err(Refusal::BadRequest(why));
         type Row<'a> = (&'a str, &'a str, &'a str, &'a [&'a str], Result<(&'a str, &'a str), Refusal>);
-        let rows: [Row<'_>; 18] = [
+        let rows: [Row<'_>; 19] = [
             ("plain", "GET", "/a?b", &["www.test"], Ok(("www.test", "/a?b"))),
             ("case and trailing dot", "GET", "/", &["WWW.Test."], Ok(("www.test", "/"))),
             ("the listener's port", "GET", "/", &["www.test:8080"], Ok(("www.test", "/"))),
@@ -152,6 +159,7 @@ mod tests {
                 &["www.test"],
                 bad("The Host contradicts the request target."),
             ),
+            ("absolute form with a bare query", "GET", "http://www.test?b", &[], Ok(("www.test", "/?b"))),
             ("asterisk form", "OPTIONS", "*", &["www.test"], bad("The request target is not a path.")),
             ("CONNECT", "CONNECT", "www.test:443", &["www.test"], Err(Refusal::Method)),
             ("TRACE", "TRACE", "/", &["www.test"], Err(Refusal::Method)),

@@ -1,15 +1,11 @@
 //! `nearcast check`: is the config right, and what is left to do outside of it?
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use nearcast_dns::{DnsMetrics, View as DnsView};
-use nearcast_edge::metrics::EdgeMetrics;
-use nearcast_edge::view::View as EdgeView;
 use nearcast_shared::config::{Config, Inputs};
-use nearcast_shared::metrics::Metrics;
-use nearcast_shared::trust;
 
 use super::run::{BAD_CONFIG, ConfigArgs};
 use crate::reload;
@@ -31,21 +27,22 @@ pub(super) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         Some(name) => vec![Some(name.clone())],
         None => all_or_none(Config::pop_names(file)),
     };
-    let mut checked = None;
+    let (mut checked, mut mistakes) = (None, Vec::new());
     for name in &names {
         match Config::load(file, &Inputs { pop: name.clone(), ..inputs.clone() }) {
             Ok(config) => {
-                if let Err(error) = world(&config) {
-                    eprintln!("{}: {error:#}", file.display());
-                    return Ok(ExitCode::from(BAD_CONFIG));
-                }
+                let unusable = reload::unusable(&config).into_iter();
+                mistakes.extend(unusable.map(|mistake| format!("{}: {mistake}", file.display())));
                 checked = Some(config);
             }
-            Err(mistakes) => {
-                eprintln!("{mistakes}");
-                return Ok(ExitCode::from(BAD_CONFIG));
-            }
+            Err(found) => mistakes.extend(found.to_string().lines().map(str::to_owned)),
         }
+    }
+    if !mistakes.is_empty() {
+        // PoPs share most of the file, and so most of its mistakes.
+        let mut told = HashSet::new();
+        mistakes.iter().filter(|mistake| told.insert(*mistake)).for_each(|mistake| eprintln!("{mistake}"));
+        return Ok(ExitCode::from(BAD_CONFIG));
     }
     let config = checked.context("there is nothing to check")?;
     let names: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
@@ -60,16 +57,4 @@ pub(super) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
 /// Each PoP, or when none can be read, the question without one: its answer is what is wrong.
 fn all_or_none(names: Vec<String>) -> Vec<Option<String>> {
     if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() }
-}
-
-/// Reads and compiles what a node would.
-fn world(config: &Config) -> anyhow::Result<()> {
-    let geo = reload::load_geo(config)?;
-    DnsView::compile(config, geo.into(), &DnsMetrics::register(&Metrics::new()))?;
-    EdgeView::compile(config, &EdgeMetrics::default())?;
-    if let Some(tls) = &config.admin.tls {
-        nearcast_edge::tls::load(tls)?;
-    }
-    trust::client_config(config.origin.ca.as_deref(), &[])?;
-    Ok(())
 }

@@ -10,8 +10,8 @@ use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::control::chain;
 use crate::node::{Node, NodeError};
+use crate::reload;
 
 /// Where the config is and which PoP this is.
 #[derive(Debug, Args)]
@@ -55,24 +55,29 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         }
     };
     telemetry::init(&config.log);
+    let again = config.clone();
     // Each connection takes a file descriptor, and so does each file of the cache: the shell's default is too few.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
     // Listened for from before the node says that it serves: whoever reads that may send one at once.
-    let signals = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut first, mut hangup) =
-        signals.block_on(async { anyhow::Ok((Ends::new()?, listen(SignalKind::hangup())?)) })?;
+    let signals = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("signals")
+        .enable_all()
+        .build()
+        .context("threads cannot be started")?;
+    let listening = async { anyhow::Ok((Ends::new()?, Ends::new()?, Ends::new()?, listen(SignalKind::hangup())?)) };
+    let (mut first, second, third, mut hangup) = signals.block_on(listening)?;
     let node = match Node::start(config, inputs, Clock::System) {
         Ok(node) => node,
-        // What the config names cannot be used: as much a mistake in it as any.
-        Err(NodeError::World(error)) => {
-            eprintln!("{}: {}", args.config.config.display(), chain(&error));
+        // What the config names cannot be used: as much a mistake in it as any, and seldom the only one.
+        Err(NodeError::World(_)) => {
+            reload::unusable(&again).iter().for_each(|mistake| eprintln!("{}: {mistake}", again.file.display()));
             return Ok(ExitCode::from(BAD_CONFIG));
         }
         Err(error) => return Err(error).context("the node cannot start"),
     };
-    let (second, third) = node.block_on(async { anyhow::Ok((Ends::new()?, Ends::new()?)) })?;
     let failed = signals.block_on(async {
         loop {
             tokio::select! {
@@ -89,7 +94,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(why) = failed {
         anyhow::bail!("the node failed: {why}");
     }
-    // Both saw the first, too.
+    // All of them saw the first.
     node.stop(wait(second, 2), wait(third, 3));
     Ok(ExitCode::SUCCESS)
 }

@@ -129,3 +129,20 @@ fn a_large_body_of_unknown_length_comes_whole_though_it_is_not_stored() {
         assert_eq!((answer.end, sha256(&answer.body) == sha256(&body), answer.is_hit()), (End::Clean, true, false));
     }
 }
+
+/// The end of an HTTP/1.0 answer of unknown length is the end of the connection, also of a broken one.
+#[test]
+fn an_old_client_gets_a_body_of_unknown_length_whole_or_not_at_all() {
+    let origin = Origin::start(|seen| {
+        let reply = Reply::ok("first half").control("max-age=60").chunked();
+        if seen.target == "/cut" { reply.cut() } else { reply }
+    });
+    let node = start(&origin);
+    for (target, wanted) in [("/whole", (200, "first half")), ("/cut", (502, ""))] {
+        let mut client = Plain::connect(node.http());
+        client.write(format!("GET {target} HTTP/1.0\r\nhost: www.cdn.test\r\n\r\n").as_bytes());
+        let answer = client.answer("GET").unwrap();
+        assert_eq!((answer.status, answer.text().starts_with(wanted.1)), (wanted.0, true), "{target}");
+        assert!(answer.field("content-length").is_some());
+    }
+}

@@ -64,6 +64,8 @@ impl StoredReader {
         self.loading = None;
         let skip = usize::try_from(self.position % CHUNK).unwrap_or(usize::MAX);
         let Some(mut bytes) = chunk.filter(|chunk| chunk.len() > skip).map(|chunk| chunk.slice(skip..)) else {
+            // The next request is then a miss.
+            self.store.remove(&self.key);
             return Poll::Ready(Some(Err(BodyError::Lost)));
         };
         bytes.truncate(usize::try_from(self.left()).unwrap_or(usize::MAX));

@@ -170,7 +170,12 @@ impl Task<'_> {
     fn confirm(&self, stored: &Object, fresh: &HeaderMap, exchange: Exchange) -> Option<Arc<Object>> {
         let mut fields = fresh.clone();
         headers::strip_hop_by_hop(&mut fields);
+        record_date(&mut fields, exchange.response_time);
         let merged = validator::updated(&stored.headers, &fields);
+        if variant::vary_of(&merged) != variant::vary_of(&stored.headers) {
+            // It belongs elsewhere now.
+            return None;
+        }
         let directives = ResponseDirectives::parse(&merged);
         self.may_be_shared(stored.status, &merged, &directives).ok()?;
         let object = Arc::new(Object {
@@ -261,12 +266,7 @@ impl Task<'_> {
         let mut fields = answer.headers().clone();
         let initial_age = freshness::initial_age(&fields, exchange);
         headers::strip_hop_by_hop(&mut fields);
-        if !fields.contains_key(DATE) {
-            // "A recipient with a clock that receives a response message without a Date header field MUST record the
-            // time it was received" (RFC 9110 section 6.6.1).
-            let date = httpdate::fmt_http_date(exchange.response_time.to_system_time());
-            fields.insert(DATE, HeaderValue::try_from(date).expect("an HTTP-date is ASCII"));
-        }
+        record_date(&mut fields, exchange.response_time);
         let length = headers::content_length(&fields).or_else(|| http_body::Body::size_hint(answer.body()).exact());
         let vary = variant::vary_of(&fields);
         let selecting = variant::selecting_text(&vary, &self.plan.headers);
@@ -337,6 +337,15 @@ fn says_much_of_the_url(reason: NotStored, status: StatusCode) -> bool {
     let about_the_request = status.is_client_error() && !matches!(status.as_u16(), 404 | 405 | 410 | 414 | 451);
     let by_the_request = matches!(reason, NotStored::Authorization | NotStored::RequestNoStore | NotStored::Method);
     !about_the_request && !by_the_request
+}
+
+/// "A recipient with a clock that receives a response message without a Date header field MUST record the time it was
+/// received" (RFC 9110 section 6.6.1).
+fn record_date(fields: &mut HeaderMap, received: Timestamp) {
+    if !fields.contains_key(DATE) {
+        let date = httpdate::fmt_http_date(received.to_system_time());
+        fields.insert(DATE, HeaderValue::try_from(date).expect("an HTTP-date is ASCII"));
+    }
 }
 
 /// What has come so far.

@@ -82,10 +82,15 @@ pub fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
     apparent.max(age_value(headers) + delay)
 }
 
-/// The age now (section 4.2.3, `current_age`). After the clock was set back nobody knows how long an answer has been here:
-/// it ages by how far back that was, so that it is stale too early rather than too late.
+/// The age now (section 4.2.3, `current_age`). When the clock says that an answer is yet to come, it was set back, and
+/// nobody knows how long the answer has been here: then it is older than any lifetime.
 pub fn current_age(initial: Duration, exchange: Exchange, now: Timestamp) -> Duration {
-    initial + now.since(exchange.response_time).max(exchange.response_time.since(now))
+    /// Clocks are adjusted by less all the time.
+    const ADJUSTMENT: Duration = Duration::from_secs(10);
+    if exchange.response_time.since(now) > ADJUSTMENT {
+        return Duration::from_secs(1 << 31);
+    }
+    initial + now.since(exchange.response_time)
 }
 
 /// The Age field: the first value of the first line; an invalid one is ignored (section 5.1).
@@ -201,6 +206,6 @@ mod tests {
         assert_eq!(age.as_secs(), 12);
         // A clock set back an hour must not keep an answer fresh for an hour longer.
         let back = Timestamp(NOW.0 - 3_600_000);
-        assert_eq!(current_age(Duration::from_secs(5), slow, back).as_secs(), 3605);
+        assert_eq!(current_age(Duration::from_secs(5), slow, back).as_secs(), 1 << 31);
     }
 }

@@ -102,8 +102,9 @@ pub fn storable(
 fn status_is_stored(status: StatusCode, explicit: bool) -> Result<(), NotStored> {
     let code = status.as_u16();
     let partial = code < 200 || code == 206 || code == 304 || code == 416;
-    let blameable = matches!(code, 400 | 413 | 431) || code >= 500;
-    if partial || (!explicit && (blameable || !freshness::is_heuristic(status))) {
+    // A client can make an origin say these of a URL: stored, they would take it from all others.
+    let blameable = matches!(code, 400 | 413 | 431);
+    if partial || blameable || (!explicit && (code >= 500 || !freshness::is_heuristic(status))) {
         return Err(NotStored::Status);
     }
     Ok(())
@@ -141,7 +142,7 @@ mod tests {
         const TAG: (&str, &str) = ("etag", "\"a\"");
         let secret: Pairs<'_> = &[("authorization", "Basic x")];
         type Row<'a> = (&'a str, Pairs<'a>, u16, Pairs<'a>, Result<(), NotStored>);
-        let rows: [Row<'_>; 22] = [
+        let rows: [Row<'_>; 24] = [
             ("explicitly fresh", &[], 200, &[FRESH], Ok(())),
             ("only a validator", &[], 200, &[TAG], Ok(())),
             ("nothing", &[], 200, &[], Err(NotStored::NoUse)),
@@ -166,6 +167,8 @@ mod tests {
             ("500 with a validator", &[], 500, &[TAG], Err(NotStored::Status)),
             ("500 explicitly fresh", &[], 500, &[FRESH], Ok(())),
             ("400 with a validator", &[], 400, &[TAG], Err(NotStored::Status)),
+            ("400 explicitly fresh", &[], 400, &[FRESH], Err(NotStored::Status)),
+            ("431 explicitly fresh", &[], 431, &[FRESH], Err(NotStored::Status)),
             ("302 with a validator", &[], 302, &[TAG], Err(NotStored::Status)),
             ("302 explicitly fresh", &[], 302, &[FRESH], Ok(())),
             ("206", &[], 206, &[FRESH], Err(NotStored::Status)),

@@ -32,6 +32,11 @@ impl Ticks {
         (tick, tick + BLOCK / 2 > reserved)
     }
 
+    /// Whether it is time to reserve more.
+    pub(super) fn is_low(&self) -> bool {
+        self.wall().max(self.last.load(Ordering::SeqCst)) + BLOCK / 2 > self.reserved.load(Ordering::SeqCst)
+    }
+
     /// How far to reserve now.
     pub(super) fn reservation(&self) -> u64 {
         self.wall().max(self.last.load(Ordering::SeqCst)) + BLOCK

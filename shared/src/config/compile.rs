@@ -302,7 +302,7 @@ impl Compiler<'_> {
             send_timeout: or_default!(self, timeout, "limits.send-timeout", l.send_timeout, seconds(60)),
             receive_timeout: or_default!(self, timeout, "limits.receive-timeout", l.receive_timeout, seconds(30)),
             tls_timeout: or_default!(self, timeout, "limits.tls-timeout", l.tls_timeout, seconds(10)),
-            header_size: self.small_size("limits.header-size", &l.header_size, 64 << 10),
+            header_size: self.small_size("limits.header-size", &l.header_size, 16 << 10),
             request_body: or_default!(self, size, "limits.request-body", l.request_body, 1 << 30),
             streams: self.number("limits.streams", &l.streams, 1..=10_000, 128),
         }
