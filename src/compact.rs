@@ -26,6 +26,7 @@ mod place;
 mod reduction;
 mod tree;
 
+use nearcast_shared::geo::record::Record;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ pub use crate::compact::comparison::{Comparison, ParsePopError, Pop, Share, comp
 use crate::compact::format::Metadata;
 use crate::compact::input::Input;
 pub use crate::compact::options::Options;
-use crate::compact::place::{Place, Record};
+use crate::compact::place::Place;
 use crate::compact::reduction::Limits;
 use crate::compact::tree::Tree;
 

@@ -303,7 +303,7 @@ impl<'a> ClientExchange<'a> {
         let (reader, mut takes, leads) = match self.join(key) {
             Joined::Follower(reader) => (reader, None, false),
             Joined::Leader(reader, lead) => {
-                let plan = self.plan(key, stored.clone());
+                let plan = self.plan(key, stored);
                 let (unshared, takes) = (lead.unshared, lead.takes);
                 task::start(self.worker, self.view.clone(), plan, lead.fill, unshared);
                 (reader, Some(takes), true)
@@ -336,8 +336,7 @@ impl<'a> ClientExchange<'a> {
                 Ok((self.with_status(response, &status), Outcome::Revalidated))
             }
             Answer::StandIn(object) => {
-                status = CacheStatus { hit: true, forward: None, ttl: Some(ttl(&object, now)), ..status };
-                status.detail = Some("origin-failed");
+                status = CacheStatus { detail: Some("origin-failed"), ..CacheStatus::hit(ttl(&object, now)) };
                 let response = deliver::from_store(self.wanted(), &object, key, &self.worker.edge.store, now);
                 Ok((self.with_status(response, &status), Outcome::Stale))
             }

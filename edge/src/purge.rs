@@ -67,7 +67,7 @@ enum Order {
     Purge(Scope, oneshot::Sender<Result<Receipt, PurgeError>>),
     /// Tables have it already; no one waits.
     Note(Record),
-    /// Let ticks run up to here after a restart.
+    /// Look whether ticks run short, as at every turn.
     Reserve,
 }
 
@@ -122,9 +122,10 @@ impl Purges {
     /// this, so there is a bound: beyond it the whole site is covered, by one record.
     pub fn invalidate(&self, site: &str, url: UrlId) {
         let tick = self.tick();
-        let record = match self.tables.len() < RECORDS_MAX {
-            true => Record::Url { tick, url },
-            false => Record::Site { tick, site: site.to_owned() },
+        let record = if self.tables.len() < RECORDS_MAX {
+            Record::Url { tick, url }
+        } else {
+            Record::Site { tick, site: site.to_owned() }
         };
         self.tables.apply(&record);
         let _stopping = self.orders.send(Order::Note(record));
@@ -152,14 +153,16 @@ impl Writer {
     }
 
     fn commit(&mut self, purges: &Purges, orders: impl Iterator<Item = Order>) {
-        let (mut records, mut waiting, mut reserve) = (Vec::new(), Vec::new(), purges.ticks.is_low());
-        if reserve && self.reserve(purges).is_ok() {
-            reserve = false;
+        if purges.ticks.is_low()
+            && let Err(error) = self.reserve(purges)
+        {
+            tracing::error!(%error, "the purge log cannot be written: ticks may repeat after a restart");
         }
+        let (mut records, mut waiting) = (Vec::new(), Vec::new());
         for order in orders {
             match order {
                 Order::Note(record) => records.push(record),
-                Order::Reserve => reserve = true,
+                Order::Reserve => {}
                 Order::Purge(scope, answer) => {
                     // In force first, so that nobody finds what is stored any more; then a tick later than that of any
                     // fetch that still found it.
@@ -184,9 +187,6 @@ impl Writer {
                 Err(error) => Err(PurgeError::Log(std::io::Error::new(error.kind(), error.to_string()))),
             };
             let _caller_gone = answer.send(outcome);
-        }
-        if reserve && let Err(error) = self.reserve(purges) {
-            tracing::error!(%error, "the purge log cannot be written: ticks may repeat after a restart");
         }
     }
 

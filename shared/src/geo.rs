@@ -4,18 +4,20 @@
 //! `continent.code`) and the flat form some packages use (`latitude`, `country_code`). IPv4 and IPv6 may come in one
 //! file or apart.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use maxminddb::Reader;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::net;
 
 pub mod builtin;
 pub mod distance;
+pub mod record;
+
+use record::Record;
 
 /// A point on the globe, in degrees.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -145,8 +147,8 @@ impl GeoDb {
             place.depth = place.depth.max(depth);
             if let Some(record) = record {
                 place.coordinates = record.coordinates();
-                place.country = record.country().map(Cow::into_owned);
-                place.continent = record.continent().map(Cow::into_owned);
+                place.country = record.country().map(str::to_owned);
+                place.continent = record.continent().map(str::to_owned);
                 if place.coordinates.is_some() {
                     break;
                 }
@@ -189,61 +191,6 @@ impl GeoFile {
             _ => network.prefix(),
         };
         Some((depth, found.decode::<Record<'_>>().ok().flatten()))
-    }
-}
-
-/// Both shapes at once; absent fields stay `None`.
-#[derive(Debug, Default, Deserialize)]
-struct Record<'a> {
-    #[serde(default)]
-    location: Option<Location>,
-    #[serde(default, borrow)]
-    country: Option<Coded<'a>>,
-    #[serde(default, borrow)]
-    continent: Option<Coded<'a>>,
-    #[serde(default)]
-    latitude: Option<Degrees>,
-    #[serde(default)]
-    longitude: Option<Degrees>,
-    #[serde(default, borrow)]
-    country_code: Option<Cow<'a, str>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Location {
-    latitude: Option<Degrees>,
-    longitude: Option<Degrees>,
-}
-
-/// A float of either width: asked for an `f64` outright, maxminddb refuses the `float32` of the flat files.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(untagged)]
-enum Degrees {
-    Number(f64),
-}
-
-#[derive(Debug, Deserialize)]
-struct Coded<'a> {
-    #[serde(default, borrow)]
-    iso_code: Option<Cow<'a, str>>,
-    #[serde(default, borrow)]
-    code: Option<Cow<'a, str>>,
-}
-
-impl<'a> Record<'a> {
-    fn coordinates(&self) -> Option<Coordinates> {
-        let nested = self.location.as_ref().and_then(|at| Some((at.latitude?, at.longitude?)));
-        let (latitude, longitude) = nested.or_else(|| Some((self.latitude?, self.longitude?)))?;
-        let (Degrees::Number(latitude), Degrees::Number(longitude)) = (latitude, longitude);
-        Coordinates::new(latitude, longitude)
-    }
-
-    fn country(&self) -> Option<Cow<'a, str>> {
-        self.country.as_ref().and_then(|c| c.iso_code.clone()).or_else(|| self.country_code.clone())
-    }
-
-    fn continent(&self) -> Option<Cow<'a, str>> {
-        self.continent.as_ref().and_then(|c| c.code.clone())
     }
 }
 

@@ -10,6 +10,7 @@ use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::telemetry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::control::chain;
 use crate::node::{Node, NodeError};
 use crate::reload;
 
@@ -72,8 +73,13 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let node = match Node::start(config, inputs, Clock::System) {
         Ok(node) => node,
         // What the config names cannot be used: as much a mistake in it as any, and seldom the only one.
-        Err(NodeError::World(_)) => {
-            reload::unusable(&again).iter().for_each(|mistake| eprintln!("{}: {mistake}", again.file.display()));
+        Err(NodeError::World(first)) => {
+            let mut mistakes = reload::unusable(&again);
+            if mistakes.is_empty() {
+                // It was mended in this moment.
+                mistakes.push(chain(&first));
+            }
+            mistakes.iter().for_each(|mistake| eprintln!("{}: {mistake}", again.file.display()));
             return Ok(ExitCode::from(BAD_CONFIG));
         }
         Err(error) => return Err(error).context("the node cannot start"),

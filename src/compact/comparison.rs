@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use nearcast_shared::geo::record::Record;
 use nearcast_shared::geo::{Coordinates, distance};
 use thiserror::Error;
 
 use crate::compact::input::Input;
-use crate::compact::place::Record;
 use crate::compact::tree::IPV4_ALIASES;
 use crate::compact::{CompactError, Progress, REPORT_EVERY, Stage};
 

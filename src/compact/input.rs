@@ -1,5 +1,6 @@
 //! Reads City files: opens them, packed or not, and walks their networks.
 
+use nearcast_shared::geo::record::Record;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -9,7 +10,6 @@ use std::path::{Path, PathBuf};
 use maxminddb::{MaxMindDbError, Reader, WithinOptions};
 
 use crate::compact::CompactError;
-use crate::compact::place::Record;
 use crate::compact::tree::IPV4_PREFIX_LEN;
 
 /// The first bytes of every zstd frame (RFC 8878, section 3.1.1).

@@ -5,7 +5,7 @@
 //! networks of one town become one network.
 
 use nearcast_shared::geo::Coordinates;
-use serde::Deserialize;
+use nearcast_shared::geo::record::Record;
 
 use crate::compact::continent::Continent;
 
@@ -28,18 +28,9 @@ impl Place {
     /// The place of a record with its coordinates rounded to multiples of `degrees`; `None` if
     /// the record says nothing that the compact file keeps.
     pub(super) fn new(record: &Record<'_>, degrees: f64) -> Option<Self> {
-        let code = record
-            .country
-            .as_ref()
-            .and_then(|country| country.iso_code)
-            .or(record.country_code)
-            .filter(|code| code.bytes().all(|byte| byte.is_ascii_uppercase()));
-        let continent = record
-            .continent
-            .as_ref()
-            .and_then(|continent| continent.code)
-            .and_then(Continent::from_code)
-            .or_else(|| code.and_then(Continent::of_country));
+        let code = record.country().filter(|code| code.bytes().all(|byte| byte.is_ascii_uppercase()));
+        let continent =
+            record.continent().and_then(Continent::from_code).or_else(|| code.and_then(Continent::of_country));
         let place = Self {
             country: code.and_then(|code| code.as_bytes().try_into().ok()),
             position: record.coordinates().map(|exact| round(exact, degrees)),
@@ -82,74 +73,20 @@ fn round(exact: Coordinates, degrees: f64) -> (i32, i32) {
     (latitude as i32, longitude as i32)
 }
 
-/// The fields of an input record that matter, in both shapes: the GeoIP2 and DB-IP City shape
-/// with nested maps, and the flat one with `latitude`, `longitude` and `country_code`.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Record<'a> {
-    #[serde(borrow)]
-    country: Option<Country<'a>>,
-    #[serde(borrow)]
-    continent: Option<ContinentRecord<'a>>,
-    location: Option<Location>,
-    country_code: Option<&'a str>,
-    latitude: Option<Degrees>,
-    longitude: Option<Degrees>,
-}
-
-/// GeoIP2's `country`.
-#[derive(Debug, Deserialize)]
-struct Country<'a> {
-    iso_code: Option<&'a str>,
-}
-
-/// GeoIP2's `continent`.
-#[derive(Debug, Deserialize)]
-struct ContinentRecord<'a> {
-    code: Option<&'a str>,
-}
-
-/// GeoIP2's `location`.
-#[derive(Debug, Deserialize)]
-struct Location {
-    latitude: Option<Degrees>,
-    longitude: Option<Degrees>,
-}
-
-/// An angle as a double, as GeoIP2 has it, or as a float, as the flat files have it: asked for
-/// an `f64` the decoder takes a double only, whereas untagged it takes what is there.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(untagged)]
-enum Degrees {
-    Number(f64),
-}
-
-impl Record<'_> {
-    /// The unrounded coordinates; `None` unless both are there and possible.
-    pub(super) fn coordinates(&self) -> Option<Coordinates> {
-        let (latitude, longitude) = match &self.location {
-            Some(location) => (location.latitude?, location.longitude?),
-            None => (self.latitude?, self.longitude?),
-        };
-        let (Degrees::Number(latitude), Degrees::Number(longitude)) = (latitude, longitude);
-        Coordinates::new(latitude, longitude)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn flat(latitude: f64, longitude: f64) -> Record<'static> {
-        Record {
-            country_code: Some("FJ"),
-            latitude: Some(Degrees::Number(latitude)),
-            longitude: Some(Degrees::Number(longitude)),
-            ..Record::default()
-        }
+    fn flat(latitude: f64, longitude: f64) -> String {
+        format!("{{\"country_code\": \"FJ\", \"latitude\": {latitude}, \"longitude\": {longitude}}}")
+    }
+
+    fn record(json: &str) -> Record<'_> {
+        serde_json::from_str(json).unwrap()
     }
 
     fn rounded(latitude: f64, longitude: f64, degrees: f64) -> (f64, f64) {
-        let place = Place::new(&flat(latitude, longitude), degrees).unwrap();
+        let place = Place::new(&record(&flat(latitude, longitude)), degrees).unwrap();
         let coordinates = place.coordinates().unwrap();
         (coordinates.latitude, coordinates.longitude)
     }
@@ -174,24 +111,19 @@ mod tests {
 
     #[test]
     fn nothing_impossible_is_kept() {
-        for (latitude, longitude) in [(91.0, 0.0), (0.0, 181.0), (f64::NAN, 0.0)] {
-            let place = Place::new(&flat(latitude, longitude), 0.5).unwrap();
+        for (latitude, longitude) in [(91.0, 0.0), (0.0, 181.0)] {
+            let place = Place::new(&record(&flat(latitude, longitude)), 0.5).unwrap();
             assert_eq!(place.coordinates(), None);
             assert_eq!(place.country(), Some(*b"FJ"));
             assert_eq!(place.continent(), Some(Continent::Oceania));
         }
-        let record = Record { country_code: Some(""), ..Record::default() };
-        assert_eq!(Place::new(&record, 0.5), None);
+        assert_eq!(Place::new(&record("{\"country_code\": \"\"}"), 0.5), None);
     }
 
     #[test]
     fn a_continent_in_the_record_wins() {
-        let record = Record {
-            country: Some(Country { iso_code: Some("RU") }),
-            continent: Some(ContinentRecord { code: Some("AS") }),
-            ..Record::default()
-        };
-        let place = Place::new(&record, 0.5).unwrap();
+        let json = "{\"country\": {\"iso_code\": \"RU\"}, \"continent\": {\"code\": \"AS\"}}";
+        let place = Place::new(&record(json), 0.5).unwrap();
         assert_eq!(place.continent(), Some(Continent::Asia));
         assert_eq!(place.country(), Some(*b"RU"));
     }
