@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::HeaderValue;
 use http::uri::{Authority, Scheme};
 use ipnet::IpNet;
-use nearcast_shared::config::{Config, Domain, OriginHost};
+use nearcast_shared::config::{Caching, Config, Domain, Keying, OriginHost};
 use rustls::sign::CertifiedKey;
 
 use crate::metrics::{EdgeMetrics, SiteMetrics};
@@ -28,6 +28,10 @@ pub struct Site {
     pub origin_host: Option<HeaderValue>,
     /// Whose X-Forwarded-* is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// How its answers are kept.
+    pub caching: Caching,
+    /// What its keys are made of.
+    pub keying: Keying,
     /// For TLS.
     pub certificate: Option<Arc<CertifiedKey>>,
     /// Its counters.
@@ -87,6 +91,8 @@ impl View {
                 origin: authority,
                 origin_host: host,
                 trusted_proxies: site.trusted_proxies.clone(),
+                caching: site.caching.clone(),
+                keying: site.keying.clone(),
                 certificate,
                 metrics: metrics.site(&site.name),
             });

@@ -73,6 +73,7 @@ tables! {
         lifetime_max: At<String>,
         heuristic_max: At<String>,
         uncacheable_for: At<String>,
+        stale_max: At<String>,
         variants_max: At<u16>,
         detail_to: Option<Vec<Spanned<String>>>,
     }
@@ -112,6 +113,7 @@ tables! {
         receive_timeout: At<String>,
         tls_timeout: At<String>,
         header_size: At<String>,
+        header_count: At<u32>,
         request_body: At<String>,
         streams: At<u32>,
     }
@@ -123,6 +125,7 @@ tables! {
         idle_timeout: At<String>,
         idle_connections: At<u32>,
         header_size: At<String>,
+        header_count: At<u32>,
         ca: At<String>,
     }
 

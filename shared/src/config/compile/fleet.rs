@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
 
 use super::super::file::{self, File, Nameserver as NameserverEntry, Probe as ProbeEntry};
-use super::super::{Domain, Nameserver, OriginHost, Site, Zone};
+use super::super::{Caching, Domain, Keying, Nameserver, OriginHost, Site, Zone};
 use super::{Compiler, id_of, span_of};
 use crate::geo::Coordinates;
 use crate::pop::{Pop, Probe};
@@ -195,6 +195,8 @@ impl Compiler<'_> {
             origin_host,
             tls: site.tls.as_ref().and_then(|tls| self.certificate("site.tls", tls)),
             trusted_proxies: self.networks("site.trusted-proxies", site.trusted_proxies.as_deref()),
+            caching: Caching::default(),
+            keying: Keying::default(),
         }
     }
 
