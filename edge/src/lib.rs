@@ -13,6 +13,7 @@ pub mod tls;
 pub mod pipeline;
 pub mod request;
 
+pub mod canonical;
 pub mod key;
 pub mod variant;
 
