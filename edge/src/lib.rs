@@ -15,6 +15,7 @@ pub mod request;
 
 pub mod canonical;
 pub mod key;
+pub mod keying;
 pub mod variant;
 
 pub mod policy;
