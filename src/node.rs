@@ -126,6 +126,7 @@ impl Node {
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
         let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
+        let geo = Arc::new(ArcSwap::new(geo));
         let edge = Arc::new(Edge {
             view: Arc::new(ArcSwap::from_pointee(edge_view)),
             store: runtime.block_on(Store::open(&config.cache))?,
@@ -135,6 +136,7 @@ impl Node {
             clock: clock.clone(),
             health: health.clone(),
             metrics: edge_metrics,
+            geo: geo.clone(),
             identity: Identity {
                 name: format!("nearcast-{}", config.this_pop().name),
                 loop_id: format!("nearcast-{}", state.node_id),
@@ -157,7 +159,7 @@ impl Node {
             dns_metrics,
             health,
             metrics,
-            geo: ArcSwap::new(geo),
+            geo,
             reloading: Mutex::new(()),
             generation: Mutex::new(Generation { number: 1, loaded: clock.now(), last_error: None }),
             clock,

@@ -1,7 +1,7 @@
 //! The edge: the request's path, in reading order.
 //!
 //! ```text
-//! listener -> tls -> http -> request (which site?) -> key -> store + variant -> policy (may I serve it?) -- hit -> deliver
+//! listener -> tls -> http -> request (which site?) -> keying -> key -> store + variant -> policy (may I serve it?) -- hit -> deliver
 //!                                                              `- stale/miss -> collapse -> fill -> origin -> store -'
 //! ```
 
@@ -14,6 +14,7 @@ pub mod pipeline;
 pub mod request;
 
 pub mod canonical;
+pub mod forwarding;
 pub mod key;
 pub mod keying;
 pub mod variant;

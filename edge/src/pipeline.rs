@@ -21,8 +21,10 @@ use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Wanted};
 use crate::fill::task::{self, Plan};
 use crate::fill::{Answer, FillKey, Joined};
+use crate::forwarding::Forwarding;
 use crate::headers::{self, Peer};
 use crate::key::{Address, StoreKey, UrlId};
+use crate::keying::{self, Keyed};
 use crate::listener::connection::Connection;
 use crate::metrics::Outcome;
 use crate::origin::{Ask, Failure};
@@ -141,7 +143,8 @@ struct ClientExchange<'a> {
     /// The fields for the origin, once they are needed.
     forwarded: OnceLock<HeaderMap>,
     host: String,
-    target: String,
+    country: Option<String>,
+    keyed: Keyed,
     url: UrlId,
     wishes: RequestDirectives,
 }
@@ -165,10 +168,15 @@ impl<'a> ClientExchange<'a> {
         let Admitted { site, host, target } = admitted;
         let trusted = site.trusts(connection.peer);
         let https = headers::came_over_tls(&parts.headers, connection.is_https(), trusted);
-        let url = Address { site: &site.name, https, host: &host, target: &target }.url_id(&worker.edge.secret);
         let wishes = RequestDirectives::parse(&parts.headers);
         let peer = Peer { address: connection.peer, trusted, https, version: parts.version };
-        Self { worker, view, site, peer, parts, forwarded: OnceLock::new(), host, target, url, wishes }
+        let country = site.keying.country.then(|| country(worker, &site, peer, &parts.headers)).flatten();
+        let forwarded = OnceLock::new();
+        let fields = || forwarded.get_or_init(|| forwarding(worker, &site, &parts, peer, country.as_deref()));
+        let keyed = Keyed::new(&site.keying, &parts.method, target, fields, country.as_deref());
+        let address = Address { site: &site.name, https, host: &host, target: &keyed.target, parts: "" };
+        let url = address.url_id(&worker.edge.secret);
+        Self { worker, view, site, peer, parts, forwarded, host, country, keyed, url, wishes }
     }
 
     async fn answer(&self, body: Incoming) -> Answered {
@@ -229,12 +237,12 @@ impl<'a> ClientExchange<'a> {
     /// What is stored for this request. `hint` is where a running fill said that its variant goes.
     async fn lookup(&self, hint: Option<StoreKey>) -> Lookup {
         let store = &self.worker.edge.store;
-        let primary = StoreKey::primary(self.url, self.peer.https);
+        let primary = self.primary(self.peer.https);
         let (key, absent) = match store.get(&primary).await {
             Some(Piece::Object(object)) if self.usable(&object, primary) => return Lookup::Found(primary, object),
             Some(Piece::Base(base)) => {
                 let text = variant::selecting_text(&base.vary, self.forwarded());
-                (StoreKey::variant(self.url, self.peer.https, &text, &self.worker.edge.secret), Forward::VaryMiss)
+                (self.variant(&text), Forward::VaryMiss)
             }
             Some(Piece::Object(_) | Piece::Chunk(_)) | None => (hint.unwrap_or(primary), Forward::UriMiss),
         };
@@ -290,7 +298,9 @@ impl<'a> ClientExchange<'a> {
             site: self.site.clone(),
             https: self.peer.https,
             host: self.host.clone(),
-            target: self.target.clone(),
+            target: self.keyed.target.clone(),
+            parts: self.keyed.parts.clone(),
+            sent_target: self.keyed.sent_target().to_owned(),
             url: self.url,
             headers: self.forwarded().clone(),
             stored,
@@ -316,7 +326,7 @@ impl<'a> ClientExchange<'a> {
             Answer::Stream(head) => {
                 let selecting = variant::selecting_text(&head.vary, self.forwarded());
                 if !leads && head.selecting != selecting {
-                    return Err(StoreKey::variant(self.url, self.peer.https, &selecting, &self.worker.edge.secret));
+                    return Err(self.variant(&selecting));
                 }
                 if !leads && !self.may_share(&head.object, now) {
                     return Ok(self.pass(why).await);
@@ -398,7 +408,7 @@ impl<'a> ClientExchange<'a> {
         let status = CacheStatus::forward(why);
         let ask = Ask {
             method: self.parts.method.clone(),
-            target: self.target.clone(),
+            target: self.keyed.sent_target().to_owned(),
             client_host: self.host.clone(),
             headers: self.forwarded().clone(),
         };
@@ -412,11 +422,13 @@ impl<'a> ClientExchange<'a> {
     }
 
     /// Covers what is stored of the URL, or being fetched. What is neither needs no record: else anyone could fill the
-    /// tables.
+    /// tables. Where a URL has parts, nobody knows which of them are stored.
     fn invalidate(&self) {
         let edge = &self.worker.edge;
-        let stored = [false, true].map(|https| StoreKey::primary(self.url, https));
-        if stored.iter().any(|key| edge.store.contains(key) || edge.fills.runs(*key)) {
+        let stored = [false, true].map(|https| self.primary(https));
+        if keying::has_parts(&self.site.keying)
+            || stored.iter().any(|key| edge.store.contains(key) || edge.fills.runs(*key))
+        {
             edge.purges.invalidate(&self.site.name, self.url);
             stored.iter().for_each(|key| edge.store.remove(key));
         }
@@ -425,7 +437,16 @@ impl<'a> ClientExchange<'a> {
     // ---- parts ----
 
     fn address(&self) -> Address<'_> {
-        Address { site: &self.site.name, https: self.peer.https, host: &self.host, target: &self.target }
+        let Keyed { target, parts, .. } = &self.keyed;
+        Address { site: &self.site.name, https: self.peer.https, host: &self.host, target, parts }
+    }
+
+    fn primary(&self, https: bool) -> StoreKey {
+        StoreKey::primary(self.url, https, &self.keyed.parts, &self.worker.edge.secret)
+    }
+
+    fn variant(&self, selecting: &[u8]) -> StoreKey {
+        StoreKey::variant(self.url, self.peer.https, &self.keyed.parts, selecting, &self.worker.edge.secret)
     }
 
     fn wanted(&self) -> Wanted<'_> {
@@ -434,15 +455,8 @@ impl<'a> ClientExchange<'a> {
 
     /// The client's fields as the origin gets them. Answers are selected by these: what is keyed is what is forwarded.
     fn forwarded(&self) -> &HeaderMap {
-        self.forwarded.get_or_init(|| {
-            let mut fields = self.parts.headers.clone();
-            variant::canonicalize_accept_encoding(&mut fields);
-            headers::for_origin(&mut fields, self.peer, &self.worker.edge.identity);
-            if matches!(self.parts.method, Method::GET | Method::HEAD) {
-                fields.remove(CONTENT_LENGTH);
-            }
-            fields
-        })
+        let country = self.country.as_deref();
+        self.forwarded.get_or_init(|| forwarding(self.worker, &self.site, &self.parts, self.peer, country))
     }
 
     fn passed_on(&self, answer: Response<Incoming>) -> Response<Body> {
@@ -464,6 +478,17 @@ impl<'a> ClientExchange<'a> {
         status.add_to(response.headers_mut(), &self.worker.edge.identity, shown.as_deref());
         response
     }
+}
+
+/// The client's country, where it is known.
+fn country(worker: &Worker, site: &Site, peer: Peer, fields: &HeaderMap) -> Option<String> {
+    let client = headers::client_address(fields, peer.address, |address| site.trusts(address));
+    worker.edge.geo.load().locate(client).country
+}
+
+fn forwarding(worker: &Worker, site: &Site, parts: &request::Parts, peer: Peer, country: Option<&str>) -> HeaderMap {
+    let identity = &worker.edge.identity;
+    Forwarding { method: &parts.method, keying: &site.keying, peer, identity, country }.fields(&parts.headers)
 }
 
 /// Seconds of freshness left; negative when stale.

@@ -48,7 +48,7 @@ impl Piece {
                         Body::Inline(bytes) => bytes.len(),
                         Body::Chunks => 0,
                     };
-                    size_of::<Object>() + object.target.len() + body + fields.sum::<usize>()
+                    size_of::<Object>() + object.target.len() + object.parts.len() + body + fields.sum::<usize>()
                 }
             }
     }

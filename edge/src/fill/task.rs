@@ -39,8 +39,12 @@ pub struct Plan {
     pub https: bool,
     /// The host asked for, without port.
     pub host: String,
-    /// Path and query.
+    /// Path and query, as they are keyed.
     pub target: String,
+    /// What else of the request is keyed.
+    pub parts: String,
+    /// Path and query that the origin is asked for.
+    pub sent_target: String,
     /// The URL's id.
     pub url: UrlId,
     /// The fields for the origin, by which answers are selected, too.
@@ -53,7 +57,7 @@ pub struct Plan {
 
 impl Plan {
     fn address(&self) -> Address<'_> {
-        Address { site: &self.site.name, https: self.https, host: &self.host, target: &self.target }
+        Address { site: &self.site.name, https: self.https, host: &self.host, target: &self.target, parts: &self.parts }
     }
 }
 
@@ -146,7 +150,7 @@ impl Task<'_> {
         let conditional = stored.is_some_and(|stored| validator::make_conditional(&mut fields, &stored.headers));
         let ask = Ask {
             method: Method::GET,
-            target: self.plan.target.clone(),
+            target: self.plan.sent_target.clone(),
             client_host: self.plan.host.clone(),
             headers: fields,
         };
@@ -282,6 +286,7 @@ impl Task<'_> {
                 https: self.plan.https,
                 host: self.plan.host.clone(),
                 target: self.plan.target.clone(),
+                parts: self.plan.parts.clone(),
                 status,
                 headers: fields,
                 exchange,
@@ -297,10 +302,11 @@ impl Task<'_> {
     }
 
     fn place_of(&self, vary: &[HeaderName], selecting: &[u8]) -> StoreKey {
+        let (plan, secret) = (self.plan, &self.worker.edge.secret);
         if vary.is_empty() {
-            return StoreKey::primary(self.plan.url, self.plan.https);
+            return StoreKey::primary(plan.url, plan.https, &plan.parts, secret);
         }
-        StoreKey::variant(self.plan.url, self.plan.https, selecting, &self.worker.edge.secret)
+        StoreKey::variant(plan.url, plan.https, &plan.parts, selecting, secret)
     }
 
     /// Receives the body: to readers as it comes, to the store in chunks, and at its sure end the object itself.
@@ -427,7 +433,8 @@ impl Intake<'_> {
         let object = Object { length: self.received, body, ..self.head.object.clone() };
         store.put(self.head.key, Piece::Object(Arc::new(object)));
         if !self.head.vary.is_empty() {
-            let primary = StoreKey::primary(self.task.plan.url, self.task.plan.https);
+            let (plan, secret) = (self.task.plan, &self.task.worker.edge.secret);
+            let primary = StoreKey::primary(plan.url, plan.https, &plan.parts, secret);
             let known = match store.get(&primary).await {
                 Some(Piece::Base(base)) if base.vary == self.head.vary => Base::clone(&base),
                 _ => Base { vary: self.head.vary.clone(), variants: Vec::new() },

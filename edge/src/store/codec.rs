@@ -3,8 +3,8 @@
 //! ```text
 //! Piece  = format:u8 kind:u8 ( Base | Object | Chunk )
 //! Base   = names:u32 (name:text)* variants:u32 (key:[u8;32])*
-//! Object = https:u8 site:text host:text target:text status:u16 request_time:i64 response_time:i64 initial_age_ms:u64
-//!          lifetime_ms:u64 tick:u64 version:u64 length:u64 fields:u32 (name:text value:text)* inline:u8 [body:text]
+//! Object = https:u8 site:text host:text target:text parts:text status:u16 request_time:i64 response_time:i64
+//!          initial_age_ms:u64 lifetime_ms:u64 tick:u64 version:u64 length:u64 fields:u32 (name:text value:text)* inline:u8 [body:text]
 //! Chunk  = bytes:text
 //! ```
 //!
@@ -25,7 +25,7 @@ use crate::policy::directives::ResponseDirectives;
 use crate::policy::freshness::Exchange;
 
 /// Raised whenever the layout changes: older pieces are then misses.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// No text of a valid piece is longer.
 const TEXT_MAX: u32 = CHUNK as u32;
@@ -118,7 +118,7 @@ impl<W: Write> Out<'_, W> {
 
     fn object(&mut self, o: &Object) -> Result<()> {
         self.u8(u8::from(o.https))?;
-        for text in [&o.site, &o.host, &o.target] {
+        for text in [&o.site, &o.host, &o.target, &o.parts] {
             self.text(text.as_bytes())?;
         }
         self.bytes(&o.status.as_u16().to_le_bytes())?;
@@ -188,7 +188,8 @@ impl<R: Read> From<'_, R> {
 
     fn object(&mut self) -> Result<Object> {
         let https = self.u8()? == 1;
-        let (site, host, target) = (self.string()?, self.string()?, self.string()?);
+        let (site, host) = (self.string()?, self.string()?);
+        let (target, parts) = (self.string()?, self.string()?);
         let status = StatusCode::from_u16(u16::from_le_bytes(self.array()?)).map_err(|_| invalid("not a status"))?;
         let exchange = Exchange {
             request_time: Timestamp(i64::from_le_bytes(self.array()?)),
@@ -213,6 +214,7 @@ impl<R: Read> From<'_, R> {
             https,
             host,
             target,
+            parts,
             status,
             headers,
             exchange,
@@ -247,6 +249,7 @@ mod tests {
             https: true,
             host: "h".to_owned(),
             target: "/a?b".to_owned(),
+            parts: "country=DE".to_owned(),
             status: StatusCode::OK,
             directives: ResponseDirectives::parse(&headers),
             headers,

@@ -28,6 +28,8 @@ pub struct Object {
     pub host: String,
     /// The path and query of its URL.
     pub target: String,
+    /// What else of the request is keyed; often empty.
+    pub parts: String,
     /// The status.
     pub status: StatusCode,
     /// The header as the origin sent it, without hop-by-hop fields.
@@ -66,6 +68,7 @@ impl Object {
             && self.site == address.site
             && self.host == address.host
             && self.target == address.target
+            && self.parts == address.parts
     }
 
     /// Its age now.
