@@ -1,8 +1,7 @@
 //! A client's fields as the origin gets them. Keys and variants are read from these, so that what is keyed is what is
 //! forwarded.
 
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use nearcast_shared::config::Keying;
 
 use crate::canonical;
@@ -12,8 +11,9 @@ use crate::keying;
 /// What a request's fields are rewritten by.
 #[derive(Debug, Clone, Copy)]
 pub struct Forwarding<'a> {
-    /// The request's method: what is never looked up goes on as it came, but for what ends at this hop.
-    pub method: &'a Method,
+    /// Whether the store is asked, or may keep the answer. What is not looked up goes on as it came, but for what ends at
+    /// this hop and what nobody but us may say.
+    pub looked_up: bool,
     /// What the site's keys are made of.
     pub keying: &'a Keying,
     /// The client's side.
@@ -28,15 +28,13 @@ impl Forwarding<'_> {
     /// The fields for the origin.
     pub fn fields(&self, client: &HeaderMap) -> HeaderMap {
         let mut fields = client.clone();
-        if keying::is_looked_up(self.method) {
+        if self.looked_up {
             canonical::canonicalize(&mut fields);
-            // A body of a GET is neither keyed nor forwarded.
-            fields.remove(CONTENT_LENGTH);
         } else {
             canonical::join_cookies(&mut fields);
         }
         headers::for_origin(&mut fields, self.peer, self.identity, &self.keying.headers);
-        if keying::is_looked_up(self.method) {
+        if self.looked_up {
             keying::rewrite_fields(self.keying, &mut fields, self.country);
         } else {
             keying::tell_country(self.keying, &mut fields, self.country);
@@ -72,20 +70,19 @@ mod tests {
             ("cookie", "sid=1"),
             ("cookie", "lang=de"),
             ("accept-encoding", "gzip, br"),
-            ("content-length", "3"),
             ("x-country", "US"),
             ("te", "trailers"),
         ] {
             client.append(name, HeaderValue::from_static(value));
         }
-        let fields = |method| {
+        let fields = |looked_up| {
             let country = Some("DE");
-            let fields = Forwarding { method, keying: &keying, peer, identity: &identity, country }.fields(&client);
-            ["cookie", "accept-encoding", "content-length", "x-country", "te"]
+            let fields = Forwarding { looked_up, keying: &keying, peer, identity: &identity, country }.fields(&client);
+            ["cookie", "accept-encoding", "x-country", "te"]
                 .map(|name| fields.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default())
         };
-        assert_eq!(fields(&Method::POST), ["sid=1; lang=de", "gzip, br", "3", "DE", ""]);
-        assert_eq!(fields(&Method::GET), ["lang=de", "br,gzip", "", "DE", ""]);
+        assert_eq!(fields(false), ["sid=1; lang=de", "gzip, br", "DE", ""]);
+        assert_eq!(fields(true), ["lang=de", "br,gzip", "DE", ""]);
     }
 
     // ---- what is keyed is what is forwarded ----
@@ -110,7 +107,6 @@ mod tests {
     struct Client {
         host: &'static str,
         https: bool,
-        method: Method,
         target: String,
         fields: Vec<(&'static str, Vec<u8>)>,
         country: Option<&'static str>,
@@ -136,9 +132,9 @@ mod tests {
             let (address, version) = ("192.0.2.7".parse().unwrap(), Version::HTTP_11);
             let peer = Peer { address, trusted: self.trusted, https: self.https, version };
             let (identity, country) = (identity(), self.country.filter(|_| keying.country));
-            let forwarding = Forwarding { method: &self.method, keying, peer, identity: &identity, country };
+            let forwarding = Forwarding { looked_up: true, keying, peer, identity: &identity, country };
             let forwarded = forwarding.fields(&fields);
-            let keyed = Keyed::new(keying, &self.method, self.target.clone(), || &forwarded, country);
+            let keyed = Keyed::new(keying, true, self.target.clone(), || &forwarded, country);
             let address =
                 Address { site: "s", https: self.https, host: self.host, target: &keyed.target, parts: &keyed.parts };
             let url = address.url_id(&SECRET);
@@ -206,14 +202,12 @@ mod tests {
 
     fn clients() -> impl Strategy<Value = Client> {
         let way = (prop_oneof![Just("a"), Just("b")], proptest::bool::weighted(0.2));
-        let method = prop_oneof![Just(Method::GET), Just(Method::HEAD)];
         let target = "/a?(\\?([ab](=[12]|=%61)?|&|%61){0,4})?";
         let country = prop_oneof![Just(None), Just(Some("DE")), Just(Some("fr")), Just(Some("nowhere"))];
-        (way, method, target, fields(), country, proptest::bool::weighted(0.2)).prop_map(
-            |((host, https), method, target, fields, country, trusted)| Client {
+        (way, target, fields(), country, proptest::bool::weighted(0.2)).prop_map(
+            |((host, https), target, fields, country, trusted)| Client {
                 host,
                 https,
-                method,
                 target,
                 fields,
                 country,

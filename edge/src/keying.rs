@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use nearcast_shared::config::Keying;
 
 mod cookies;
@@ -25,17 +25,18 @@ pub struct Keyed {
 }
 
 impl Keyed {
-    /// Keys a request for `target`. `forwarded` gives the fields for the origin, and is only called when they matter.
+    /// Keys a request for `target`. One that is not `looked_up` goes on as it came. `forwarded` gives the fields for the
+    /// origin, and is only called when they matter.
     pub fn new<'f>(
         keying: &Keying,
-        method: &Method,
+        looked_up: bool,
         target: String,
         forwarded: impl FnOnce() -> &'f HeaderMap,
         country: Option<&str>,
     ) -> Self {
-        let by_parts = is_looked_up(method) && has_parts(keying);
+        let by_parts = looked_up && has_parts(keying);
         let parts = if by_parts { parts(keying, forwarded(), country) } else { String::new() };
-        if is_looked_up(method) && keying.rewrite {
+        if looked_up && keying.rewrite {
             return Self { target: query::canonical(keying, target), own_target: None, parts };
         }
         let canonical = query::canonical(keying, target.clone());
@@ -47,11 +48,6 @@ impl Keyed {
     pub fn sent_target(&self) -> &str {
         self.own_target.as_deref().unwrap_or(&self.target)
     }
-}
-
-/// Whether answers to requests of that method are looked up and stored: only their requests are rewritten.
-pub fn is_looked_up(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// Whether requests of such a site are told apart by more than their URL.
@@ -167,13 +163,12 @@ mod tests {
     }
 
     fn keyed(keying: &Keying, target: &str, fields: &HeaderMap, country: Option<&str>) -> Keyed {
-        Keyed::new(keying, &Method::GET, target.to_owned(), || fields, country)
+        Keyed::new(keying, true, target.to_owned(), || fields, country)
     }
 
     #[test]
     fn by_default_the_url_is_all() {
-        let keyed =
-            Keyed::new(&Keying::default(), &Method::GET, "/a?b&&a=%61".to_owned(), || panic!("not needed"), Some("DE"));
+        let keyed = Keyed::new(&Keying::default(), true, "/a?b&&a=%61".to_owned(), || panic!("not needed"), Some("DE"));
         assert_eq!(
             (keyed.target.as_str(), keyed.sent_target(), keyed.parts.as_str()),
             ("/a?b&&a=%61", "/a?b&&a=%61", "")
@@ -258,10 +253,10 @@ mod tests {
     }
 
     #[test]
-    fn other_methods_go_on_as_they_came() {
+    fn what_is_not_looked_up_goes_on_as_it_came() {
         let drop = vec![Pattern::new("utm_*")];
         let keying = Keying { query_drop: drop, country: true, ..Keying::default() };
-        let keyed = Keyed::new(&keying, &Method::POST, "/?utm_id=1&a".to_owned(), || panic!("not needed"), None);
+        let keyed = Keyed::new(&keying, false, "/?utm_id=1&a".to_owned(), || panic!("not needed"), None);
         assert_eq!((keyed.target.as_str(), keyed.sent_target(), keyed.parts.as_str()), ("/?a", "/?utm_id=1&a", ""));
     }
 

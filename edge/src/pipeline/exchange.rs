@@ -1,0 +1,166 @@
+//! One admitted request, and what both ways through the edge need of it.
+
+use std::sync::{Arc, OnceLock};
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, Response, request};
+use hyper::body::Incoming;
+use nearcast_shared::clock::Timestamp;
+
+use crate::body::Body;
+use crate::cache_status::CacheStatus;
+use crate::deliver::Wanted;
+use crate::forwarding::Forwarding;
+use crate::headers::{self, Peer};
+use crate::key::{Address, StoreKey, UrlId};
+use crate::keying::Keyed;
+use crate::listener::connection::Connection;
+use crate::metrics::Outcome;
+use crate::origin::Failure;
+use crate::policy::directives::RequestDirectives;
+use crate::policy::reuse::Standing;
+use crate::policy::rules;
+use crate::refusal::Refusal;
+use crate::request::Admitted;
+use crate::store::object::Object;
+use crate::view::{Site, View};
+use crate::worker::Worker;
+
+/// One admitted request on its way.
+pub(super) struct ClientExchange<'a> {
+    pub(super) worker: &'a Arc<Worker>,
+    pub(super) view: &'a Arc<View>,
+    pub(super) site: Arc<Site>,
+    pub(super) peer: Peer,
+    pub(super) parts: request::Parts,
+    /// The fields for the origin, once they are needed.
+    forwarded: OnceLock<HeaderMap>,
+    pub(super) host: String,
+    country: Option<String>,
+    /// Whether the store is asked, or may keep the answer.
+    pub(super) looked_up: bool,
+    pub(super) keyed: Keyed,
+    pub(super) url: UrlId,
+    pub(super) wishes: RequestDirectives,
+}
+
+pub(super) type Answered = (Response<Body>, Outcome);
+
+impl<'a> ClientExchange<'a> {
+    pub(super) fn new(
+        worker: &'a Arc<Worker>,
+        view: &'a Arc<View>,
+        connection: &Connection,
+        admitted: Admitted,
+        parts: request::Parts,
+    ) -> Self {
+        let Admitted { site, host, target } = admitted;
+        let trusted = site.trusts(connection.peer);
+        let https = headers::came_over_tls(&parts.headers, connection.is_https(), trusted);
+        let wishes = RequestDirectives::parse(&parts.headers);
+        let peer = Peer { address: connection.peer, trusted, https, version: parts.version };
+        let country = site.keying.country.then(|| country(worker, &site, peer, &parts.headers)).flatten();
+        let looked_up = is_looked_up(&site, &parts.method, &target);
+        let forwarded = OnceLock::new();
+        let forwarding = Forwarding {
+            looked_up,
+            keying: &site.keying,
+            peer,
+            identity: &worker.edge.identity,
+            country: country.as_deref(),
+        };
+        let fields = || forwarded.get_or_init(|| fields(forwarding, &parts));
+        let keyed = Keyed::new(&site.keying, looked_up, target, fields, country.as_deref());
+        let address = Address { site: &site.name, https, host: &host, target: &keyed.target, parts: &keyed.parts };
+        let url = address.url_id(&worker.edge.secret);
+        Self { worker, view, site, peer, parts, forwarded, host, country, looked_up, keyed, url, wishes }
+    }
+
+    pub(super) async fn answer(&self, body: Incoming) -> Answered {
+        if headers::is_looping(&self.parts.headers, &self.worker.edge.identity) {
+            return (Refusal::Loop.response(), Outcome::Refused);
+        }
+        match self.parts.method {
+            // A body of a GET is neither keyed nor forwarded.
+            Method::GET | Method::HEAD => self.cached().await,
+            _ => self.pass_with(body).await,
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.worker.edge.clock.now()
+    }
+
+    pub(super) fn standing<'o>(&self, object: &'o Object, now: Timestamp) -> Standing<'o> {
+        object.standing(now, self.site.caching.grace)
+    }
+
+    pub(super) fn address(&self) -> Address<'_> {
+        let Keyed { target, parts, .. } = &self.keyed;
+        Address { site: &self.site.name, https: self.peer.https, host: &self.host, target, parts }
+    }
+
+    pub(super) fn primary(&self, https: bool) -> StoreKey {
+        StoreKey::primary(self.url, https, &self.keyed.parts, &self.worker.edge.secret)
+    }
+
+    pub(super) fn variant(&self, selecting: &[u8]) -> StoreKey {
+        StoreKey::variant(self.url, self.peer.https, &self.keyed.parts, selecting, &self.worker.edge.secret)
+    }
+
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        Wanted { method: &self.parts.method, headers: &self.parts.headers }
+    }
+
+    /// The client's fields as the origin gets them. Answers are selected by these: what is keyed is what is forwarded.
+    pub(super) fn forwarded(&self) -> &HeaderMap {
+        self.forwarded.get_or_init(|| {
+            let forwarding = Forwarding {
+                looked_up: self.looked_up,
+                keying: &self.site.keying,
+                peer: self.peer,
+                identity: &self.worker.edge.identity,
+                country: self.country.as_deref(),
+            };
+            fields(forwarding, &self.parts)
+        })
+    }
+
+    pub(super) fn failed(&self, failure: Failure, status: &CacheStatus) -> Response<Body> {
+        self.with_status(Refusal::Origin(failure).response(), status)
+    }
+
+    pub(super) fn with_status(&self, mut response: Response<Body>, status: &CacheStatus) -> Response<Body> {
+        let shown = self.view.shows_detail_to(self.peer.address).then(|| self.address().to_string());
+        status.add_to(response.headers_mut(), &self.worker.edge.identity, shown.as_deref());
+        response
+    }
+}
+
+/// Whether the store is asked, or may keep the answer. Other requests are not rewritten: a page that the operator takes
+/// past the cache needs its session's cookie.
+fn is_looked_up(site: &Site, method: &Method, target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    matches!(*method, Method::GET | Method::HEAD) && rules::bypass_unseen(&site.caching.rules, path).is_none()
+}
+
+/// The client's country, where it is known.
+fn country(worker: &Worker, site: &Site, peer: Peer, fields: &HeaderMap) -> Option<String> {
+    let client = headers::client_address(fields, peer.address, |address| site.trusts(address));
+    worker.edge.geo.load().locate(client).country
+}
+
+fn fields(forwarding: Forwarding<'_>, parts: &request::Parts) -> HeaderMap {
+    let mut fields = forwarding.fields(&parts.headers);
+    // A body of a GET is neither keyed nor forwarded.
+    if matches!(parts.method, Method::GET | Method::HEAD) {
+        fields.remove(CONTENT_LENGTH);
+    }
+    fields
+}
+
+/// Seconds of freshness left; negative when stale.
+pub(super) fn ttl(object: &Object, now: Timestamp) -> i64 {
+    let seconds = |duration: std::time::Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    seconds(object.lifetime.duration) - seconds(object.age(now))
+}
