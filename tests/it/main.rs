@@ -11,6 +11,7 @@ mod fill;
 mod geo;
 mod health;
 mod http;
+mod keys;
 mod life;
 mod parts;
 mod purge;
