@@ -74,6 +74,10 @@ impl Judge<'_> {
         let mut fields = received.clone();
         headers::strip_hop_by_hop(&mut fields);
         record_date(&mut fields, exchange.response_time);
+        // A cookie that comes with a 304 is one client's; what is stored has none unless the site shares cookies.
+        if self.site.caching.set_cookie != SetCookie::Store {
+            fields.remove(SET_COOKIE);
+        }
         let merged = validator::updated(&stored.original_headers(), &fields);
         let initial_age = freshness::initial_age(received, exchange);
         let kept = self.judge(stored.status, merged, initial_age, exchange)?;
