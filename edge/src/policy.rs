@@ -2,7 +2,10 @@
 
 pub mod directives;
 pub mod freshness;
+pub mod groups;
+pub mod location;
 pub mod range;
 pub mod reuse;
 pub mod storable;
+pub mod structured;
 pub mod validator;
