@@ -251,7 +251,7 @@ impl<'a> ClientExchange<'a> {
     fn usable(&self, object: &Object, key: StoreKey) -> bool {
         let edge = &self.worker.edge;
         object.is_for(&self.address())
-            && !edge.purges.covers(&self.site.name, self.url, object.tick, edge.clock.now())
+            && !edge.purges.covers(&self.site.name, self.url, &[], object.tick, edge.clock.now())
             && deliver::is_whole(object, key, &edge.store)
     }
 
@@ -271,7 +271,7 @@ impl<'a> ClientExchange<'a> {
     fn join(&self, key: StoreKey) -> Joined {
         let purges = &self.worker.edge.purges;
         let now = self.worker.edge.clock.now();
-        let covers = |tick| purges.covers(&self.site.name, self.url, tick, now);
+        let covers = |tick| purges.covers(&self.site.name, self.url, &[], tick, now);
         self.worker.edge.fills.join(self.fill_key(key), covers, || purges.tick())
     }
 
@@ -283,7 +283,7 @@ impl<'a> ClientExchange<'a> {
     fn plan(&self, key: StoreKey, stored: Option<Arc<Object>>) -> Plan {
         let edge = &self.worker.edge;
         let purged =
-            |object: &Arc<Object>| edge.purges.covers(&self.site.name, self.url, object.tick, edge.clock.now());
+            |object: &Arc<Object>| edge.purges.covers(&self.site.name, self.url, &[], object.tick, edge.clock.now());
         let stored = stored.filter(|object| !purged(object));
         Plan {
             key: self.fill_key(key),

@@ -327,7 +327,7 @@ impl Task<'_> {
 
     fn may_store(&self) -> bool {
         let edge = &self.worker.edge;
-        !edge.purges.covers(&self.plan.site.name, self.plan.url, self.fill.tick, edge.clock.now())
+        !edge.purges.covers(&self.plan.site.name, self.plan.url, &[], self.fill.tick, edge.clock.now())
     }
 }
 
