@@ -16,3 +16,4 @@ mod parts;
 mod purge;
 mod sharing;
 mod tls;
+mod unsafe_methods;
