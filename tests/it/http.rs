@@ -295,10 +295,10 @@ fn fields_beyond_the_limit_are_refused() {
 }
 
 #[test]
-fn the_default_limit_of_fields_is_128() {
+fn the_default_limit_of_fields_is_100() {
     let origin = hello();
     let node = Setup::new(&origin).start();
-    for (count, status) in [(127, 200), (128, 431)] {
+    for (count, status) in [(99, 200), (100, 431)] {
         assert_eq!(node.ask(&with_fields(Ask::get("/a"), count)).status, status, "{count} fields and Host");
     }
 }
