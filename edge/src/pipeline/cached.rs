@@ -219,7 +219,7 @@ impl ClientExchange<'_> {
     fn join(&self, key: FillKey) -> Joined {
         let purges = &self.worker.edge.purges;
         let now = self.now();
-        let covers = |tick| purges.covers(&self.site.name, self.url, tick, now);
+        let covers = |tick| purges.covers(&self.site.name, self.url, &[], tick, now);
         let whole = FillKey { extent: Extent::Whole, ..key };
         // Who wants a part of what is coming as a whole waits for it there.
         if let Extent::Range(_) = key.extent
@@ -244,20 +244,7 @@ impl ClientExchange<'_> {
         if stored.is_none() && matches!(key.extent, Extent::Missing { .. }) {
             key.extent = Extent::Whole;
         }
-        Plan {
-            key,
-            site: self.site.clone(),
-            https: self.peer.https,
-            host: self.host.clone(),
-            target: self.keyed.target.clone(),
-            parts: self.keyed.parts.clone(),
-            sent_target: self.keyed.sent_target().to_owned(),
-            url: self.url,
-            headers: self.forwarded().clone(),
-            stored,
-            others: errand.others.clone(),
-            detached: false,
-        }
+        self.plan_of(key, stored, errand.others.clone())
     }
 
     /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is.

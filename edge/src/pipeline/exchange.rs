@@ -10,6 +10,8 @@ use nearcast_shared::clock::Timestamp;
 use crate::body::Body;
 use crate::cache_status::CacheStatus;
 use crate::deliver::Wanted;
+use crate::fill::FillKey;
+use crate::fill::task::Plan;
 use crate::forwarding::Forwarding;
 use crate::headers::{self, Peer};
 use crate::key::{Address, StoreKey, UrlId};
@@ -18,11 +20,12 @@ use crate::listener::connection::Connection;
 use crate::metrics::Outcome;
 use crate::origin::Failure;
 use crate::policy::directives::RequestDirectives;
+use crate::policy::location::Base;
 use crate::policy::reuse::Standing;
 use crate::policy::rules;
 use crate::refusal::Refusal;
 use crate::request::Admitted;
-use crate::store::object::Object;
+use crate::store::object::{Object, Variant};
 use crate::view::{Site, View};
 use crate::worker::Worker;
 
@@ -36,6 +39,8 @@ pub(super) struct ClientExchange<'a> {
     /// The fields for the origin, once they are needed.
     forwarded: OnceLock<HeaderMap>,
     pub(super) host: String,
+    /// The port that the request came to.
+    pub(super) port: u16,
     country: Option<String>,
     /// Whether the store is asked, or may keep the answer.
     pub(super) looked_up: bool,
@@ -58,6 +63,7 @@ impl<'a> ClientExchange<'a> {
         let trusted = site.trusts(connection.peer);
         let https = headers::came_over_tls(&parts.headers, connection.is_https(), trusted);
         let wishes = RequestDirectives::parse(&parts.headers);
+        let port = connection.door().port;
         let peer = Peer { address: connection.peer, trusted, https, version: parts.version };
         let country = site.keying.country.then(|| country(worker, &site, peer, &parts.headers)).flatten();
         let looked_up = is_looked_up(&site, &parts.method, &target);
@@ -73,7 +79,7 @@ impl<'a> ClientExchange<'a> {
         let keyed = Keyed::new(&site.keying, looked_up, target, fields, country.as_deref());
         let address = Address { site: &site.name, https, host: &host, target: &keyed.target, parts: &keyed.parts };
         let url = address.url_id(&worker.edge.secret);
-        Self { worker, view, site, peer, parts, forwarded, host, country, looked_up, keyed, url, wishes }
+        Self { worker, view, site, peer, parts, forwarded, host, port, country, looked_up, keyed, url, wishes }
     }
 
     pub(super) async fn answer(&self, body: Incoming) -> Answered {
@@ -106,6 +112,38 @@ impl<'a> ClientExchange<'a> {
 
     pub(super) fn variant(&self, selecting: &[u8]) -> StoreKey {
         StoreKey::variant(self.url, self.peer.https, &self.keyed.parts, selecting, &self.worker.edge.secret)
+    }
+
+    /// What URLs in the answer's fields are relative to.
+    pub(super) fn base(&self) -> Base<'_> {
+        let origin_host = self.site.origin_host.as_ref().and_then(|host| host.to_str().ok());
+        Base {
+            https: self.peer.https,
+            host: &self.host,
+            port: self.port,
+            target: self.keyed.sent_target(),
+            origin_scheme: &self.site.origin_scheme,
+            origin: &self.site.origin,
+            origin_host: origin_host.unwrap_or(&self.host),
+        }
+    }
+
+    /// What to fetch.
+    pub(super) fn plan_of(&self, key: FillKey, stored: Option<Arc<Object>>, others: Vec<Variant>) -> Plan {
+        Plan {
+            key,
+            site: self.site.clone(),
+            https: self.peer.https,
+            host: self.host.clone(),
+            target: self.keyed.target.clone(),
+            parts: self.keyed.parts.clone(),
+            sent_target: self.keyed.sent_target().to_owned(),
+            url: self.url,
+            headers: self.forwarded().clone(),
+            stored,
+            others,
+            detached: false,
+        }
     }
 
     pub(super) fn wanted(&self) -> Wanted<'_> {
