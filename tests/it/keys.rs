@@ -114,6 +114,38 @@ fn what_is_not_looked_up_goes_on_as_it_came() {
 }
 
 #[test]
+fn what_an_unsafe_request_names_goes_through_the_rules() {
+    let origin = Origin::start(|seen| match seen.method.as_str() {
+        "POST" => Reply::ok("posted").field("location", "/a?utm_id=1&b"),
+        _ => Reply::ok("page").control("max-age=3600"),
+    });
+    let node = node(&origin, "query = { drop = [\"utm_*\"] }");
+    let ask = Ask::get("/a?b");
+    node.ask(&ask);
+    assert!(node.ask(&ask).is_hit());
+    node.ask(&Ask::new("POST", "/form").body("x"));
+    assert!(!node.ask(&ask).is_hit());
+}
+
+#[test]
+fn an_answer_to_a_post_is_kept_only_where_a_get_would_have_asked_the_same() {
+    let origin =
+        Origin::start(|seen| Reply::ok(said(seen)).control("max-age=3600").field("content-location", &seen.target));
+    for (keys, target, kept) in [
+        ("", "/a?utm_id=1", true),
+        ("query = { drop = [\"utm_*\"] }", "/a?b=1", true),
+        ("query = { drop = [\"utm_*\"] }", "/a?utm_id=1", false),
+        ("key-cookies = [\"lang\"]", "/a", false),
+    ] {
+        let node = node(&origin, keys);
+        node.ask(&Ask::new("POST", target).field("cookie", "sid=1").body("x"));
+        node.settle();
+        let answer = node.get(target);
+        assert_eq!(answer.is_hit(), kept, "{keys} {target}");
+    }
+}
+
+#[test]
 fn the_country_as_part_of_the_key() {
     let origin = origin();
     let setup = setup(&origin, "key-country = true\ntrusted-proxies = [\"127.0.0.0/8\"]").built_in_geo();
