@@ -21,7 +21,7 @@ use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Wanted};
 use crate::fill::task::{self, Plan};
 use crate::fill::{Answer, FillKey, Joined};
-use crate::headers::{self, Peer};
+use crate::headers::{self, Identity, Peer};
 use crate::key::{Address, StoreKey, UrlId};
 use crate::listener::connection::Connection;
 use crate::metrics::Outcome;
@@ -53,7 +53,7 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
     let version = parts.version;
     let line = worker.edge.access_log.is_on().then(|| line(&worker, &connection, &parts));
     let (site, mut response, outcome) = match admit(&parts, connection.door(), &view) {
-        Err(refusal) => (None, refusal.response(), Outcome::Refused),
+        Err(refusal) => (None, refusal.response(&worker.edge.identity), Outcome::Refused),
         Ok(admitted) => {
             let site = admitted.site.clone();
             let exchange = ClientExchange::new(&worker, &view, &connection, admitted, parts);
@@ -62,7 +62,7 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
         }
     };
     if version == Version::HTTP_10 {
-        response = whole(response).await;
+        response = whole(response, &worker.edge.identity).await;
     }
     if outcome == Outcome::Refused {
         CacheStatus::default().add_to(response.headers_mut(), &worker.edge.identity, None);
@@ -83,7 +83,7 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
 
 /// To an HTTP/1.0 client a body of unknown length ends where the connection does, so that a broken one looks complete. It
 /// is sent once all of it is here, or not at all.
-async fn whole(response: Response<Body>) -> Response<Body> {
+async fn whole(response: Response<Body>, identity: &Identity) -> Response<Body> {
     /// Bytes of such a body.
     const BODY_MAX: usize = 16 << 20;
     if http_body::Body::size_hint(response.body()).exact().is_some() {
@@ -96,7 +96,7 @@ async fn whole(response: Response<Body>) -> Response<Body> {
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
             Response::from_parts(parts, Body::bytes(bytes))
         }
-        Err(_) => Refusal::Origin(Failure::Broken).response(),
+        Err(_) => Refusal::Origin(Failure::Incomplete).response(identity),
     }
 }
 
@@ -173,7 +173,7 @@ impl<'a> ClientExchange<'a> {
 
     async fn answer(&self, body: Incoming) -> Answered {
         if headers::is_looping(&self.parts.headers, &self.worker.edge.identity) {
-            return (Refusal::Loop.response(), Outcome::Refused);
+            return (self.refused(Refusal::Loop), Outcome::Refused);
         }
         match self.parts.method {
             // A body of a GET is neither keyed nor forwarded.
@@ -206,7 +206,7 @@ impl<'a> ClientExchange<'a> {
                 Lookup::Absent(key, why) => (key, None, why),
             };
             if self.wishes.only_if_cached {
-                return (Refusal::OnlyIfCached.response(), Outcome::Refused);
+                return (self.refused(Refusal::OnlyIfCached), Outcome::Refused);
             }
             // HEAD does not fill; what a client forbids to store is not shared either.
             if self.parts.method == Method::HEAD {
@@ -377,7 +377,7 @@ impl<'a> ClientExchange<'a> {
     async fn pass_with(&self, body: Incoming) -> Answered {
         let limit = self.view.request_body_max;
         if headers::content_length(&self.parts.headers).is_some_and(|length| length > limit) {
-            return (Refusal::TooLarge.response(), Outcome::Refused);
+            return (self.refused(Refusal::TooLarge), Outcome::Refused);
         }
         let body = if http_body::Body::is_end_stream(&body) {
             RequestBody::Empty
@@ -456,7 +456,11 @@ impl<'a> ClientExchange<'a> {
     }
 
     fn failed(&self, failure: Failure, status: &CacheStatus) -> Response<Body> {
-        self.with_status(Refusal::Origin(failure).response(), status)
+        self.with_status(self.refused(Refusal::Origin(failure)), status)
+    }
+
+    fn refused(&self, refusal: Refusal) -> Response<Body> {
+        refusal.response(&self.worker.edge.identity)
     }
 
     fn with_status(&self, mut response: Response<Body>, status: &CacheStatus) -> Response<Body> {

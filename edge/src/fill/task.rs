@@ -122,9 +122,12 @@ impl Task<'_> {
             }
             // A 304 about something else (RFC 9111 section 4.3.4), or one after which what is stored may not be shared
             // any more: ask for the whole.
-            let Ok((answer, exchange)) = self.fetch(None).await else {
-                self.fill.answer(Answer::Failed(Failure::Broken));
-                return None;
+            let (answer, exchange) = match self.fetch(None).await {
+                Ok(found) => found,
+                Err(failure) => {
+                    self.fill.answer(Answer::Failed(failure));
+                    return None;
+                }
             };
             return self.judge(answer, exchange, unshared);
         }
