@@ -7,6 +7,7 @@ mod admin;
 mod cache;
 mod config;
 mod dns;
+mod errors;
 mod fill;
 mod geo;
 mod health;
