@@ -13,6 +13,7 @@ mod geo;
 mod health;
 mod http;
 mod life;
+mod parts;
 mod purge;
 mod sharing;
 mod tls;
