@@ -202,6 +202,7 @@ impl Node {
             admin = %control.addresses.admin,
             "serving"
         );
+        reload::log_warnings(&config);
         Ok(Self { control, runtime, workers, admin: Some(admin), admin_stop, fatal, state })
     }
 

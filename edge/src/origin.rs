@@ -77,6 +77,7 @@ pub struct Origins {
     client: Client<Connector, Upload>,
     /// For sites whose Host is not the origin's own: in HTTP/2 the name in the URL is the host.
     http1: Client<Connector, Upload>,
+    header_count_max: usize,
     response_timeout: Duration,
     /// Between two pieces of an answer's body.
     pub read_timeout: Duration,
@@ -99,6 +100,7 @@ impl Origins {
                 .pool_idle_timeout(config.idle_timeout)
                 .pool_max_idle_per_host(config.idle_connections)
                 .http1_max_buf_size(config.header_size)
+                .http1_max_headers(config.header_count)
                 .http2_max_header_list_size(u32::try_from(config.header_size).unwrap_or(u32::MAX))
                 .http2_initial_stream_window_size(1 << 20)
                 .http2_initial_connection_window_size(4 << 20)
@@ -109,7 +111,13 @@ impl Origins {
                 .build(Connector { inner, timeout: config.connect_timeout })
         };
         let (client, http1) = (client(both), client(one));
-        Ok(Self { client, http1, response_timeout: config.response_timeout, read_timeout: config.read_timeout })
+        Ok(Self {
+            client,
+            http1,
+            header_count_max: config.header_count,
+            response_timeout: config.response_timeout,
+            read_timeout: config.read_timeout,
+        })
     }
 
     /// Asks, and waits for the answer's header. Interim answers are never taken for the final one.
@@ -156,10 +164,16 @@ impl Origins {
             answer = client.request(request) => answer,
             () = turn.overdue(self.response_timeout) => return Err(Failure::TimedOut),
         };
-        answer.map_err(|error| {
+        let answer = answer.map_err(|error| {
             tracing::debug!(site = site.name, error = &error as &dyn std::error::Error, "origin failed");
             turn.failure().unwrap_or_else(|| classify(&error))
-        })
+        })?;
+        // HTTP/1 counts as it reads; of HTTP/2 only the size is bounded there.
+        if answer.headers().len() > self.header_count_max {
+            tracing::debug!(site = site.name, fields = answer.headers().len(), "origin's answer has too many fields");
+            return Err(Failure::Broken);
+        }
+        Ok(answer)
     }
 }
 

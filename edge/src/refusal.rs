@@ -22,6 +22,8 @@ pub enum Refusal {
     OnlyIfCached,
     /// Its body is larger than allowed.
     TooLarge,
+    /// It has more fields than allowed.
+    TooManyFields,
     /// There is no answer from the origin.
     Origin(Failure),
 }
@@ -37,6 +39,9 @@ impl Refusal {
             Self::OnlyIfCached => (StatusCode::GATEWAY_TIMEOUT, "It is not in the cache."),
             Self::TooLarge | Self::Origin(Failure::RequestTooLarge) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large.")
+            }
+            Self::TooManyFields => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many header fields.")
             }
             Self::Origin(Failure::RequestStalled) => {
                 (StatusCode::REQUEST_TIMEOUT, "The request's body does not come in time.")

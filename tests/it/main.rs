@@ -17,3 +17,4 @@ mod parts;
 mod purge;
 mod sharing;
 mod tls;
+mod unsafe_methods;

@@ -16,7 +16,7 @@ use crate::headers;
 use crate::key::{Address, StoreKey, UrlId};
 use crate::origin::{self, Ask, Failure};
 use crate::policy::directives::RequestDirectives;
-use crate::policy::freshness::Exchange;
+use crate::policy::freshness::{By, Exchange};
 use crate::policy::reuse::{Failing, Reuse};
 use crate::policy::storable::NotStored;
 use crate::policy::{range, validator};
@@ -63,6 +63,33 @@ pub fn start(worker: &Arc<Worker>, view: Arc<View>, plan: Plan, fill: Arc<Fill>,
     worker.fills.spawn(run(place, view, plan, unshared));
 }
 
+/// Takes in an answer that came already, to a request that was not a fill's. `Err`: it may not be stored for the URL.
+///
+/// # Errors
+/// The answer itself: it is the request's alone.
+pub fn adopt(
+    worker: &Arc<Worker>,
+    view: Arc<View>,
+    plan: Plan,
+    fill: Arc<Fill>,
+    (answer, exchange): Fetched,
+) -> Result<Arc<Head>, Box<Response<Incoming>>> {
+    let task = Task { worker, view: &view, plan: &plan, fill: &fill };
+    // "Responses to POST requests are only cacheable when they include explicit freshness information" (RFC 9110
+    // section 9.3.3).
+    let explicit = |head: &Head| matches!(head.object.lifetime.by, By::SMaxage | By::MaxAge | By::Expires);
+    let Some(head) = task.head(&answer, exchange).ok().filter(explicit) else { return Err(Box::new(answer)) };
+    let head = Arc::new(head);
+    fill.answer(Answer::Stream(head.clone()));
+    let (place, coming) = (Place { worker: worker.clone(), key: plan.key, fill }, head.clone());
+    worker.fills.spawn(async move {
+        let task = Task { worker: &place.worker, view: &view, plan: &plan, fill: &place.fill };
+        let ending = task.receive(answer, &coming).await.map_or(Ending::Broken, |()| Ending::Complete);
+        place.fill.finish(ending);
+    });
+    Ok(head)
+}
+
 async fn run(place: Place, view: Arc<View>, plan: Plan, unshared: Unshared) {
     let task = Task { worker: &place.worker, view: &view, plan: &plan, fill: &place.fill };
     let Some((answer, head)) = task.ask(unshared).await else { return };
@@ -107,7 +134,8 @@ enum Mode {
     Missing { first: u64, end: u64 },
 }
 
-type Fetched = (Response<Incoming>, Exchange);
+/// An answer and when it came.
+pub type Fetched = (Response<Incoming>, Exchange);
 
 pub(super) struct Task<'a> {
     pub(super) worker: &'a Worker,

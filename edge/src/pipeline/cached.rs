@@ -244,18 +244,7 @@ impl ClientExchange<'_> {
         if stored.is_none() && matches!(key.extent, Extent::Missing { .. }) {
             key.extent = Extent::Whole;
         }
-        Plan {
-            key,
-            site: self.site.clone(),
-            https: self.peer.https,
-            host: self.host.clone(),
-            target: self.target.clone(),
-            url: self.url,
-            headers: self.forwarded().clone(),
-            stored,
-            others: errand.others.clone(),
-            detached: false,
-        }
+        self.plan_of(key, stored, errand.others.clone())
     }
 
     /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is.

@@ -10,16 +10,19 @@ use nearcast_shared::clock::Timestamp;
 use crate::body::Body;
 use crate::cache_status::CacheStatus;
 use crate::deliver::Wanted;
+use crate::fill::FillKey;
+use crate::fill::task::Plan;
 use crate::headers::{self, Peer};
 use crate::key::{Address, UrlId};
 use crate::listener::connection::Connection;
 use crate::metrics::Outcome;
 use crate::origin::Failure;
 use crate::policy::directives::RequestDirectives;
+use crate::policy::location::Base;
 use crate::policy::reuse::Standing;
 use crate::refusal::Refusal;
 use crate::request::Admitted;
-use crate::store::object::Object;
+use crate::store::object::{Object, Variant};
 use crate::variant;
 use crate::view::{Site, View};
 use crate::worker::Worker;
@@ -86,6 +89,36 @@ impl<'a> ClientExchange<'a> {
 
     pub(super) fn address(&self) -> Address<'_> {
         Address { site: &self.site.name, https: self.peer.https, host: &self.host, target: &self.target }
+    }
+
+    /// What URLs in the answer's fields are relative to.
+    pub(super) fn base(&self) -> Base<'_> {
+        let origin_host = self.site.origin_host.as_ref().and_then(|host| host.to_str().ok());
+        Base {
+            https: self.peer.https,
+            host: &self.host,
+            port: self.port,
+            target: &self.target,
+            origin_scheme: &self.site.origin_scheme,
+            origin: &self.site.origin,
+            origin_host: origin_host.unwrap_or(&self.host),
+        }
+    }
+
+    /// What to fetch.
+    pub(super) fn plan_of(&self, key: FillKey, stored: Option<Arc<Object>>, others: Vec<Variant>) -> Plan {
+        Plan {
+            key,
+            site: self.site.clone(),
+            https: self.peer.https,
+            host: self.host.clone(),
+            target: self.target.clone(),
+            url: self.url,
+            headers: self.forwarded().clone(),
+            stored,
+            others,
+            detached: false,
+        }
     }
 
     pub(super) fn wanted(&self) -> Wanted<'_> {
