@@ -1,5 +1,6 @@
-//! What the RFCs require of a shared cache, and what they allow it, as an outsider would measure it: an origin plays back
-//! scripted answers, a client sends scripted requests, and the origin counts. Nothing is believed because the cache says it.
+//! What the RFCs require of a shared cache, and what they allow it, as an outsider would measure it: an origin plays
+//! back scripted answers, a client sends scripted requests, and the origin counts. Nothing is believed because the
+//! cache says it.
 //!
 //! One file per topic; `case.rs` explains the language. Other documents name a case `conformance::<file>::<case>`.
 
@@ -9,10 +10,35 @@ use std::thread;
 use bench::Bench;
 use case::Case;
 
+mod age;
 mod bench;
 mod case;
+mod conditional;
+mod dates;
 mod desk;
+mod directives;
+mod fields;
+mod framing;
+mod freshness;
+mod groups;
+mod heuristic;
+mod invalidation;
+mod keys;
+mod methods;
 mod moment;
+mod partial;
+mod personal;
+mod ranges;
+mod reply;
+mod reports;
+mod requests;
+mod stale;
+mod statuses;
+mod surrogate;
+mod targeted;
+mod update304;
+mod validation;
+mod vary;
 
 /// A topic: its name, its cases, and the sites it needs beside the plain one.
 type File = (&'static str, fn() -> Vec<Case>, &'static [(&'static str, &'static str)]);
@@ -20,8 +46,6 @@ type File = (&'static str, fn() -> Vec<Case>, &'static [(&'static str, &'static 
 macro_rules! files {
     ($($file:ident),* $(,)?) => {
         $(
-            mod $file;
-
             #[test]
             fn $file() {
                 play((stringify!($file), $file::cases, $file::SITES));
