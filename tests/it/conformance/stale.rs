@@ -260,8 +260,17 @@ fn grace() -> Vec<Case> {
             "grace-while-the-origin-fails",
             rule,
             [
-                stored("max-age=60, stale-while-revalidate=0"),
-                get().later(89).origin(reply(503, PLAIN)).stored_instead(),
+                stored("max-age=60"),
+                get().later(70).origin(reply(503, PLAIN)).refreshed(),
+                get().later(19).origin(Reply::HangUp).refreshed(),
+            ],
+        ),
+        case(
+            "grace-and-its-own-longer-error-time",
+            rule,
+            [
+                stored("max-age=60, stale-while-revalidate=0, stale-if-error=100"),
+                get().later(150).origin(reply(503, PLAIN)).stored_instead(),
             ],
         ),
         case(

@@ -4,8 +4,12 @@ use super::case::{Case, PLAIN, Step, case, get, minute};
 
 pub(super) const SITES: &[(&str, &str)] = &[];
 
-/// Lines of Vary, fields of two requests, and whether the second may have the first one's answer: RFC 9111 section 4.1.
-const PAIRS: &[(&str, &[&str], &[&str], &[&str], bool)] = &[
+/// A name, lines of Vary, fields of two requests, and whether the second may have the first one's answer.
+type Pair = (&'static str, Lines, Lines, Lines, bool);
+type Lines = &'static [&'static str];
+
+/// RFC 9111 section 4.1.
+const PAIRS: &[Pair] = &[
     ("same", &["foo"], &["foo: 1"], &["foo: 1"], true),
     ("different", &["foo"], &["foo: 1"], &["foo: 2"], false),
     ("absent-at-first", &["foo"], &[], &["foo: 1"], false),
