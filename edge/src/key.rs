@@ -49,8 +49,8 @@ impl Address<'_> {
         UrlId(hasher.finish128().as_u128())
     }
 
-    /// The id of a group that an answer of this URL names. Two answers "have the same group" when they name the same and
-    /// "both share the same URI origin" (RFC 9875 section 2.1), that is scheme and host.
+    /// The id of a group that an answer of this URL names. Two answers have the same group when they name the same string
+    /// and "both share the same URI origin" (RFC 9875 section 2.1): scheme and host.
     pub fn group_id(&self, group: &str, secret: &HashSecret) -> GroupId {
         let mut hasher = SipHasher24::new_with_key(&secret.0);
         for part in [self.site, if self.https { "https" } else { "http" }, self.host, group] {

@@ -31,6 +31,7 @@ pub mod purge;
 pub mod body;
 pub mod cache_status;
 pub mod deliver;
+pub mod proxy_status;
 pub mod refusal;
 
 pub mod access_log;

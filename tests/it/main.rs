@@ -8,6 +8,7 @@ mod cache;
 mod config;
 mod conformance;
 mod dns;
+mod errors;
 mod fill;
 mod geo;
 mod health;

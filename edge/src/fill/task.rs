@@ -155,9 +155,9 @@ impl Task<'_> {
         let (answer, exchange) = match self.fetch(mode).await {
             Ok(fetched) => fetched,
             Err(failure) => {
-                let failing = if failure == Failure::Broken { Failing::Error } else { Failing::Disconnected };
                 let now = self.worker.edge.clock.now();
-                self.fill.answer(self.stand_in(failing, now).unwrap_or(Answer::Failed(failure)));
+                let stand_in = failing(failure).and_then(|failing| self.stand_in(failing, now));
+                self.fill.answer(stand_in.unwrap_or(Answer::Failed(failure)));
                 return None;
             }
         };
@@ -446,6 +446,12 @@ impl Task<'_> {
         dropped.iter().for_each(|key| store.remove(key));
         store.put(primary, Piece::Base(Arc::new(base)));
     }
+}
+
+/// How the origin fails; `None` when it is the client's doing.
+pub fn failing(failure: Failure) -> Option<Failing> {
+    failure.fetched()?;
+    Some(if failure.is_disconnected() { Failing::Disconnected } else { Failing::Error })
 }
 
 /// Whether an answer that may not be shared says something of the URL, and not just of one request: a client could send

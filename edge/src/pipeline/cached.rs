@@ -74,7 +74,7 @@ impl ClientExchange<'_> {
                 None => (absent, true),
             };
             if self.wishes.only_if_cached {
-                return (Refusal::OnlyIfCached.response(), Outcome::Refused);
+                return (self.refused(Refusal::OnlyIfCached), Outcome::Refused);
             }
             // HEAD does not fill; what a client forbids to store is not shared either.
             if self.parts.method == Method::HEAD {

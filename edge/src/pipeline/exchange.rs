@@ -66,7 +66,7 @@ impl<'a> ClientExchange<'a> {
 
     pub(super) async fn answer(&self, body: Incoming) -> Answered {
         if headers::is_looping(&self.parts.headers, &self.worker.edge.identity) {
-            return (Refusal::Loop.response(), Outcome::Refused);
+            return (self.refused(Refusal::Loop), Outcome::Refused);
         }
         match self.parts.method {
             // A body of a GET is neither keyed nor forwarded.
@@ -139,7 +139,11 @@ impl<'a> ClientExchange<'a> {
     }
 
     pub(super) fn failed(&self, failure: Failure, status: &CacheStatus) -> Response<Body> {
-        self.with_status(Refusal::Origin(failure).response(), status)
+        self.with_status(self.refused(Refusal::Origin(failure)), status)
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) -> Response<Body> {
+        refusal.response(&self.worker.edge.identity)
     }
 
     pub(super) fn with_status(&self, mut response: Response<Body>, status: &CacheStatus) -> Response<Body> {

@@ -37,7 +37,7 @@ impl ClientExchange<'_> {
     pub(super) async fn pass_with(&self, body: Incoming) -> Answered {
         let limit = self.view.request_body_max;
         if headers::content_length(&self.parts.headers).is_some_and(|length| length > limit) {
-            return (Refusal::TooLarge.response(), Outcome::Refused);
+            return (self.refused(Refusal::TooLarge), Outcome::Refused);
         }
         let body = if http_body::Body::is_end_stream(&body) {
             RequestBody::Empty
@@ -84,8 +84,7 @@ impl ClientExchange<'_> {
         let failing = match &answer {
             Ok(answer) if matches!(answer.status().as_u16(), 500 | 502..=504) => Some(Failing::Error),
             Ok(_) => None,
-            Err(Failure::Broken) => Some(Failing::Error),
-            Err(_) => Some(Failing::Disconnected),
+            Err(failure) => task::failing(*failure),
         };
         if let (Some(failing), Some((_, object))) = (failing, &stored)
             && self.standing(object, response_time).stands_in(failing, self.view.stale_max)
@@ -176,7 +175,7 @@ impl ClientExchange<'_> {
         let response = deliver::from_fill(unconditional, &head, reader, true, None, store, exchange.response_time);
         let status = CacheStatus { stored: true, ..status.clone() };
         // All of it comes, so that nothing can be missing.
-        let response = response.unwrap_or_else(|| Refusal::Origin(Failure::Broken).response());
+        let response = response.unwrap_or_else(|| self.refused(Refusal::Origin(Failure::Broken)));
         Ok((self.with_status(response, &status), Outcome::Pass))
     }
 
