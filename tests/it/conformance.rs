@@ -83,6 +83,7 @@ pub(crate) fn names() -> Vec<String> {
 #[test]
 fn there_are_enough_cases_and_each_has_its_own_name() {
     let names = names();
+    println!("{} cases", names.len());
     assert!(names.len() >= 300, "{}", names.len());
     let mut known = HashSet::new();
     let twice: Vec<&String> = names.iter().filter(|name| !known.insert(name.as_str())).collect();
