@@ -44,21 +44,25 @@ enum Take {
     Many(Vec<(u64, u64)>),
 }
 
-/// The bytes of a stored body that must be here for the request, as the smallest range around them.
+/// The bytes of a stored body that must be here for the request, as the smallest range around them; `None`: it asks for
+/// bytes that the body does not have.
 ///
 /// "A cache MUST NOT use an incomplete response to answer requests unless the response has been made complete, or the
 /// request is partial and specifies a range wholly within the incomplete response" (RFC 9111 section 3.3): a request
 /// without a range needs all, also where it takes nothing.
-pub fn needs(wanted: Wanted<'_>, object: &Object) -> (u64, u64) {
-    let (_, _, take) = outline(wanted, object.status, HeaderMap::clone(&object.headers), Some(object.length));
-    match take {
-        Take::Nothing | Take::All => (0, object.length),
-        Take::One(first, end) => (first, end),
-        Take::Many(parts) => {
+pub fn needs(wanted: Wanted<'_>, object: &Object) -> Option<(u64, u64)> {
+    let all = Some((0, object.length));
+    if wanted.method != Method::GET || object.status != StatusCode::OK {
+        return all;
+    }
+    match range::ranged(wanted.headers, &object.headers, object.length, wanted.now) {
+        Ranged::Whole => all,
+        Ranged::Part { first, end } => Some((first, end)),
+        Ranged::Parts(parts) => {
             let first = parts.iter().map(|(first, _)| *first).min();
-            let end = parts.iter().map(|(_, end)| *end).max();
-            first.zip(end).unwrap_or((0, object.length))
+            first.zip(parts.iter().map(|(_, end)| *end).max())
         }
+        Ranged::Unsatisfiable => None,
     }
 }
 

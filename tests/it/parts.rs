@@ -65,7 +65,6 @@ fn a_cold_range_fetches_that_part_alone() {
         let answer = range(&node, value);
         assert_eq!((answer.status, answer.is_hit(), answer.body == body[first..end]), (206, true, true), "{value}");
     }
-    assert_eq!(range(&node, "bytes=1000000-").status, 416);
     assert_eq!(asked(&origin), [Some("bytes=-500000".to_owned())]);
 }
 
@@ -216,7 +215,7 @@ fn parts_come_back_after_a_restart() {
     let answer = range(&node, "bytes=300000-600000");
     assert_eq!((answer.is_hit(), answer.body == body[300_000..=600_000]), (true, true));
     assert!(node.get("/a").body == body);
-    assert_eq!(asked(&origin)[1..], [Some("bytes=0-".to_owned())], "one request for all that is missing");
+    assert_eq!(asked(&origin)[1..], [None], "what is missing on both sides is all of it");
 }
 
 #[test]

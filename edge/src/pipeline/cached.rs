@@ -115,7 +115,7 @@ impl ClientExchange<'_> {
         if object.is_complete() {
             return None;
         }
-        let (first, end) = deliver::needs(self.wanted(), object);
+        let (first, end) = deliver::needs(self.wanted(), object).unwrap_or((0, object.length));
         object.missing(first, end)
     }
 
@@ -184,12 +184,7 @@ impl ClientExchange<'_> {
         let extent = match &object {
             Some(object) if object.is_complete() => Extent::Whole,
             Some(object) if fetch_part => match self.missing(object) {
-                // Where nothing of what is wanted is here, there is nothing to complete.
-                Some((first, end))
-                    if self.can_complete(object) && deliver::needs(self.wanted(), object) != (first, end) =>
-                {
-                    Extent::Missing { first, end }
-                }
+                Some((first, end)) if self.can_complete(object, (first, end)) => Extent::Missing { first, end },
                 _ => self.clients_range(),
             },
             Some(_) | None => self.clients_range(),
@@ -200,9 +195,11 @@ impl ClientExchange<'_> {
         Errand { key, stored, others, extent, why }
     }
 
-    /// Parts are put together only under a strong validator (RFC 9111 section 3.4).
-    fn can_complete(&self, object: &Object) -> bool {
-        validator::for_if_range(&object.original_headers(), self.now()).is_some()
+    /// Whether the bytes of that range make a stored part of use: some of what the request needs is here, and parts may be
+    /// put together, which takes a strong validator (RFC 9111 section 3.4).
+    fn can_complete(&self, object: &Object, missing: (u64, u64)) -> bool {
+        deliver::needs(self.wanted(), object).is_some_and(|needed| needed != missing)
+            && validator::for_if_range(&object.original_headers(), self.now()).is_some()
     }
 
     /// The part that the client asks for, when it is one range of we do not know what.
@@ -311,7 +308,8 @@ impl ClientExchange<'_> {
                 // "When disconnected .. a cache MUST generate an error response rather than reuse the stale response. The
                 // generated response SHOULD have status code 504 (Gateway Timeout) unless another error status code is
                 // more applicable" (section 5.2.2.2).
-                let held_back = errand.stored.is_some() && failure.is_disconnected();
+                let forbids = |object: &Arc<Object>| object.directives.forbids_stale();
+                let held_back = failure.is_disconnected() && errand.stored.as_ref().is_some_and(forbids);
                 let refusal = if held_back { Refusal::HeldBack(failure) } else { Refusal::Origin(failure) };
                 Ok((self.with_status(self.refused(refusal), &status), Outcome::Failed))
             }

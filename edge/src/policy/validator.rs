@@ -138,16 +138,17 @@ pub fn names_one(not_modified: &HeaderMap) -> bool {
 }
 
 /// Whether a 304 is about what we hold (RFC 9111 section 4.3.4): a strong validator must be the same, a weak one must
-/// correspond. One without any validator is about what we asked for, when that was one answer.
+/// correspond. One without the tag that we asked about, which it should have, is about what we asked for, when that was
+/// one answer.
 pub fn confirms(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
-    if let Some(new) = not_modified.get(ETAG) {
-        let Some(old) = stored.get(ETAG) else { return false };
-        return new == old || (!is_strong(new) && opaque(new.as_bytes()) == opaque(old.as_bytes()));
-    }
-    match (not_modified.get(LAST_MODIFIED), stored.get(LAST_MODIFIED)) {
-        (Some(new), Some(old)) => new == old,
+    match (not_modified.get(ETAG), stored.get(ETAG)) {
+        (Some(new), Some(old)) => new == old || (!is_strong(new) && opaque(new.as_bytes()) == opaque(old.as_bytes())),
         (Some(_), None) => false,
-        (None, _) => true,
+        (None, Some(_)) => true,
+        (None, None) => match (not_modified.get(LAST_MODIFIED), stored.get(LAST_MODIFIED)) {
+            (Some(new), old) => Some(new) == old,
+            (None, _) => true,
+        },
     }
 }
 
@@ -251,13 +252,14 @@ mod tests {
             ("the same", map(&[("etag", "\"a\"")]), true),
             ("its weak form", map(&[("etag", "W/\"a\"")]), true),
             ("another", map(&[("etag", "\"b\"")]), false),
-            ("another date", map(&[("last-modified", "y")]), false),
-            ("the same date", map(&[("last-modified", "x")]), true),
+            ("no tag, whatever the date", map(&[("last-modified", "y")]), true),
         ];
         for (name, not_modified, wanted) in rows {
             assert_eq!(confirms(&not_modified, &stored), wanted, "{name}");
         }
         assert!(!confirms(&map(&[("etag", "\"b\"")]), &map(&[])));
+        let dated = map(&[("last-modified", "x")]);
+        assert!(confirms(&dated, &dated) && !confirms(&map(&[("last-modified", "y")]), &dated));
         assert!(!confirms(&map(&[("etag", "\"a\"")]), &map(&[("etag", "W/\"a\"")])), "a strong one must be the same");
     }
 
