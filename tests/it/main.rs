@@ -9,6 +9,7 @@ mod config;
 mod dns;
 mod errors;
 mod fill;
+mod framing;
 mod geo;
 mod health;
 mod http;
