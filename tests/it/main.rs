@@ -6,6 +6,7 @@ mod harness;
 mod admin;
 mod cache;
 mod config;
+mod conformance;
 mod dns;
 mod fill;
 mod geo;

@@ -251,8 +251,13 @@ impl Plain {
 
     /// Sends a request and reads its answer.
     pub(crate) fn ask(&mut self, ask: &Ask) -> Answer {
+        self.exchange(ask).expect("an answer before the connection ends")
+    }
+
+    /// The same; `None` when the connection ends first.
+    pub(crate) fn exchange(&mut self, ask: &Ask) -> Option<Answer> {
         self.write(&ask.bytes());
-        self.answer(&ask.method).expect("an answer before the connection ends")
+        self.answer(&ask.method)
     }
 
     /// Sends a request and reads the header of its answer.

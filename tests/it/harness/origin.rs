@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use ::http::HeaderMap;
 use parking_lot::Mutex;
@@ -34,7 +35,7 @@ impl Seen {
 
 /// All lines of a field, joined as a list.
 pub(crate) fn joined(fields: &HeaderMap, name: &str) -> Option<String> {
-    let lines: Vec<&str> = fields.get_all(name).iter().map(|line| line.to_str().unwrap()).collect();
+    let lines: Vec<_> = fields.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
@@ -195,6 +196,12 @@ impl Talk<'_> {
     /// When it breaks off.
     pub(crate) fn read(&mut self) -> std::io::Result<Vec<u8>> {
         self.incoming.read(self.from)
+    }
+
+    /// Closes the connection at once, which the other side sees as a reset.
+    pub(crate) fn reset(&mut self) {
+        let Wire::Plain(stream) = self.from.get_ref() else { panic!("a plain connection") };
+        socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Sends bytes as they are.
