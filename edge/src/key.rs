@@ -20,6 +20,10 @@ impl fmt::Debug for HashSecret {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UrlId(pub u128);
 
+/// The keyed 128-bit id of a group of answers (RFC 9875): groups are of one scheme and host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GroupId(pub u128);
+
 /// What a request asks for, in the words of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address<'a> {
@@ -43,6 +47,17 @@ impl Address<'_> {
             hasher.write_u8(0);
         }
         UrlId(hasher.finish128().as_u128())
+    }
+
+    /// The id of a group that an answer of this URL names. Two answers "have the same group" when they name the same and
+    /// "both share the same URI origin" (RFC 9875 section 2.1), that is scheme and host.
+    pub fn group_id(&self, group: &str, secret: &HashSecret) -> GroupId {
+        let mut hasher = SipHasher24::new_with_key(&secret.0);
+        for part in [self.site, if self.https { "https" } else { "http" }, self.host, group] {
+            hasher.write(part.as_bytes());
+            hasher.write_u8(0);
+        }
+        GroupId(hasher.finish128().as_u128())
     }
 }
 
@@ -130,6 +145,23 @@ mod tests {
         ];
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
+    }
+
+    #[test]
+    fn groups_are_of_one_site_scheme_and_host() {
+        let group = |site, https, host, group| Address { site, https, host, target: "/" }.group_id(group, &SECRET);
+        let ids = [
+            group("a", false, "b", "g"),
+            group("x", false, "b", "g"),
+            group("a", true, "b", "g"),
+            group("a", false, "x", "g"),
+            group("a", false, "b", "G"),
+            group("a", false, "bg", ""),
+        ];
+        let distinct: std::collections::HashSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len());
+        let elsewhere = Address { site: "a", https: false, host: "b", target: "/other?x" };
+        assert_eq!(elsewhere.group_id("g", &SECRET), ids[0]);
     }
 
     proptest! {

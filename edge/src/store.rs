@@ -53,7 +53,7 @@ impl Piece {
                         Body::Inline(bytes) => bytes.len(),
                         Body::Spans(spans) => size_of_val(spans.as_slice()),
                     };
-                    size_of::<Object>() + object.target.len() + body + fields.sum::<usize>()
+                    size_of::<Object>() + 16 * object.groups.len() + object.target.len() + body + fields.sum::<usize>()
                 }
             }
     }

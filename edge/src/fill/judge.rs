@@ -8,9 +8,11 @@ use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::SetCookie;
 
 use crate::headers::{self, Identity};
+use crate::key::{Address, HashSecret};
 use crate::policy::control::{Control, SURROGATE_CONTROL};
 use crate::policy::directives::{self, RequestDirectives, ResponseDirectives};
 use crate::policy::freshness::{self, Exchange};
+use crate::policy::groups::{self, CACHE_GROUPS};
 use crate::policy::rules::Ruling;
 use crate::policy::storable::{self, Case, NotStored};
 use crate::policy::validator;
@@ -34,6 +36,8 @@ pub struct Judge<'a> {
     pub host: &'a str,
     /// Path and query.
     pub target: &'a str,
+    /// For the ids of groups.
+    pub secret: &'a HashSecret,
     /// The tick of the fetch's start.
     pub tick: u64,
 }
@@ -74,6 +78,10 @@ impl Judge<'_> {
         let mut fields = received.clone();
         headers::strip_hop_by_hop(&mut fields);
         record_date(&mut fields, exchange.response_time);
+        // A cookie that comes with a 304 is one client's; what is stored has none unless the site shares cookies.
+        if self.site.caching.set_cookie != SetCookie::Store {
+            fields.remove(SET_COOKIE);
+        }
         let merged = validator::updated(&stored.original_headers(), &fields);
         let initial_age = freshness::initial_age(received, exchange);
         let kept = self.judge(stored.status, merged, initial_age, exchange)?;
@@ -103,6 +111,9 @@ impl Judge<'_> {
             cookies: caching.set_cookie,
         })?;
         let lifetime = freshness::lifetime(status, &fields, &control, &ruling, exchange, self.view.bounds);
+        let address = Address { site: &self.site.name, https: self.https, host: self.host, target: self.target };
+        let groups = groups::groups(&fields, &CACHE_GROUPS);
+        let groups = groups.iter().map(|group| address.group_id(group, self.secret)).collect();
         let browser_ttl = ruling.browser_ttl.and_then(|rule| rule.browser_ttl);
         let (own, hidden) = self.divide(&mut fields, &control.directives, browser_ttl);
         let object = Object {
@@ -119,6 +130,7 @@ impl Judge<'_> {
             browser_ttl,
             directives: control.directives,
             source: control.source,
+            groups,
             tick: self.tick,
             length: 0,
             body: Body::Spans(Vec::new()),

@@ -237,7 +237,7 @@ impl Task<'_> {
             }
             // It answers this request, too: from now on under both keys.
             let object = self.freshened(&object, other.key, not_modified, exchange)?;
-            if self.may_store() {
+            if self.may_store(&object) {
                 self.worker.edge.store.put(self.plan.key.store, Piece::Object(object.clone()));
                 self.add_variant(&variant::vary_of(&object.original_headers()), self.plan.key.store, &object).await;
             }
@@ -259,7 +259,7 @@ impl Task<'_> {
             return None;
         }
         let object = Arc::new(object);
-        if self.may_store() {
+        if self.may_store(&object) {
             self.worker.edge.store.put(key, Piece::Object(object.clone()));
         }
         Some(object)
@@ -329,6 +329,7 @@ impl Task<'_> {
             https: plan.https,
             host: &plan.host,
             target: &plan.target,
+            secret: &self.worker.edge.secret,
             tick: self.fill.tick,
         }
     }
@@ -396,10 +397,9 @@ impl Task<'_> {
         intake.complete().await
     }
 
-    /// Whether no purge covers this fetch.
-    pub(super) fn may_store(&self) -> bool {
-        let edge = &self.worker.edge;
-        !edge.purges.covers(&self.plan.site.name, self.plan.url, self.fill.tick, edge.clock.now())
+    /// Whether no purge covers this fetch of `object`.
+    pub(super) fn may_store(&self, object: &Object) -> bool {
+        !self.worker.edge.is_purged(&self.plan.site.name, self.plan.url, object)
     }
 
     /// Adds what was stored under `key` to the URL's variants.

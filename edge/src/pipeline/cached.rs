@@ -219,7 +219,7 @@ impl ClientExchange<'_> {
     fn join(&self, key: FillKey) -> Joined {
         let purges = &self.worker.edge.purges;
         let now = self.now();
-        let covers = |tick| purges.covers(&self.site.name, self.url, tick, now);
+        let covers = |tick| purges.covers(&self.site.name, self.url, &[], tick, now);
         let whole = FillKey { extent: Extent::Whole, ..key };
         // Who wants a part of what is coming as a whole waits for it there.
         if let Extent::Range(_) = key.extent

@@ -34,6 +34,8 @@ pub(super) struct ClientExchange<'a> {
     /// The fields for the origin, once they are needed.
     forwarded: OnceLock<HeaderMap>,
     pub(super) host: String,
+    /// The port that the request came to.
+    pub(super) port: u16,
     pub(super) target: String,
     pub(super) url: UrlId,
     pub(super) wishes: RequestDirectives,
@@ -54,8 +56,9 @@ impl<'a> ClientExchange<'a> {
         let https = headers::came_over_tls(&parts.headers, connection.is_https(), trusted);
         let url = Address { site: &site.name, https, host: &host, target: &target }.url_id(&worker.edge.secret);
         let wishes = RequestDirectives::parse(&parts.headers);
+        let port = connection.door().port;
         let peer = Peer { address: connection.peer, trusted, https, version: parts.version };
-        Self { worker, view, site, peer, parts, forwarded: OnceLock::new(), host, target, url, wishes }
+        Self { worker, view, site, peer, parts, forwarded: OnceLock::new(), host, port, target, url, wishes }
     }
 
     pub(super) async fn answer(&self, body: Incoming) -> Answered {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::TRANSFER_ENCODING;
-use http::{Method, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::exchange::{Answered, ClientExchange};
@@ -11,10 +11,13 @@ use crate::body::{Body, RequestBody, Timed};
 use crate::cache_status::{CacheStatus, Forward};
 use crate::fill::Judge;
 use crate::headers;
-use crate::key::StoreKey;
+use crate::key::{Address, StoreKey, UrlId};
 use crate::metrics::Outcome;
 use crate::origin::{Ask, Failure};
+use crate::policy::control::SURROGATE_CONTROL;
 use crate::policy::freshness::{Exchange, Lifetime};
+use crate::policy::groups::{self, CACHE_GROUP_INVALIDATION};
+use crate::policy::location::{self, Base};
 use crate::policy::reuse::Failing;
 use crate::policy::validator;
 use crate::refusal::Refusal;
@@ -45,9 +48,33 @@ impl ClientExchange<'_> {
         // request method (including methods whose safety is unknown)" (RFC 9111 section 4.4).
         let status = answered.0.status();
         if !self.parts.method.is_safe() && (status.is_success() || status.is_redirection()) {
-            self.invalidate();
+            self.invalidate_what_changed(answered.0.headers());
         }
         answered
+    }
+
+    /// What an unsafe request changed, as its answer says: the URL itself, those in Location and Content-Location ("a cache
+    /// MAY invalidate other URIs", RFC 9111 section 4.4), and groups (RFC 9875 section 3).
+    fn invalidate_what_changed(&self, answer: &HeaderMap) {
+        let secret = &self.worker.edge.secret;
+        self.invalidate(self.url);
+        let origin_host = self.site.origin_host.as_ref().and_then(|host| host.to_str().ok());
+        let base = Base {
+            https: self.peer.https,
+            host: &self.host,
+            port: self.port,
+            target: &self.target,
+            origin_scheme: &self.site.origin_scheme,
+            origin: &self.site.origin,
+            origin_host: origin_host.unwrap_or(&self.host),
+        };
+        for target in location::same_host_targets(answer, &base) {
+            self.invalidate(Address { target: &target, ..self.address() }.url_id(secret));
+        }
+        for group in groups::groups(answer, &CACHE_GROUP_INVALIDATION) {
+            let group = self.address().group_id(&group, secret);
+            self.worker.edge.purges.invalidate_group(&self.site.name, group);
+        }
     }
 
     async fn pass_body(&self, body: RequestBody, why: Forward, stored: Option<Stored>) -> Answered {
@@ -110,6 +137,7 @@ impl ClientExchange<'_> {
             https: self.peer.https,
             host: &self.host,
             target: &self.target,
+            secret: &edge.secret,
             tick,
         };
         let same = validator::head_matches(answer.headers(), &object.original_headers(), object.length);
@@ -126,13 +154,12 @@ impl ClientExchange<'_> {
         }
     }
 
-    /// Covers what is stored of the URL, or being fetched. What is neither needs no record: else anyone could fill the
-    /// tables.
-    fn invalidate(&self) {
+    /// Covers what is stored of a URL, or being fetched. What is neither needs no record: else anyone could fill the tables.
+    fn invalidate(&self, url: UrlId) {
         let edge = &self.worker.edge;
-        let stored = [false, true].map(|https| StoreKey::primary(self.url, https));
+        let stored = [false, true].map(|https| StoreKey::primary(url, https));
         if stored.iter().any(|key| edge.store.contains(key) || edge.fills.runs(*key)) {
-            edge.purges.invalidate(&self.site.name, self.url);
+            edge.purges.invalidate(&self.site.name, url);
             stored.iter().for_each(|key| edge.store.remove(key));
         }
     }
@@ -142,6 +169,7 @@ impl ClientExchange<'_> {
         let (mut parts, incoming) = answer.into_parts();
         headers::strip_hop_by_hop(&mut parts.headers);
         parts.headers.remove(TRANSFER_ENCODING);
+        parts.headers.remove(SURROGATE_CONTROL);
         // Interim and tunnel answers end here; hyper gives only final ones.
         parts.version = Version::HTTP_11;
         Response::from_parts(parts, Body::origin(Timed::new(incoming, u64::MAX, read_timeout)))

@@ -4,7 +4,7 @@
 //! Piece   = format:u8 kind:u8 ( Base | Object | Chunk )
 //! Base    = vary:names variants:u32 (key:[u8;32] tagged:u8 [tag:text])*
 //! Object  = https:u8 site:text host:text target:text status:u16 request_time:i64 response_time:i64 initial_age_ms:u64
-//!           lifetime_ms:u64 by:u8 [rule:text] browser_ttl:time source:u8 Said tick:u64 length:u64 headers:fields
+//!           lifetime_ms:u64 by:u8 [rule:text] browser_ttl:time source:u8 Said groups:u32 (group:u128)* tick:u64 length:u64 headers:fields
 //!           hidden:fields ( 1:u8 body:text | 0:u8 spans:u32 (first:u64 end:u64 version:u64)* )
 //! Said    = flags:u8 max_age:time s_maxage:time stale_while_revalidate:time stale_if_error:time no_cache:names
 //!           private:names
@@ -26,7 +26,7 @@ use nearcast_shared::clock::Timestamp;
 
 use super::Piece;
 use super::object::{Base, Body, CHUNK, Object, Span, Variant};
-use crate::key::StoreKey;
+use crate::key::{GroupId, StoreKey};
 use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::freshness::{By, Exchange, Lifetime};
@@ -162,6 +162,8 @@ impl<W: Write> Out<'_, W> {
             Source::SurrogateControl => 2,
         })?;
         self.said(&o.directives)?;
+        self.u32(o.groups.len())?;
+        o.groups.iter().try_for_each(|group| self.bytes(&group.0.to_le_bytes()))?;
         self.u64(o.tick)?;
         self.u64(o.length)?;
         self.fields(&o.headers)?;
@@ -352,6 +354,8 @@ impl<R: Read> From<'_, R> {
         let initial_age = Duration::from_millis(self.u64()?);
         let (lifetime, browser_ttl) = (self.lifetime()?, self.time()?);
         let (source, directives) = (self.source()?, self.said()?);
+        let groups = (0..self.count(LIST_MAX)?).map(|_| self.array().map(u128::from_le_bytes).map(GroupId));
+        let groups = groups.collect::<Result<_>>()?;
         let (tick, length) = (self.u64()?, self.u64()?);
         let (headers, hidden) = (self.fields()?, self.fields()?);
         let body = self.body(length)?;
@@ -369,6 +373,7 @@ impl<R: Read> From<'_, R> {
             browser_ttl,
             directives,
             source,
+            groups,
             tick,
             length,
             body,
@@ -409,6 +414,7 @@ mod tests {
             initial_age: Duration::from_millis(1),
             lifetime: Lifetime { duration: Duration::from_secs(60), by: By::Rule("r".into()) },
             browser_ttl: Some(Duration::from_secs(5)),
+            groups: vec![GroupId(7), GroupId(u128::MAX)],
             tick: 9,
             length,
             body,

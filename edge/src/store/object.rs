@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
 use super::Store;
-use crate::key::{Address, StoreKey, UrlId};
+use crate::key::{Address, GroupId, StoreKey, UrlId};
 use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::freshness::{self, Exchange, Lifetime};
@@ -52,6 +52,8 @@ pub struct Object {
     pub directives: ResponseDirectives,
     /// Where that stands.
     pub source: Source,
+    /// The groups it belongs to (RFC 9875).
+    pub groups: Vec<GroupId>,
     /// The tick of the fetch's start: purges with a later tick cover it.
     pub tick: u64,
     /// Bytes of the whole body.

@@ -31,10 +31,14 @@ enum Cache {
 }
 
 impl Bench {
-    /// A node in this process; `sites` are hosts and the settings of their sites.
-    pub(super) fn here(sites: &[(&str, &str)]) -> Self {
+    /// A node in this process for `cases`; `sites` are hosts and the settings of their sites.
+    pub(super) fn here(sites: &[(&str, &str)], cases: &[Case]) -> Self {
         let (desk, clock) = (Desk::default(), Clock::manual(NOW));
-        let node = setup(&desk.origin(), sites).clock(&clock).start();
+        let mut setup = setup(&desk.origin(), sites).clock(&clock);
+        if cases.iter().any(Case::waits) {
+            setup = setup.set("origin.response-timeout", "\"1s\"");
+        }
+        let node = setup.start();
         Self { desk, cache: Cache::Here(node, clock) }
     }
 
@@ -119,7 +123,7 @@ impl Bench {
 }
 
 fn setup(origin: &Origin, sites: &[(&str, &str)]) -> Setup {
-    let mut setup = Setup::new(origin).set("origin.response-timeout", "\"1s\"");
+    let mut setup = Setup::new(origin);
     for (host, settings) in sites {
         setup.sites.push(format!("domains = [\"{host}\"]\norigin = \"{}\"\n{settings}", origin.url()));
     }
@@ -201,6 +205,12 @@ fn judge(step: &Step, answer: &Answer, seen: &[Seen], source: Option<&Step>) -> 
     let status = step.status.or(status).unwrap_or(200);
     expect(answer.status == status, format!("{outcome:?} with status {status} expected"))?;
     let bodiless = step.method == "HEAD" || matches!(status, 204 | 304);
+    if !step.parts.is_empty() {
+        return expect(
+            has_parts(answer, &step.parts, &body.unwrap_or_default()),
+            format!("parts {:?} expected", step.parts),
+        );
+    }
     let body = if bodiless { Some(String::new()) } else { step.body.clone().or(body) };
     if let Some(body) = body {
         expect(answer.text() == body, format!("{outcome:?} with body {body:?} expected"))?;
@@ -223,6 +233,22 @@ fn judge(step: &Step, answer: &Answer, seen: &[Seen], source: Option<&Step>) -> 
         step.saw_method.is_none_or(|wanted| method == Some(wanted)),
         "another method at the origin expected".to_owned(),
     )
+}
+
+/// RFC 9110 section 14.6: a boundary before each part and at the end; in each its Content-Range, a blank line, its bytes.
+fn has_parts(answer: &Answer, ranges: &[&str], whole: &str) -> bool {
+    let kind = answer.field("content-type").unwrap_or_default();
+    let Some(boundary) = kind.strip_prefix("multipart/byteranges; boundary=") else { return false };
+    let text = answer.text();
+    let parts: Vec<&str> = text.split(&format!("--{}", boundary.trim_matches('"'))).collect();
+    let holds = |part: &str, range: &str| {
+        let numbers: Vec<usize> = range.split([' ', '-', '/']).filter_map(|number| number.parse().ok()).collect();
+        let bytes = &whole[numbers[0]..=numbers[1]];
+        part.to_lowercase().contains(&format!("\r\ncontent-range: {range}\r\n"))
+            && part.ends_with(&format!("\r\n\r\n{bytes}\r\n"))
+    };
+    let last = parts.last().is_some_and(|end| end.starts_with("--"));
+    last && parts.len() == ranges.len() + 2 && parts[1..].iter().zip(ranges).all(|(part, range)| holds(part, range))
 }
 
 /// Names, each with all its lines as one list.

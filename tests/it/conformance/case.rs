@@ -34,13 +34,19 @@ impl Case {
         self
     }
 
+    /// Whether an origin says nothing in it until the node gives up.
+    pub(crate) fn waits(&self) -> bool {
+        self.steps.iter().flat_map(|step| &step.replies).any(|reply| matches!(reply, Reply::Silence))
+    }
+
     /// Whether nothing in it needs a clock of the test's own, a setting of the site's, or a node's inside.
     pub(crate) fn suits_the_binary(&self) -> bool {
         self.host == HOST
+            && !self.waits()
             && self.steps.iter().all(|step| {
                 let aged = step.shows.iter().any(|line| line.starts_with("age:"));
                 let plain = matches!(step.outcome, Outcome::Fetched | Outcome::Stored(_) | Outcome::Made);
-                step.later == 0 && plain && !aged && !step.replies.iter().any(|reply| matches!(reply, Reply::Silence))
+                step.later == 0 && plain && !aged
             })
     }
 }
@@ -75,6 +81,7 @@ pub(crate) struct Step {
     pub(crate) outcome: Outcome,
     pub(crate) status: Option<u16>,
     pub(crate) body: Option<String>,
+    pub(crate) parts: Vec<&'static str>,
     pub(crate) shows: Vec<String>,
     pub(crate) hides: Vec<&'static str>,
     pub(crate) saw: Vec<String>,
@@ -103,6 +110,7 @@ pub(super) fn send(method: &'static str) -> Step {
         outcome: Outcome::Fetched,
         status: None,
         body: None,
+        parts: Vec::new(),
         shows: Vec::new(),
         hides: Vec::new(),
         saw: Vec::new(),
@@ -242,6 +250,12 @@ impl Step {
     /// With this body, when it is not the whole of the origin's answer.
     pub(super) fn body(mut self, body: impl Into<String>) -> Self {
         self.body = Some(body.into());
+        self
+    }
+
+    /// As multipart/byteranges with these Content-Ranges, and the bytes they mean of the origin's whole answer.
+    pub(super) fn parts(mut self, ranges: &[&'static str]) -> Self {
+        self.parts.extend(ranges);
         self
     }
 
