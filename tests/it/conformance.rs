@@ -35,6 +35,7 @@ macro_rules! files {
 files! {
     freshness, directives, dates, age, heuristic, statuses, fields, update304, validation, conditional, vary, requests, methods,
     invalidation, stale, ranges, partial, targeted, surrogate, personal, framing, groups, keys, reports,
+    rules,
 }
 
 /// All cases of a file, one after the other, through a node in this process.

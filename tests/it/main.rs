@@ -15,5 +15,6 @@ mod http;
 mod life;
 mod parts;
 mod purge;
+mod rfc_table;
 mod sharing;
 mod tls;
