@@ -34,8 +34,10 @@ pub struct Judge<'a> {
     pub https: bool,
     /// The host asked for.
     pub host: &'a str,
-    /// Path and query.
+    /// Path and query, as they are keyed.
     pub target: &'a str,
+    /// What else of the request is keyed.
+    pub parts: &'a str,
     /// For the ids of groups.
     pub secret: &'a HashSecret,
     /// The tick of the fetch's start.
@@ -111,7 +113,13 @@ impl Judge<'_> {
             cookies: caching.set_cookie,
         })?;
         let lifetime = freshness::lifetime(status, &fields, &control, &ruling, exchange, self.view.bounds);
-        let address = Address { site: &self.site.name, https: self.https, host: self.host, target: self.target };
+        let address = Address {
+            site: &self.site.name,
+            https: self.https,
+            host: self.host,
+            target: self.target,
+            parts: self.parts,
+        };
         let groups = groups::groups(&fields, &CACHE_GROUPS);
         let groups = groups.iter().map(|group| address.group_id(group, self.secret)).collect();
         let browser_ttl = ruling.browser_ttl.and_then(|rule| rule.browser_ttl);
@@ -121,6 +129,7 @@ impl Judge<'_> {
             https: self.https,
             host: self.host.to_owned(),
             target: self.target.to_owned(),
+            parts: self.parts.to_owned(),
             status,
             headers: fields,
             hidden,

@@ -10,7 +10,7 @@ pub const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 /// The groups that an answer to an unsafe request invalidates (RFC 9875 section 3).
 pub const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
-/// Groups of one field that count. The RFC wants that many to be supported, and leaves the rest to us.
+/// Groups of one field that count: as many as the RFC wants to be supported at least.
 pub const GROUPS_MAX: usize = 128;
 /// Characters of a group that counts.
 pub const GROUP_MAX: usize = 128;

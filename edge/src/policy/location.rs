@@ -50,6 +50,11 @@ pub fn same_host_targets(headers: &HeaderMap, base: &Base<'_>) -> Vec<String> {
     targets
 }
 
+/// Whether Content-Location says that the answer is what a GET of the request's own URL would give.
+pub fn is_of_its_own_url(headers: &HeaderMap, base: &Base<'_>) -> bool {
+    only_line(headers, &CONTENT_LOCATION).and_then(|reference| by_rfc(reference, base)).as_deref() == Some(base.target)
+}
+
 fn only_line<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut lines = headers.get_all(name).iter();
     let (line, None) = (lines.next()?, lines.next()) else { return None };
@@ -241,6 +246,34 @@ mod tests {
         assert_eq!(located(&[], "/", false), [""; 0], "none");
         // What RFC 3986 would not have let the client send.
         assert_eq!(located(&[(LOCATION, b"x")], "/{a}/b", false), ["/%7Ba%7D/x"]);
+    }
+
+    #[test]
+    fn an_answer_of_its_own_url() {
+        let origin = Authority::from_static("origin.test");
+        let base = Base {
+            https: false,
+            host: "www.test",
+            port: 80,
+            target: "/a?b",
+            origin_scheme: &Scheme::HTTP,
+            origin: &origin,
+            origin_host: "origin.test",
+        };
+        let rows = [
+            ("/a?b", true),
+            ("?b", true),
+            ("", true),
+            ("http://www.test/a?b", true),
+            ("/a", false),
+            ("/A?b", false),
+            ("http://other.test/a?b", false),
+        ];
+        for (value, wanted) in rows {
+            let headers = [(CONTENT_LOCATION, HeaderValue::from_static(value))].into_iter().collect();
+            assert_eq!(is_of_its_own_url(&headers, &base), wanted, "{value}");
+        }
+        assert!(!is_of_its_own_url(&HeaderMap::new(), &base));
     }
 
     /// A byte that a field value can have.

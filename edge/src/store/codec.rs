@@ -3,8 +3,9 @@
 //! ```text
 //! Piece   = format:u8 kind:u8 ( Base | Object | Chunk )
 //! Base    = vary:names variants:u32 (key:[u8;32] tagged:u8 [tag:text])*
-//! Object  = https:u8 site:text host:text target:text status:u16 request_time:i64 response_time:i64 initial_age_ms:u64
-//!           lifetime_ms:u64 by:u8 [rule:text] browser_ttl:time source:u8 Said groups:u32 (group:u128)* tick:u64 length:u64 headers:fields
+//! Object  = https:u8 site:text host:text target:text parts:text status:u16 request_time:i64 response_time:i64
+//!           initial_age_ms:u64 lifetime_ms:u64 by:u8 [rule:text] browser_ttl:time source:u8 Said groups:u32 (group:u128)*
+//!           tick:u64 length:u64 headers:fields
 //!           hidden:fields ( 1:u8 body:text | 0:u8 spans:u32 (first:u64 end:u64 version:u64)* )
 //! Said    = flags:u8 max_age:time s_maxage:time stale_while_revalidate:time stale_if_error:time no_cache:names
 //!           private:names
@@ -32,7 +33,7 @@ use crate::policy::directives::ResponseDirectives;
 use crate::policy::freshness::{By, Exchange, Lifetime};
 
 /// Raised whenever the layout changes: older pieces are then misses.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// No text of a valid piece is longer.
 const TEXT_MAX: u32 = CHUNK as u32;
@@ -147,7 +148,7 @@ impl<W: Write> Out<'_, W> {
 
     fn object(&mut self, o: &Object) -> Result<()> {
         self.u8(u8::from(o.https))?;
-        for text in [&o.site, &o.host, &o.target] {
+        for text in [&o.site, &o.host, &o.target, &o.parts] {
             self.text(text.as_bytes())?;
         }
         self.bytes(&o.status.as_u16().to_le_bytes())?;
@@ -345,7 +346,8 @@ impl<R: Read> From<'_, R> {
 
     fn object(&mut self) -> Result<Object> {
         let https = self.u8()? == 1;
-        let (site, host, target) = (self.string()?, self.string()?, self.string()?);
+        let (site, host) = (self.string()?, self.string()?);
+        let (target, parts) = (self.string()?, self.string()?);
         let status = StatusCode::from_u16(u16::from_le_bytes(self.array()?)).map_err(|_| invalid("not a status"))?;
         let exchange = Exchange {
             request_time: Timestamp(i64::from_le_bytes(self.array()?)),
@@ -364,6 +366,7 @@ impl<R: Read> From<'_, R> {
             https,
             host,
             target,
+            parts,
             status,
             headers,
             hidden,
@@ -401,6 +404,7 @@ mod tests {
             https: true,
             host: "h".to_owned(),
             target: "/a?b".to_owned(),
+            parts: "country=DE".to_owned(),
             status: StatusCode::OK,
             directives: ResponseDirectives {
                 private_fields: vec![http::header::ACCEPT],

@@ -34,6 +34,8 @@ pub struct Object {
     pub host: String,
     /// The path and query of its URL.
     pub target: String,
+    /// What else of the request is keyed; often empty.
+    pub parts: String,
     /// The status; that of the whole, also when only parts of it are here.
     pub status: StatusCode,
     /// The header that clients get, without hop-by-hop fields.
@@ -103,6 +105,7 @@ impl Object {
             && self.site == address.site
             && self.host == address.host
             && self.target == address.target
+            && self.parts == address.parts
     }
 
     /// Its age now.

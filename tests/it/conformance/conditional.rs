@@ -65,7 +65,12 @@ const DATES: &[(&str, &[&str], &[&str], bool)] = &[
         &["if-none-match: \"b\"", "if-modified-since: {-100}"],
         false,
     ),
-    ("tag-that-is-not-there", &["last-modified: {-100}"], &["if-none-match: \"a\"", "if-modified-since: {-100}"], false),
+    (
+        "tag-that-is-not-there",
+        &["last-modified: {-100}"],
+        &["if-none-match: \"a\"", "if-modified-since: {-100}"],
+        false,
+    ),
     ("any-without-a-tag", &[], &["if-none-match: *"], true),
     ("tag-without-a-tag", &[], &["if-none-match: \"a\""], false),
 ];
@@ -74,10 +79,11 @@ pub(super) fn cases() -> Vec<Case> {
     let tags = TAGS.iter().map(|(name, tag, lines, matches)| {
         let asked = get().with(lines.iter().map(|line| format!("if-none-match: {line}"))).stored();
         let asked = if *matches { asked.status(304) } else { asked };
-        case(format!("tag-{name}"), "RFC 9110 section 13.1.2", [
-            get().origin(minute([format!("etag: {tag}")])),
-            asked.shows([format!("etag: {tag}")]),
-        ])
+        case(
+            format!("tag-{name}"),
+            "RFC 9110 section 13.1.2",
+            [get().origin(minute([format!("etag: {tag}")])), asked.shows([format!("etag: {tag}")])],
+        )
     });
     let dates = DATES.iter().map(|(name, first, condition, matches)| {
         let asked = get().with(condition.iter().copied()).stored();
@@ -100,51 +106,65 @@ fn answers() -> Vec<Case> {
     let first = || get().origin(super::case::ok(telling.into_iter().chain(["content-type: text/plain"])));
     let has = ["if-none-match: \"a\""];
     vec![
-        case("fields-of-a-304", "RFC 9110 section 15.4.5", [
-            first(),
-            get().with(has).stored().status(304).shows(telling),
-        ]),
-        case("no-representation-fields-in-a-304", "RFC 9110 section 15.4.5", [
-            first(),
-            get().with(has).stored().status(304).hides(["content-type"]),
-        ]),
+        case(
+            "fields-of-a-304",
+            "RFC 9110 section 15.4.5",
+            [first(), get().with(has).stored().status(304).shows(telling)],
+        ),
+        case(
+            "no-representation-fields-in-a-304",
+            "RFC 9110 section 15.4.5",
+            [first(), get().with(has).stored().status(304).hides(["content-type"])],
+        ),
         case("head", "RFC 9110 section 13.2.1", [first(), head().with(has).stored_from(0).status(304)]),
-        case("head-without-a-match", "RFC 9110 section 13.2.1", [
-            first(),
-            head().with(["if-none-match: \"b\""]).stored_from(0).shows(["content-length: 8"]),
-        ]),
-        case("again-and-again", "RFC 9111 section 4.3.2", [
-            first(),
-            get().with(has).stored().status(304),
-            get().later(10).with(has).stored().status(304).shows(["age: 15"]),
-            get().stored(),
-        ]),
+        case(
+            "head-without-a-match",
+            "RFC 9110 section 13.2.1",
+            [first(), head().with(["if-none-match: \"b\""]).stored_from(0).shows(["content-length: 8"])],
+        ),
+        case(
+            "again-and-again",
+            "RFC 9111 section 4.3.2",
+            [
+                first(),
+                get().with(has).stored().status(304),
+                get().later(10).with(has).stored().status(304).shows(["age: 15"]),
+                get().stored(),
+            ],
+        ),
         // RFC 9110 section 13.2.1: conditions count only where the answer without them would be a 2xx.
-        case("of-a-404", "RFC 9110 section 13.2.1", [
-            get().origin(reply(404, ["cache-control: max-age=60", "etag: \"a\""])),
-            get().with(has).stored(),
-        ]),
-        case("of-a-301", "RFC 9110 section 13.2.1", [
-            get().origin(reply(301, ["cache-control: max-age=60", "etag: \"a\"", "location: /a"])),
-            get().with(has).stored(),
-        ]),
-        case("of-a-204", "RFC 9110 section 13.2.1", [
-            get().origin(reply(204, ["cache-control: max-age=60", "etag: \"a\""])),
-            get().with(has).stored().status(304),
-        ]),
-        case("before-a-range", "RFC 9110 section 13.2.2", [
-            first(),
-            get().with(has).with(["range: bytes=0-1"]).stored().status(304),
-        ]),
-        case("not-matching-before-a-range", "RFC 9110 section 13.2.2", [
-            first(),
-            get().with(["if-none-match: \"b\"", "range: bytes=0-1"]).stored().status(206).body("an"),
-        ]),
-        case("only-of-the-selected-variant", "RFC 9111 section 4.3.2", [
-            get().with(["foo: 1"]).origin(minute(["vary: foo", "etag: \"a\""])),
-            get().with(["foo: 2"]).origin(minute(["vary: foo", "etag: \"b\""])),
-            get().with(["foo: 2", "if-none-match: \"a\""]).stored_from(1),
-            get().with(["foo: 1", "if-none-match: \"a\""]).stored_from(0).status(304),
-        ]),
+        case(
+            "of-a-404",
+            "RFC 9110 section 13.2.1",
+            [get().origin(reply(404, ["cache-control: max-age=60", "etag: \"a\""])), get().with(has).stored()],
+        ),
+        case(
+            "of-a-301",
+            "RFC 9110 section 13.2.1",
+            [
+                get().origin(reply(301, ["cache-control: max-age=60", "etag: \"a\"", "location: /a"])),
+                get().with(has).stored(),
+            ],
+        ),
+        case(
+            "before-a-range",
+            "RFC 9110 section 13.2.2",
+            [first(), get().with(has).with(["range: bytes=0-1"]).stored().status(304)],
+        ),
+        case(
+            "not-matching-before-a-range",
+            "RFC 9110 section 13.2.2",
+            [first(), get().with(["if-none-match: \"b\"", "range: bytes=0-1"]).stored().status(206).body("an")],
+        ),
+        case(
+            "only-of-the-selected-variant",
+            "RFC 9111 section 4.3.2",
+            [
+                get().with(["foo: 1"]).origin(minute(["vary: foo", "etag: \"a\""])),
+                get().with(["foo: 2"]).origin(minute(["vary: foo", "etag: \"b\""])),
+                get().with(["foo: 2", "if-none-match: \"a\""]).stored_from(1),
+                get().with(["foo: 1", "if-none-match: \"a\""]).stored_from(0).status(304),
+            ],
+        ),
     ]
 }

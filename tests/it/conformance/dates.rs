@@ -68,19 +68,21 @@ fn fresh(name: &str, rule: &'static str, lines: impl Lines) -> Case {
 }
 
 pub(super) fn cases() -> Vec<Case> {
-    let good = DATES.iter().map(|(name, date)| {
-        fresh(&format!("expires-{name}"), "RFC 9110 section 5.6.7", [format!("expires: {date}")])
-    });
+    let good = DATES
+        .iter()
+        .map(|(name, date)| fresh(&format!("expires-{name}"), "RFC 9110 section 5.6.7", [format!("expires: {date}")]));
     let bad = NO_DATES.iter().flat_map(|(name, date)| {
         let line = format!("expires: {date}");
-        // RFC 9111 section 5.3: a cache MUST interpret invalid dates as a time in the past; no heuristic takes their place.
+        // RFC 9111 section 5.3: a cache MUST interpret invalid dates as a time in the past; no heuristic takes their
+        // place.
         let modified = "last-modified: {-10000}";
         [
             case(format!("expires-{name}"), "RFC 9111 section 5.3", [get().origin(ok([&line])), get().fetched()]),
-            case(format!("expires-{name}-no-heuristic"), "RFC 9111 section 4.2.2", [
-                get().origin(ok([&line, modified])),
-                get().validated(),
-            ]),
+            case(
+                format!("expires-{name}-no-heuristic"),
+                "RFC 9111 section 4.2.2",
+                [get().origin(ok([&line, modified])), get().validated()],
+            ),
         ]
     });
     let relative = [
@@ -97,29 +99,42 @@ pub(super) fn cases() -> Vec<Case> {
     ];
     let conditions = [("rfc850", "{rfc850 -100}"), ("asctime", "{asctime -100}"), ("imf-fixdate", "{-100}")];
     let conditions = conditions.map(|(name, date)| {
-        case(format!("if-modified-since-{name}"), "RFC 9110 section 5.6.7", [
-            get().origin(minute(["last-modified: {-100}"])),
-            get().with([format!("if-modified-since: {date}")]).stored().status(304),
-        ])
+        case(
+            format!("if-modified-since-{name}"),
+            "RFC 9110 section 5.6.7",
+            [
+                get().origin(minute(["last-modified: {-100}"])),
+                get().with([format!("if-modified-since: {date}")]).stored().status(304),
+            ],
+        )
     });
     // RFC 9110 section 13.1.3: a recipient MUST ignore the field if its value is not a valid HTTP-date.
     let ignored = ["zero", "words", "another-zone", "two-digit-year", "no-comma", "february-30"].map(|wanted| {
         let (_, date) = NO_DATES.iter().find(|(name, _)| *name == wanted).expect("a row");
-        case(format!("if-modified-since-{wanted}"), "RFC 9110 section 13.1.3", [
-            get().origin(minute(["last-modified: {-100}"])),
-            get().with([format!("if-modified-since: {date}")]).stored(),
-        ])
+        case(
+            format!("if-modified-since-{wanted}"),
+            "RFC 9110 section 13.1.3",
+            [
+                get().origin(minute(["last-modified: {-100}"])),
+                get().with([format!("if-modified-since: {date}")]).stored(),
+            ],
+        )
     });
     // Whatever form it came in, a validator goes back as it came.
-    let verbatim = case("last-modified-goes-back-verbatim", "RFC 9110 section 13.1.3", [
-        get().origin(ok(["cache-control: max-age=10", "last-modified: {rfc850 -100}"])),
-        get().later(10).validated().origin_saw(["if-modified-since: {rfc850 -100}"]),
-    ]);
+    let verbatim = case(
+        "last-modified-goes-back-verbatim",
+        "RFC 9110 section 13.1.3",
+        [
+            get().origin(ok(["cache-control: max-age=10", "last-modified: {rfc850 -100}"])),
+            get().later(10).validated().origin_saw(["if-modified-since: {rfc850 -100}"]),
+        ],
+    );
     // No date, no validator, nothing to reckon with.
-    let unmodified = case("last-modified-invalid", "RFC 9111 section 4.2.2", [
-        get().origin(ok(["last-modified: long ago"])),
-        get().origin(ok(PLAIN)).fetched(),
-    ]);
+    let unmodified = case(
+        "last-modified-invalid",
+        "RFC 9111 section 4.2.2",
+        [get().origin(ok(["last-modified: long ago"])), get().origin(ok(PLAIN)).fetched()],
+    );
     let rest = relative.into_iter().chain(conditions).chain(ignored).chain([verbatim, unmodified]);
     good.chain(bad).chain(rest).collect()
 }

@@ -95,13 +95,15 @@ pub(super) fn cases() -> Vec<Case> {
     });
     let large = LARGE.iter().flat_map(|(name, seconds)| {
         ["max-age", "s-maxage"].map(|directive| {
-            case(format!("{directive}-{name}"), "RFC 9111 section 1.2.2", [
-                get().origin(ok([format!("cache-control: {directive}={seconds}")])),
-                get().later(86_400).stored(),
-            ])
+            case(
+                format!("{directive}-{name}"),
+                "RFC 9111 section 1.2.2",
+                [get().origin(ok([format!("cache-control: {directive}={seconds}")])), get().later(86_400).stored()],
+            )
         })
     });
-    // Section 4.2.1: invalid freshness information makes an answer stale, rather than leaving the word to the next in line.
+    // Section 4.2.1: invalid freshness information makes an answer stale, rather than leaving the word to the next in
+    // line.
     let invalid = [
         ("invalid-max-age-beats-expires", "max-age=soon"),
         ("invalid-s-maxage-beats-max-age", "max-age=60, s-maxage=soon"),

@@ -87,27 +87,42 @@ pub(super) fn cases() -> Vec<Case> {
     let rule = "RFC 9111 section 3.1";
     let kept = KEPT.iter().map(|(name, value)| {
         let line = format!("{name}: {value}");
-        case(name.to_lowercase(), rule, [
-            get().origin(minute([&line])).shows([&line]),
-            get().later(5).stored().shows([&line]),
-        ])
+        case(
+            name.to_lowercase(),
+            rule,
+            [get().origin(minute([&line])).shows([&line]), get().later(5).stored().shows([&line])],
+        )
     });
     let dropped = DROPPED.iter().map(|(name, value)| {
-        case(format!("{}-ends-here", name.to_lowercase()), rule, [
-            get().origin(minute([format!("{name}: {value}"), "x-other: 1".to_owned()])).shows(["x-other: 1"]).hides([name]),
-            get().stored().shows(["x-other: 1"]).hides([name]),
-        ])
+        case(
+            format!("{}-ends-here", name.to_lowercase()),
+            rule,
+            [
+                get()
+                    .origin(minute([format!("{name}: {value}"), "x-other: 1".to_owned()]))
+                    .shows(["x-other: 1"])
+                    .hides([name]),
+                get().stored().shows(["x-other: 1"]).hides([name]),
+            ],
+        )
     });
     let values = VALUES.iter().map(|(name, lines)| {
         let lines = || lines.iter().copied();
-        case(format!("value-{name}"), rule, [
-            get().origin(minute(lines())).shows(lines()),
-            get().stored().shows(lines()),
-        ])
+        case(
+            format!("value-{name}"),
+            rule,
+            [get().origin(minute(lines())).shows(lines()), get().stored().shows(lines())],
+        )
     });
     let long = format!("x-long: {}", "long ".repeat(800).trim());
     let long = case("value-4000-bytes", rule, [get().origin(minute([&long])), get().stored().shows([&long])]);
-    kept.chain(dropped).chain(values).chain([long]).chain(connection()).chain(requests()).chain(kept_as_they_are()).collect()
+    kept.chain(dropped)
+        .chain(values)
+        .chain([long])
+        .chain(connection())
+        .chain(requests())
+        .chain(kept_as_they_are())
+        .collect()
 }
 
 /// RFC 9110 section 7.6.1: what Connection names ends here, too.
@@ -115,10 +130,14 @@ fn connection() -> Vec<Case> {
     let rule = "RFC 9110 section 7.6.1";
     let named = |name: &str, lines: &[&str]| {
         let lines = lines.iter().copied().chain(["x-a: 1", "x-b: 2", "x-c: 3"]);
-        case(name, rule, [
-            get().origin(minute(lines)).shows(["x-c: 3"]).hides(["x-a", "x-b"]),
-            get().stored().shows(["x-c: 3"]).hides(["x-a", "x-b"]),
-        ])
+        case(
+            name,
+            rule,
+            [
+                get().origin(minute(lines)).shows(["x-c: 3"]).hides(["x-a", "x-b"]),
+                get().stored().shows(["x-c: 3"]).hides(["x-a", "x-b"]),
+            ],
+        )
     };
     vec![
         named("connection-names-others", &["connection: x-a, x-b"]),
@@ -128,18 +147,27 @@ fn connection() -> Vec<Case> {
         named("connection-with-keep-alive", &["connection: keep-alive, x-a, x-b"]),
         named("connection-names-absent-ones", &["connection: x-a, x-b, x-absent"]),
         // Fields for all recipients are never a connection's: naming them must not make private things public.
-        case("connection-cannot-name-cache-control", rule, [
-            get().origin(ok(["connection: cache-control", "cache-control: no-store", "last-modified: {-100000}"])),
-            get().fetched(),
-        ]),
-        case("connection-cannot-name-age", rule, [
-            get().origin(minute(["connection: age", "age: 59"])),
-            get().later(1).fetched(),
-        ]),
-        case("connection-cannot-name-vary", rule, [
-            get().with(["foo: 1"]).origin(minute(["connection: vary", "vary: foo"])),
-            get().with(["foo: 2"]).fetched(),
-        ]),
+        case(
+            "connection-cannot-name-cache-control",
+            rule,
+            [
+                get().origin(ok(["connection: cache-control", "cache-control: no-store", "last-modified: {-100000}"])),
+                get().fetched(),
+            ],
+        ),
+        case(
+            "connection-cannot-name-age",
+            rule,
+            [get().origin(minute(["connection: age", "age: 59"])), get().later(1).fetched()],
+        ),
+        case(
+            "connection-cannot-name-vary",
+            rule,
+            [
+                get().with(["foo: 1"]).origin(minute(["connection: vary", "vary: foo"])),
+                get().with(["foo: 2"]).fetched(),
+            ],
+        ),
     ]
 }
 
@@ -147,26 +175,42 @@ fn connection() -> Vec<Case> {
 fn requests() -> Vec<Case> {
     let rule = "RFC 9110 section 7.6.1";
     vec![
-        case("request-fields-pass", "RFC 9110 section 5.1", [
-            get().with(["x-a: 1", "cookie: a=b", "user-agent: u"]).origin_saw(["x-a: 1", "cookie: a=b", "user-agent: u"]),
-        ]),
-        case("request-lines-pass-in-order", "RFC 9110 section 5.3", [
-            get().with(["x-a: 2", "x-a: 1"]).origin_saw(["x-a: 2", "x-a: 1"]),
-        ]),
-        case("request-connection", rule, [
-            get().with(["connection: x-a", "x-a: 1", "x-b: 2"]).origin_saw(["x-b: 2"]).origin_saw_no(["x-a"]),
-        ]),
+        case(
+            "request-fields-pass",
+            "RFC 9110 section 5.1",
+            [get().with(["x-a: 1", "cookie: a=b", "user-agent: u"]).origin_saw([
+                "x-a: 1",
+                "cookie: a=b",
+                "user-agent: u",
+            ])],
+        ),
+        case(
+            "request-lines-pass-in-order",
+            "RFC 9110 section 5.3",
+            [get().with(["x-a: 2", "x-a: 1"]).origin_saw(["x-a: 2", "x-a: 1"])],
+        ),
+        case(
+            "request-connection",
+            rule,
+            [get().with(["connection: x-a", "x-a: 1", "x-b: 2"]).origin_saw(["x-b: 2"]).origin_saw_no(["x-a"])],
+        ),
         case("request-keep-alive", rule, [get().with(["keep-alive: timeout=5"]).origin_saw_no(["keep-alive"])]),
         case("request-te", rule, [get().with(["te: trailers", "connection: te"]).origin_saw_no(["te"])]),
-        case("request-proxy-connection", rule, [
-            get().with(["proxy-connection: keep-alive"]).origin_saw_no(["proxy-connection"]),
-        ]),
-        case("request-proxy-authorization", "RFC 9110 section 11.7.2", [
-            get().with(["proxy-authorization: Basic YTpi"]).origin_saw_no(["proxy-authorization"]),
-        ]),
-        case("request-via", "RFC 9110 section 7.6.3", [
-            get().with(["via: 1.0 before"]).origin_saw(["via: 1.0 before", "via: 1.1 nearcast-fra"]),
-        ]),
+        case(
+            "request-proxy-connection",
+            rule,
+            [get().with(["proxy-connection: keep-alive"]).origin_saw_no(["proxy-connection"])],
+        ),
+        case(
+            "request-proxy-authorization",
+            "RFC 9110 section 11.7.2",
+            [get().with(["proxy-authorization: Basic YTpi"]).origin_saw_no(["proxy-authorization"])],
+        ),
+        case(
+            "request-via",
+            "RFC 9110 section 7.6.3",
+            [get().with(["via: 1.0 before"]).origin_saw(["via: 1.0 before", "via: 1.1 nearcast-fra"])],
+        ),
     ]
 }
 
@@ -187,24 +231,28 @@ fn kept_as_they_are() -> Vec<Case> {
         .iter()
         .map(|(name, lines)| {
             let lines = || lines.iter().copied();
-            case(format!("{name}-as-it-came"), rule, [
-                get().origin(ok(lines())).shows(lines()),
-                get().later(5).stored().shows(lines()),
-            ])
+            case(
+                format!("{name}-as-it-came"),
+                rule,
+                [get().origin(ok(lines())).shows(lines()), get().later(5).stored().shows(lines())],
+            )
         })
         .collect();
-    cases.push(case("content-length", rule, [
-        get().origin(minute(PLAIN)).shows(["content-length: 8"]),
-        get().stored().shows(["content-length: 8"]),
-    ]));
-    cases.push(case("content-length-of-404", rule, [
-        get().origin(reply(404, ["cache-control: max-age=60"])),
-        get().stored().shows(["content-length: 8"]),
-    ]));
+    cases.push(case(
+        "content-length",
+        rule,
+        [get().origin(minute(PLAIN)).shows(["content-length: 8"]), get().stored().shows(["content-length: 8"])],
+    ));
+    cases.push(case(
+        "content-length-of-404",
+        rule,
+        [get().origin(reply(404, ["cache-control: max-age=60"])), get().stored().shows(["content-length: 8"])],
+    ));
     // RFC 9110 section 6.6.1: a recipient with a clock adds a missing Date; nobody changes one.
-    cases.push(case("date-added", "RFC 9110 section 6.6.1", [
-        get().origin(minute(PLAIN)).shows(["date: {0}"]),
-        get().later(5).stored().shows(["date: {0}"]),
-    ]));
+    cases.push(case(
+        "date-added",
+        "RFC 9110 section 6.6.1",
+        [get().origin(minute(PLAIN)).shows(["date: {0}"]), get().later(5).stored().shows(["date: {0}"])],
+    ));
     cases
 }

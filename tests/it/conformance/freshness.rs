@@ -66,55 +66,90 @@ pub(super) fn lasts(name: &str, rule: &'static str, lines: &[&str], seconds: u32
 pub(super) fn cases() -> Vec<Case> {
     let rows = LIFETIMES.iter().map(|(name, lines, seconds)| lasts(name, "RFC 9111 section 4.2", lines, *seconds));
     rows.chain([
-        case("again-and-again", "RFC 9111 section 4", [
-            get().origin(minute(["etag: \"a\""])),
-            get().later(20).stored(),
-            get().later(20).stored(),
-            get().later(19).stored(),
-        ]),
-        case("no-store", "RFC 9111 section 5.2.2.5", [
-            get().origin(ok(["cache-control: no-store", "etag: \"a\""])),
-            get().fetched().origin_saw_no(["if-none-match"]),
-        ]),
-        case("private", "RFC 9111 section 5.2.2.7", [
-            get().origin(ok(["cache-control: private, max-age=60", "etag: \"a\""])),
-            get().fetched().origin_saw_no(["if-none-match"]),
-        ]),
-        case("no-cache", "RFC 9111 section 5.2.2.4", [
-            get().origin(ok(["cache-control: no-cache, max-age=60", "etag: \"a\""])),
-            get().validated(),
-            get().validated(),
-        ]),
-        case("no-cache-without-a-validator", "RFC 9111 section 5.2.2.4", [
-            get().origin(ok(["cache-control: no-cache, max-age=60"])),
-            get().fetched(),
-        ]),
-        case("no-cache-beats-expires", "RFC 9111 section 5.2.2.4", [
-            get().origin(ok(["cache-control: no-cache", "date: {0}", "expires: {+60}", "etag: \"a\""])),
-            get().validated(),
-        ]),
-        case("max-age-zero-is-kept-for-validation", "RFC 9111 section 4.3", [
-            get().origin(ok(["cache-control: max-age=0", "etag: \"a\""])),
-            get().validated(),
-        ]),
-        case("must-revalidate-once-stale", "RFC 9111 section 5.2.2.2", [
-            get().origin(ok(["cache-control: max-age=10, must-revalidate", "etag: \"a\""])),
-            get().later(10).validated(),
-        ]),
-        case("immutable-once-stale", "RFC 8246 section 2", [
-            get().origin(ok(["cache-control: max-age=10, immutable", "etag: \"a\""])),
-            get().later(10).validated(),
-        ]),
-        case("a-new-answer-takes-the-old-ones-place", "RFC 9111 section 4", [
-            get().origin(minute(["x: 1"])),
-            get().later(60).origin(minute(["x: 2"])),
-            get().later(59).stored_from(1).shows(["x: 2"]),
-        ]),
-        case("a-new-answer-that-is-not-stored", "RFC 9111 section 4", [
-            get().origin(minute(["etag: \"a\""])),
-            get().later(60).origin(ok(["cache-control: no-store"])),
-            get().fetched(),
-        ]),
+        case(
+            "again-and-again",
+            "RFC 9111 section 4",
+            [
+                get().origin(minute(["etag: \"a\""])),
+                get().later(20).stored(),
+                get().later(20).stored(),
+                get().later(19).stored(),
+            ],
+        ),
+        case(
+            "no-store",
+            "RFC 9111 section 5.2.2.5",
+            [
+                get().origin(ok(["cache-control: no-store", "etag: \"a\""])),
+                get().fetched().origin_saw_no(["if-none-match"]),
+            ],
+        ),
+        case(
+            "private",
+            "RFC 9111 section 5.2.2.7",
+            [
+                get().origin(ok(["cache-control: private, max-age=60", "etag: \"a\""])),
+                get().fetched().origin_saw_no(["if-none-match"]),
+            ],
+        ),
+        case(
+            "no-cache",
+            "RFC 9111 section 5.2.2.4",
+            [
+                get().origin(ok(["cache-control: no-cache, max-age=60", "etag: \"a\""])),
+                get().validated(),
+                get().validated(),
+            ],
+        ),
+        case(
+            "no-cache-without-a-validator",
+            "RFC 9111 section 5.2.2.4",
+            [get().origin(ok(["cache-control: no-cache, max-age=60"])), get().fetched()],
+        ),
+        case(
+            "no-cache-beats-expires",
+            "RFC 9111 section 5.2.2.4",
+            [
+                get().origin(ok(["cache-control: no-cache", "date: {0}", "expires: {+60}", "etag: \"a\""])),
+                get().validated(),
+            ],
+        ),
+        case(
+            "max-age-zero-is-kept-for-validation",
+            "RFC 9111 section 4.3",
+            [get().origin(ok(["cache-control: max-age=0", "etag: \"a\""])), get().validated()],
+        ),
+        case(
+            "must-revalidate-once-stale",
+            "RFC 9111 section 5.2.2.2",
+            [
+                get().origin(ok(["cache-control: max-age=10, must-revalidate", "etag: \"a\""])),
+                get().later(10).validated(),
+            ],
+        ),
+        case(
+            "immutable-once-stale",
+            "RFC 8246 section 2",
+            [get().origin(ok(["cache-control: max-age=10, immutable", "etag: \"a\""])), get().later(10).validated()],
+        ),
+        case(
+            "a-new-answer-takes-the-old-ones-place",
+            "RFC 9111 section 4",
+            [
+                get().origin(minute(["x: 1"])),
+                get().later(60).origin(minute(["x: 2"])),
+                get().later(59).stored_from(1).shows(["x: 2"]),
+            ],
+        ),
+        case(
+            "a-new-answer-that-is-not-stored",
+            "RFC 9111 section 4",
+            [
+                get().origin(minute(["etag: \"a\""])),
+                get().later(60).origin(ok(["cache-control: no-store"])),
+                get().fetched(),
+            ],
+        ),
     ])
     .collect()
 }

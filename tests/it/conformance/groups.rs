@@ -47,11 +47,15 @@ pub(super) fn cases() -> Vec<Case> {
         case(*name, "RFC 9875 section 3", [get().to("/in").origin(minute(groups)), change, again])
     });
     let methods = ["PUT", "DELETE", "PATCH", "FOO"].map(|method| {
-        case(format!("by-{}", method.to_lowercase()), "RFC 9875 section 3", [
-            grouped(),
-            send(method).content("abc").origin(reply(200, invalidating(&["\"a\""]))),
-            get().to("/in").fetched(),
-        ])
+        case(
+            format!("by-{}", method.to_lowercase()),
+            "RFC 9875 section 3",
+            [
+                grouped(),
+                send(method).content("abc").origin(reply(200, invalidating(&["\"a\""]))),
+                get().to("/in").fetched(),
+            ],
+        )
     });
     let statuses = [(201, true), (204, true), (303, true), (400, false), (404, false), (500, false), (503, false)];
     let statuses = statuses.map(|(status, hit)| {
@@ -61,50 +65,61 @@ pub(super) fn cases() -> Vec<Case> {
     let rule = "RFC 9875 section 3";
     let others = [
         // It MUST be ignored on answers to safe methods.
-        case("not-by-get", rule, [
-            grouped(),
-            get().origin(reply(200, invalidating(&["\"a\""]))),
-            get().to("/in").stored(),
-        ]),
-        case("not-by-options", rule, [
-            grouped(),
-            send("OPTIONS").origin(reply(200, invalidating(&["\"a\""]))),
-            get().to("/in").stored(),
-        ]),
-        case("all-of-the-group-and-no-others", rule, [
-            grouped(),
-            get().to("/too").origin(minute(["cache-groups: \"b\", \"a\""])),
-            get().to("/other").origin(minute(["cache-groups: \"b\""])),
-            get().to("/none").origin(minute(PLAIN)),
-            change(200),
-            get().to("/in").fetched(),
-            get().to("/too").fetched(),
-            get().to("/other").stored(),
-            get().to("/none").stored(),
-        ]),
-        case("what-is-fetched-later-is-stored", rule, [
-            grouped(),
-            change(200),
-            grouped(),
-            get().to("/in").stored_from(2),
-        ]),
+        case(
+            "not-by-get",
+            rule,
+            [grouped(), get().origin(reply(200, invalidating(&["\"a\""]))), get().to("/in").stored()],
+        ),
+        case(
+            "not-by-options",
+            rule,
+            [grouped(), send("OPTIONS").origin(reply(200, invalidating(&["\"a\""]))), get().to("/in").stored()],
+        ),
+        case(
+            "all-of-the-group-and-no-others",
+            rule,
+            [
+                grouped(),
+                get().to("/too").origin(minute(["cache-groups: \"b\", \"a\""])),
+                get().to("/other").origin(minute(["cache-groups: \"b\""])),
+                get().to("/none").origin(minute(PLAIN)),
+                change(200),
+                get().to("/in").fetched(),
+                get().to("/too").fetched(),
+                get().to("/other").stored(),
+                get().to("/none").stored(),
+            ],
+        ),
+        case(
+            "what-is-fetched-later-is-stored",
+            rule,
+            [grouped(), change(200), grouped(), get().to("/in").stored_from(2)],
+        ),
         // RFC 9875 section 2: groups are an origin's own.
-        case("not-of-another-host", "RFC 9875 section 2", [
-            grouped().host("static.other.test"),
-            change(200),
-            get().to("/in").host("static.other.test").stored(),
-        ]),
-        case("passed-on", "RFC 9111 section 3.1", [
-            grouped().shows(["cache-groups: \"a\""]),
-            get().to("/in").stored().shows(["cache-groups: \"a\""]),
-            change(200).shows(["cache-group-invalidation: \"a\""]),
-        ]),
-        case("a-304-brings-it-into-a-group", "RFC 9111 section 3.2", [
-            get().to("/in").origin(super::case::ok(["cache-control: max-age=10", "etag: \"1\""])),
-            get().to("/in").later(10).origin(super::case::not_modified(["cache-groups: \"a\""])).validated(),
-            change(200),
-            get().to("/in").fetched(),
-        ]),
+        case(
+            "not-of-another-host",
+            "RFC 9875 section 2",
+            [grouped().host("static.other.test"), change(200), get().to("/in").host("static.other.test").stored()],
+        ),
+        case(
+            "passed-on",
+            "RFC 9111 section 3.1",
+            [
+                grouped().shows(["cache-groups: \"a\""]),
+                get().to("/in").stored().shows(["cache-groups: \"a\""]),
+                change(200).shows(["cache-group-invalidation: \"a\""]),
+            ],
+        ),
+        case(
+            "a-304-brings-it-into-a-group",
+            "RFC 9111 section 3.2",
+            [
+                get().to("/in").origin(super::case::ok(["cache-control: max-age=10", "etag: \"1\""])),
+                get().to("/in").later(10).origin(super::case::not_modified(["cache-groups: \"a\""])).validated(),
+                change(200),
+                get().to("/in").fetched(),
+            ],
+        ),
     ];
     pairs.chain(methods).chain(statuses).chain(others).collect()
 }

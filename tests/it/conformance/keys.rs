@@ -4,8 +4,8 @@ use super::case::{Case, PLAIN, Step, case, get, minute, send};
 
 pub(super) const SITES: &[(&str, &str)] = &[];
 
-/// Two targets below a case's path, and whether they are one: RFC 9110 section 4.2.3 says what a cache may take for equal; here
-/// nothing is, unless a site says so.
+/// Two targets below a case's path, and whether they are one: RFC 9110 section 4.2.3 says what a cache may take for
+/// equal; here nothing is, unless a site says so.
 const TARGETS: &[(&str, &str, &str, bool)] = &[
     ("same-query", "?a=1", "?a=1", true),
     ("another-query", "?a=1", "?a=2", false),
@@ -29,7 +29,8 @@ const TARGETS: &[(&str, &str, &str, bool)] = &[
     ("long-query", LONG, LONG, true),
 ];
 
-const LONG: &str = "?0123456789=0123456789&0123456789=0123456789&0123456789=0123456789&0123456789=0123456789&0123456789=0123456789";
+const LONG: &str =
+    "?0123456789=0123456789&0123456789=0123456789&0123456789=0123456789&0123456789=0123456789&0123456789=0123456789";
 
 /// Hosts, and whether they are the plain site's first: RFC 9110 section 4.2.3.
 const HOSTS: &[(&str, &str, bool)] = &[
@@ -54,32 +55,52 @@ pub(super) fn cases() -> Vec<Case> {
         case(*name, rule, [get().origin(minute(PLAIN)), second, get().stored_from(0)])
     });
     // Fields that clients send as they like, none of which the answer varies on.
-    let fields = ["user-agent: a", "accept: text/html", "accept-encoding: gzip", "referer: http://a.test/", "x-any: 1", "dnt: 1"];
+    let fields = [
+        "user-agent: a",
+        "accept: text/html",
+        "accept-encoding: gzip",
+        "referer: http://a.test/",
+        "x-any: 1",
+        "dnt: 1",
+    ];
     let fields = fields.map(|line| {
         let name = line.split(':').next().unwrap_or_default();
-        case(format!("not-{name}"), rule, [
-            get().with([line]).origin(minute(PLAIN)),
-            get().stored_from(0),
-            get().with([line]).stored_from(0),
-        ])
+        case(
+            format!("not-{name}"),
+            rule,
+            [get().with([line]).origin(minute(PLAIN)), get().stored_from(0), get().with([line]).stored_from(0)],
+        )
     });
     // Fields by which a client could make the origin answer for something else are not forwarded unless keyed.
-    let overriding = ["x-forwarded-host: evil.test", "x-original-url: /evil", "x-rewrite-url: /evil", "x-http-method-override: PUT"];
+    let overriding =
+        ["x-forwarded-host: evil.test", "x-original-url: /evil", "x-rewrite-url: /evil", "x-http-method-override: PUT"];
     let overriding = overriding.map(|line| {
         let name = line.split(':').next().unwrap_or_default();
-        case(format!("no-{name}"), "RFC 9111 section 7.1", [get().with([line]).origin_saw_no([name]).origin(minute(PLAIN))])
+        case(
+            format!("no-{name}"),
+            "RFC 9111 section 7.1",
+            [get().with([line]).origin_saw_no([name]).origin(minute(PLAIN))],
+        )
     });
     let others = [
-        case("the-target-goes-to-the-origin-as-it-came", "RFC 9110 section 7.7", [
-            at("/a%2Fb/%41?c=d%20e&&f").origin(minute(PLAIN)),
-            at("/a%2Fb/%41?c=d%20e&&f").stored(),
-            at("/a/b/A?c=d%20e&&f").fetched(),
-        ]),
-        case("get-with-a-body-is-not-shared", "RFC 9110 section 9.3.1", [
-            get().origin(minute(PLAIN)),
-            send("POST").content("abc").origin(super::case::reply(403, PLAIN)),
-            get().stored_from(0),
-        ]),
+        case(
+            "the-target-goes-to-the-origin-as-it-came",
+            "RFC 9110 section 7.7",
+            [
+                at("/a%2Fb/%41?c=d%20e&&f").origin(minute(PLAIN)),
+                at("/a%2Fb/%41?c=d%20e&&f").stored(),
+                at("/a/b/A?c=d%20e&&f").fetched(),
+            ],
+        ),
+        case(
+            "get-with-a-body-is-not-shared",
+            "RFC 9110 section 9.3.1",
+            [
+                get().origin(minute(PLAIN)),
+                send("POST").content("abc").origin(super::case::reply(403, PLAIN)),
+                get().stored_from(0),
+            ],
+        ),
     ];
     targets.chain(hosts).chain(fields).chain(overriding).chain(others).collect()
 }

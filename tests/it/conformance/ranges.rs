@@ -86,64 +86,109 @@ pub(super) fn cases() -> Vec<Case> {
     ranges.chain(if_ranges).chain(others()).collect()
 }
 
+/// Several ranges of a thousand bytes, too far from each other to be sent as one.
+fn parts(name: &str, range: &str, parts: &[&'static str]) -> Case {
+    case(
+        name,
+        "RFC 9110 section 15.3.7.2",
+        [
+            get().origin(minute(["content-type: text/plain"]).text(BODY.repeat(100))),
+            get().with([format!("range: {range}")]).stored().status(206).parts(parts).hides(["content-range"]),
+        ],
+    )
+}
+
 fn others() -> Vec<Case> {
     let rule = "RFC 9110 section 15.3.7";
     let range = ["range: bytes=2-4"];
-    let telling = ["cache-control: max-age=60", "date: {-5}", "etag: \"a\"", "expires: {+60}", "content-location: /a", "vary: foo"];
+    let telling = [
+        "cache-control: max-age=60",
+        "date: {-5}",
+        "etag: \"a\"",
+        "expires: {+60}",
+        "content-location: /a",
+        "vary: foo",
+    ];
     vec![
-        case("fields-of-a-206", rule, [
-            get().origin(ok(telling).text(BODY)),
-            get().with(range).stored().status(206).body("234").shows(telling),
-        ]),
-        case("type-of-a-206", rule, [
-            whole(["content-type: text/plain"]),
-            get().with(range).stored().status(206).body("234").shows(["content-type: text/plain"]),
-        ]),
-        case("multipart", "RFC 9110 section 15.3.7.2", [
-            whole(["content-type: text/plain"]),
-            get().with(["range: bytes=0-1, 8-9"]).stored().status(206).parts(&["bytes 0-1/10", "bytes 8-9/10"]).hides(["content-range"]),
-        ]),
-        case("multipart-of-a-suffix", "RFC 9110 section 15.3.7.2", [
-            whole(["content-type: text/plain"]),
-            get().with(["range: bytes=0-1, -2"]).stored().status(206).parts(&["bytes 0-1/10", "bytes 8-9/10"]),
-        ]),
-        case("multipart-leaves-out-what-is-not-there", "RFC 9110 section 15.3.7.2", [
-            whole(["content-type: text/plain"]),
-            get().with(["range: bytes=0-1, 4-5, 20-"]).stored().status(206).parts(&["bytes 0-1/10", "bytes 4-5/10"]),
-        ]),
-        case("ranges-by-and-by", rule, [
-            whole(["etag: \"a\""]),
-            get().with(["range: bytes=0-4"]).stored().status(206).body("01234"),
-            get().with(["range: bytes=5-"]).stored().status(206).body("56789"),
-            get().stored(),
-        ]),
-        case("of-a-404", "RFC 9110 section 14.2", [
-            get().origin(reply(404, ["cache-control: max-age=60"])),
-            get().with(range).stored(),
-        ]),
-        case("of-a-301", "RFC 9110 section 14.2", [
-            get().origin(reply(301, ["cache-control: max-age=60", "location: /a"])),
-            get().with(range).stored(),
-        ]),
-        case("of-nothing", "RFC 9110 section 14.1.2", [
-            get().origin(minute(["etag: \"a\""]).text("")),
-            get().with(["range: bytes=0-0"]).stored().status(416).body("").shows(["content-range: bytes */0"]),
-        ]),
-        case("if-range-without-a-range", "RFC 9110 section 13.1.5", [
-            whole(["etag: \"a\""]),
-            get().with(["if-range: \"a\""]).stored(),
-        ]),
-        case("if-range-beyond-the-end", "RFC 9110 section 13.2.2", [
-            whole(["etag: \"a\""]),
-            get().with(["range: bytes=20-", "if-range: \"b\""]).stored(),
-        ]),
-        case("of-a-confirmed-answer", "RFC 9111 section 4.3.4", [
-            get().origin(ok(["cache-control: max-age=10", "etag: \"a\""]).text(BODY)),
-            get().later(10).with(range).validated().status(206).body("234"),
-        ]),
-        case("of-a-chunked-answer", rule, [
-            get().origin(minute(["etag: \"a\""]).text(BODY).sent(super::case::Framing::Chunked)),
-            get().with(["range: bytes=-2"]).stored().status(206).body("89").shows(["content-range: bytes 8-9/10"]),
-        ]),
+        case(
+            "fields-of-a-206",
+            rule,
+            [get().origin(ok(telling).text(BODY)), get().with(range).stored().status(206).body("234").shows(telling)],
+        ),
+        case(
+            "type-of-a-206",
+            rule,
+            [
+                whole(["content-type: text/plain"]),
+                get().with(range).stored().status(206).body("234").shows(["content-type: text/plain"]),
+            ],
+        ),
+        parts("multipart", "bytes=0-1, 998-999", &["bytes 0-1/1000", "bytes 998-999/1000"]),
+        parts(
+            "multipart-of-three",
+            "bytes=0-0,500-509,999-",
+            &["bytes 0-0/1000", "bytes 500-509/1000", "bytes 999-999/1000"],
+        ),
+        parts("multipart-with-a-suffix", "bytes=0-1, -2", &["bytes 0-1/1000", "bytes 998-999/1000"]),
+        parts("multipart-with-an-open-end", "bytes=0-1, 990-", &["bytes 0-1/1000", "bytes 990-999/1000"]),
+        parts(
+            "multipart-without-what-is-not-there",
+            "bytes=0-1, 500-501, 5000-",
+            &["bytes 0-1/1000", "bytes 500-501/1000"],
+        ),
+        case(
+            "ranges-by-and-by",
+            rule,
+            [
+                whole(["etag: \"a\""]),
+                get().with(["range: bytes=0-4"]).stored().status(206).body("01234"),
+                get().with(["range: bytes=5-"]).stored().status(206).body("56789"),
+                get().stored(),
+            ],
+        ),
+        case(
+            "of-a-404",
+            "RFC 9110 section 14.2",
+            [get().origin(reply(404, ["cache-control: max-age=60"])), get().with(range).stored()],
+        ),
+        case(
+            "of-a-301",
+            "RFC 9110 section 14.2",
+            [get().origin(reply(301, ["cache-control: max-age=60", "location: /a"])), get().with(range).stored()],
+        ),
+        case(
+            "of-nothing",
+            "RFC 9110 section 14.1.2",
+            [
+                get().origin(minute(["etag: \"a\""]).text("")),
+                get().with(["range: bytes=0-0"]).stored().status(416).body("").shows(["content-range: bytes */0"]),
+            ],
+        ),
+        case(
+            "if-range-without-a-range",
+            "RFC 9110 section 13.1.5",
+            [whole(["etag: \"a\""]), get().with(["if-range: \"a\""]).stored()],
+        ),
+        case(
+            "if-range-beyond-the-end",
+            "RFC 9110 section 13.2.2",
+            [whole(["etag: \"a\""]), get().with(["range: bytes=20-", "if-range: \"b\""]).stored()],
+        ),
+        case(
+            "of-a-confirmed-answer",
+            "RFC 9111 section 4.3.4",
+            [
+                get().origin(ok(["cache-control: max-age=10", "etag: \"a\""]).text(BODY)),
+                get().later(10).with(range).validated().status(206).body("234"),
+            ],
+        ),
+        case(
+            "of-a-chunked-answer",
+            rule,
+            [
+                get().origin(minute(["etag: \"a\""]).text(BODY).sent(super::case::Framing::Chunked)),
+                get().with(["range: bytes=-2"]).stored().status(206).body("89").shows(["content-range: bytes 8-9/10"]),
+            ],
+        ),
     ]
 }

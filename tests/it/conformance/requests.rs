@@ -92,19 +92,26 @@ fn of_mode(mode: &'static str) -> impl Iterator<Item = Case> {
         case(format!("{mode}-{name}-stale"), "RFC 9111 section 5.2.1.2", [get().origin(minute(PLAIN)), asked])
     });
     let forbidden = FORBIDDING.into_iter().map(move |directive| {
-        case(format!("{mode}-max-stale-and-{}", directive.replace('=', "-")), "RFC 9111 section 4.2.4", [
-            get().origin(ok([format!("cache-control: max-age=60, {directive}")])),
-            get().later(61).with(["cache-control: max-stale"]).fetched(),
-        ])
+        case(
+            format!("{mode}-max-stale-and-{}", directive.replace('=', "-")),
+            "RFC 9111 section 4.2.4",
+            [
+                get().origin(ok([format!("cache-control: max-age=60, {directive}")])),
+                get().later(61).with(["cache-control: max-stale"]).fetched(),
+            ],
+        )
     });
     let cached = [
-        case(format!("{mode}-only-if-cached-and-nothing-is"), "RFC 9111 section 5.2.1.7", [
-            get().with(["cache-control: only-if-cached"]).made(504).asks(0),
-        ]),
-        case(format!("{mode}-only-if-cached-and-stale"), "RFC 9111 section 5.2.1.7", [
-            get().origin(minute(PLAIN)),
-            get().later(60).with(["cache-control: only-if-cached"]).made(504).asks(0),
-        ]),
+        case(
+            format!("{mode}-only-if-cached-and-nothing-is"),
+            "RFC 9111 section 5.2.1.7",
+            [get().with(["cache-control: only-if-cached"]).made(504).asks(0)],
+        ),
+        case(
+            format!("{mode}-only-if-cached-and-stale"),
+            "RFC 9111 section 5.2.1.7",
+            [get().origin(minute(PLAIN)), get().later(60).with(["cache-control: only-if-cached"]).made(504).asks(0)],
+        ),
     ];
     forcing.chain(content).chain(stale).chain(forbidden).chain(cached)
 }
@@ -113,61 +120,92 @@ fn of_mode(mode: &'static str) -> impl Iterator<Item = Case> {
 fn plain() -> Vec<Case> {
     let rule = "RFC 9111 section 5.2.1";
     vec![
-        case("only-if-cached", "RFC 9111 section 5.2.1.7", [
-            get().with(["cache-control: only-if-cached"]).made(504).asks(0),
-            get().origin(minute(PLAIN)),
-            get().with(["cache-control: only-if-cached"]).stored(),
-        ]),
-        case("only-if-cached-of-another-variant", "RFC 9111 section 5.2.1.7", [
-            get().with(["foo: 1"]).origin(minute(["vary: foo"])),
-            get().with(["foo: 2", "cache-control: only-if-cached"]).made(504).asks(0),
-        ]),
-        case("no-store-is-not-stored", "RFC 9111 section 5.2.1.5", [
-            get().with(["cache-control: no-store"]).origin(minute(PLAIN)),
-            get().fetched(),
-        ]),
-        case("no-store-upper-case", "RFC 9111 section 5.2.1.5", [
-            get().with(["cache-control: No-Store"]).origin(minute(PLAIN)),
-            get().fetched(),
-        ]),
-        case("no-store-takes-nothing-away", "RFC 9111 section 5.2.1.5", [
-            get().origin(minute(PLAIN)),
-            get().with(["cache-control: no-store"]).stored(),
-            get().later(59).stored(),
-        ]),
-        case("no-cache-brings-a-new-answer", "RFC 9111 section 5.2.1.4", [
-            get().origin(minute(PLAIN)),
-            get().later(5).with(["cache-control: no-cache"]).origin(minute(PLAIN)),
-            get().later(59).stored_from(1),
-        ]),
-        case("no-cache-of-nothing", "RFC 9111 section 5.2.1.4", [
-            get().with(["cache-control: no-cache"]).origin(minute(PLAIN)),
-            get().stored(),
-        ]),
-        case("max-age-counts-the-age-it-came-with", "RFC 9111 section 5.2.1.1", [
-            get().origin(ok(["cache-control: max-age=3600", "age: 1800"])),
-            get().with(["cache-control: max-age=600"]).fetched(),
-        ]),
-        case("min-fresh-counts-the-age-it-came-with", "RFC 9111 section 5.2.1.3", [
-            get().origin(ok(["cache-control: max-age=1500", "age: 1000"])),
-            get().with(["cache-control: min-fresh=1000"]).fetched(),
-        ]),
-        case("max-stale-counts-the-age-it-came-with", "RFC 9111 section 5.2.1.2", [
-            get().origin(ok(["cache-control: max-age=1500", "age: 2000"])),
-            get().with(["cache-control: max-stale=1000"]).stored(),
-        ]),
-        case("max-stale-does-not-freshen", "RFC 9111 section 5.2.1.2", [
-            get().origin(minute(PLAIN)),
-            get().later(80).with(["cache-control: max-stale"]).stored(),
-            get().fetched(),
-        ]),
-        case("one-per-second-for-all", rule, [
-            get().origin(minute(["etag: \"a\""])),
-            get().with(["cache-control: no-cache"]).validated(),
-            get().with(["cache-control: no-cache"]).stored_from(0),
-            get().with(["pragma: no-cache"]).stored_from(0),
-            get().with(["cache-control: max-age=0"]).stored_from(0),
-            get().later(1).with(["cache-control: max-age=0"]).validated(),
-        ]),
+        case(
+            "only-if-cached",
+            "RFC 9111 section 5.2.1.7",
+            [
+                get().with(["cache-control: only-if-cached"]).made(504).asks(0),
+                get().origin(minute(PLAIN)),
+                get().with(["cache-control: only-if-cached"]).stored(),
+            ],
+        ),
+        case(
+            "only-if-cached-of-another-variant",
+            "RFC 9111 section 5.2.1.7",
+            [
+                get().with(["foo: 1"]).origin(minute(["vary: foo"])),
+                get().with(["foo: 2", "cache-control: only-if-cached"]).made(504).asks(0),
+            ],
+        ),
+        case(
+            "no-store-is-not-stored",
+            "RFC 9111 section 5.2.1.5",
+            [get().with(["cache-control: no-store"]).origin(minute(PLAIN)), get().fetched()],
+        ),
+        case(
+            "no-store-upper-case",
+            "RFC 9111 section 5.2.1.5",
+            [get().with(["cache-control: No-Store"]).origin(minute(PLAIN)), get().fetched()],
+        ),
+        case(
+            "no-store-takes-nothing-away",
+            "RFC 9111 section 5.2.1.5",
+            [get().origin(minute(PLAIN)), get().with(["cache-control: no-store"]).stored(), get().later(59).stored()],
+        ),
+        case(
+            "no-cache-brings-a-new-answer",
+            "RFC 9111 section 5.2.1.4",
+            [
+                get().origin(minute(PLAIN)),
+                get().later(5).with(["cache-control: no-cache"]).origin(minute(PLAIN)),
+                get().later(59).stored_from(1),
+            ],
+        ),
+        case(
+            "no-cache-of-nothing",
+            "RFC 9111 section 5.2.1.4",
+            [get().with(["cache-control: no-cache"]).origin(minute(PLAIN)), get().stored()],
+        ),
+        case(
+            "max-age-counts-the-age-it-came-with",
+            "RFC 9111 section 5.2.1.1",
+            [
+                get().origin(ok(["cache-control: max-age=3600", "age: 1800"])),
+                get().with(["cache-control: max-age=600"]).fetched(),
+            ],
+        ),
+        case(
+            "min-fresh-counts-the-age-it-came-with",
+            "RFC 9111 section 5.2.1.3",
+            [
+                get().origin(ok(["cache-control: max-age=1500", "age: 1000"])),
+                get().with(["cache-control: min-fresh=1000"]).fetched(),
+            ],
+        ),
+        case(
+            "max-stale-counts-the-age-it-came-with",
+            "RFC 9111 section 5.2.1.2",
+            [
+                get().origin(ok(["cache-control: max-age=1500", "age: 2000"])),
+                get().with(["cache-control: max-stale=1000"]).stored(),
+            ],
+        ),
+        case(
+            "max-stale-does-not-freshen",
+            "RFC 9111 section 5.2.1.2",
+            [get().origin(minute(PLAIN)), get().later(80).with(["cache-control: max-stale"]).stored(), get().fetched()],
+        ),
+        case(
+            "one-per-second-for-all",
+            rule,
+            [
+                get().origin(minute(["etag: \"a\""])),
+                get().with(["cache-control: no-cache"]).validated(),
+                get().with(["cache-control: no-cache"]).stored_from(0),
+                get().with(["pragma: no-cache"]).stored_from(0),
+                get().with(["cache-control: max-age=0"]).stored_from(0),
+                get().later(1).with(["cache-control: max-age=0"]).validated(),
+            ],
+        ),
     ]
 }

@@ -60,6 +60,16 @@ fn reusing() -> Vec<Case> {
             get().with(["if-none-match: \"a\""]).origin(ok(["cache-control: no-store", "etag: \"a\""])).fetched(),
             get().with(["if-none-match: \"a\""]).origin_saw(["if-none-match: \"a\""]).origin(not_modified(["etag: \"a\""])),
         ]),
+        case(
+            "a-condition-on-a-part",
+            "RFC 9111 section 4.3.2",
+            [
+                get().with(["range: bytes=2-4"]).origin(
+                    reply(206, ["cache-control: max-age=60", "content-range: bytes 2-4/10", "etag: \"a\""]).text("234"),
+                ),
+                get().with(["range: bytes=2-4", "if-none-match: \"a\""]).stored().status(304),
+            ],
+        ),
         // Wider than the third item of section 4.3.4: what was asked about alone is what a bare 304 is about.
         case("a-bare-304-about-the-only-one-asked", "RFC 9111 section 4.3.4", [
             get().origin(ok(["cache-control: max-age=10", "etag: \"a\""])),

@@ -6,8 +6,9 @@ pub(super) const SITES: &[(&str, &str)] = &[];
 
 /// RFC 9111 section 3: any final status will do, known or not.
 const STORED: [u16; 48] = [
-    200, 201, 202, 203, 204, 226, 250, 299, 300, 301, 302, 303, 305, 307, 308, 399, 400, 401, 402, 403, 404, 405, 406, 408,
-    409, 410, 411, 413, 414, 415, 417, 418, 421, 422, 426, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507, 511, 599,
+    200, 201, 202, 203, 204, 226, 250, 299, 300, 301, 302, 303, 305, 307, 308, 399, 400, 401, 402, 403, 404, 405, 406,
+    408, 409, 410, 411, 413, 414, 415, 417, 418, 421, 422, 426, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507,
+    511, 599,
 ];
 
 /// Status, what else its Cache-Control says, and whether it is stored.
@@ -32,22 +33,32 @@ const UNDERSTOOD: &[(&str, u16, &str, bool)] = &[
 pub(super) fn cases() -> Vec<Case> {
     let fresh = ["cache-control: max-age=60"];
     let stored = STORED.iter().map(|status| {
-        case(format!("{status}"), "RFC 9111 section 3", [
-            get().origin(reply(*status, fresh)),
-            get().later(59).stored(),
-            get().later(1).fetched(),
-        ])
+        case(
+            format!("{status}"),
+            "RFC 9111 section 3",
+            [get().origin(reply(*status, fresh)), get().later(59).stored(), get().later(1).fetched()],
+        )
     });
     let redirects = [301, 302, 303, 307, 308].map(|status| {
-        case(format!("{status}-with-location"), "RFC 9111 section 3.1", [
-            get().origin(reply(status, ["cache-control: max-age=60", "location: /elsewhere"])),
-            get().stored().shows(["location: /elsewhere"]),
-        ])
+        case(
+            format!("{status}-with-location"),
+            "RFC 9111 section 3.1",
+            [
+                get().origin(reply(status, ["cache-control: max-age=60", "location: /elsewhere"])),
+                get().stored().shows(["location: /elsewhere"]),
+            ],
+        )
     });
-    let not_satisfiable = case("416", "RFC 9111 section 3", [
-        get().with(["range: bytes=100-"]).origin(reply(416, ["cache-control: max-age=60", "content-range: bytes */8"])),
-        get().fetched(),
-    ]);
+    let not_satisfiable = case(
+        "416",
+        "RFC 9111 section 3",
+        [
+            get()
+                .with(["range: bytes=100-"])
+                .origin(reply(416, ["cache-control: max-age=60", "content-range: bytes */8"])),
+            get().fetched(),
+        ],
+    );
     let understood = UNDERSTOOD.iter().map(|(name, status, directives, stored)| {
         let first = get().origin(reply(*status, [format!("cache-control: max-age=60, {directives}")]));
         let second = if *stored { get().later(59).stored() } else { get().fetched() };

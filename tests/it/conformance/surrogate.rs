@@ -58,24 +58,31 @@ pub(super) fn cases() -> Vec<Case> {
         lasts("no-store-beats-expires", RULE, &["surrogate-control: no-store", "date: {0}", "expires: {+60}"], 0),
         lasts("age-counts", RULE, &["surrogate-control: max-age=60", "age: 50"], 10),
         lasts("age-beyond", RULE, &["surrogate-control: max-age=60", "age: 7200"], 0),
-        lasts("cdn-cache-control-beats-it", "RFC 9213 section 2.2", &[
-            "surrogate-control: max-age=10",
-            "cdn-cache-control: max-age=60",
-        ], 60),
-        lasts("invalid-cdn-cache-control-does-not", "RFC 9213 section 2.2", &[
-            "surrogate-control: max-age=60",
-            "cdn-cache-control: MAX-AGE=10",
-        ], 60),
-        lasts("cdn-no-store-beats-it", "RFC 9213 section 2.2", &[
-            "surrogate-control: max-age=60",
-            "cdn-cache-control: no-store",
-        ], 0),
+        lasts(
+            "cdn-cache-control-beats-it",
+            "RFC 9213 section 2.2",
+            &["surrogate-control: max-age=10", "cdn-cache-control: max-age=60"],
+            60,
+        ),
+        lasts(
+            "invalid-cdn-cache-control-does-not",
+            "RFC 9213 section 2.2",
+            &["surrogate-control: max-age=60", "cdn-cache-control: MAX-AGE=10"],
+            60,
+        ),
+        lasts(
+            "cdn-no-store-beats-it",
+            "RFC 9213 section 2.2",
+            &["surrogate-control: max-age=60", "cdn-cache-control: no-store"],
+            0,
+        ),
     ];
     let large = ["2147483648", "99999999999", "99999999999999999999999999"].map(|seconds| {
-        case(format!("large-{seconds}"), RULE, [
-            get().origin(ok([format!("surrogate-control: max-age={seconds}")])),
-            get().later(86_400).stored(),
-        ])
+        case(
+            format!("large-{seconds}"),
+            RULE,
+            [get().origin(ok([format!("surrogate-control: max-age={seconds}")])), get().later(86_400).stored()],
+        )
     });
     beside.chain(alone).chain(large).chain(rest()).collect()
 }
@@ -85,47 +92,83 @@ fn rest() -> Vec<Case> {
     let control = || ok(["cache-control: max-age=60", "surrogate-control: max-age=60, foo"]);
     let tagged = |value: &str| get().origin(ok([format!("surrogate-control: {value}"), "etag: \"a\"".to_owned()]));
     vec![
-        case("removed", removed, [
-            get().origin(control()).hides(["surrogate-control"]),
-            get().stored().hides(["surrogate-control"]).shows(["cache-control: max-age=60"]),
-        ]),
-        case("removed-when-nothing-is-stored", removed, [
-            get().origin(ok(["surrogate-control: no-store"])).hides(["surrogate-control"]),
-        ]),
-        case("removed-when-unknown", removed, [get().origin(ok(["surrogate-control: foo"])).hides(["surrogate-control"])]),
+        case(
+            "removed",
+            removed,
+            [
+                get().origin(control()).hides(["surrogate-control"]),
+                get().stored().hides(["surrogate-control"]).shows(["cache-control: max-age=60"]),
+            ],
+        ),
+        case(
+            "removed-when-nothing-is-stored",
+            removed,
+            [get().origin(ok(["surrogate-control: no-store"])).hides(["surrogate-control"])],
+        ),
+        case(
+            "removed-when-unknown",
+            removed,
+            [get().origin(ok(["surrogate-control: foo"])).hides(["surrogate-control"])],
+        ),
         case("removed-from-head", removed, [head().origin(control()).hides(["surrogate-control"])]),
-        case("removed-from-304", removed, [
-            tagged("max-age=60"),
-            get().with(["if-none-match: \"a\""]).stored().status(304).hides(["surrogate-control"]),
-        ]),
-        case("announced", "Edge Architecture section 2.1", [
-            get().origin_saw(["surrogate-capability: nearcast-fra=\"Surrogate/1.0\""]),
-        ]),
-        case("announced-for-head", "Edge Architecture section 2.1", [
-            head().origin_saw(["surrogate-capability: nearcast-fra=\"Surrogate/1.0\""]),
-        ]),
-        case("announced-instead-of-what-clients-say", "Edge Architecture section 2.1", [
-            get()
+        case(
+            "removed-from-304",
+            removed,
+            [
+                tagged("max-age=60"),
+                get().with(["if-none-match: \"a\""]).stored().status(304).hides(["surrogate-control"]),
+            ],
+        ),
+        case(
+            "announced",
+            "Edge Architecture section 2.1",
+            [get().origin_saw(["surrogate-capability: nearcast-fra=\"Surrogate/1.0\""])],
+        ),
+        case(
+            "announced-for-head",
+            "Edge Architecture section 2.1",
+            [head().origin_saw(["surrogate-capability: nearcast-fra=\"Surrogate/1.0\""])],
+        ),
+        case(
+            "announced-instead-of-what-clients-say",
+            "Edge Architecture section 2.1",
+            [get()
                 .with(["surrogate-capability: abc=\"ESI/1.0\""])
-                .origin_saw(["surrogate-capability: nearcast-fra=\"Surrogate/1.0\""]),
-        ]),
+                .origin_saw(["surrogate-capability: nearcast-fra=\"Surrogate/1.0\""])],
+        ),
         // `N+M`: fresh for N, and M more while it is refreshed or the origin fails.
         case("stale-while-revalidate", RULE, [tagged("max-age=10+30"), get().later(39).refreshed()]),
         case("stale-while-revalidate-too-late", RULE, [tagged("max-age=10+30"), get().later(40).validated()]),
         case("still-fresh", RULE, [tagged("max-age=10+30"), get().later(9).stored()]),
-        case("stale-while-revalidate-for-us", RULE, [tagged("max-age=10+30;nearcast-fra"), get().later(39).refreshed()]),
-        case("stale-if-error", RULE, [
-            get().origin(ok(["surrogate-control: max-age=0+30"])),
-            get().later(29).origin(reply(503, PLAIN)).refreshed(),
-            get().later(1).origin(reply(503, PLAIN)).fetched(),
-        ]),
-        case("must-revalidate-of-the-other-does-not-count", RULE, [
-            get().origin(ok(["surrogate-control: max-age=10+30", "cache-control: must-revalidate", "etag: \"a\""])),
-            get().later(39).refreshed(),
-        ]),
-        case("public-of-the-other-and-authorization", "RFC 9111 section 3.5", [
-            get().with(["authorization: a"]).origin(ok(["surrogate-control: max-age=60"])),
-            get().with(["authorization: a"]).fetched(),
-        ]),
+        case(
+            "stale-while-revalidate-for-us",
+            RULE,
+            [tagged("max-age=10+30;nearcast-fra"), get().later(39).refreshed()],
+        ),
+        case(
+            "stale-if-error",
+            RULE,
+            [
+                get().origin(ok(["surrogate-control: max-age=0+30"])),
+                get().later(29).origin(reply(503, PLAIN)).refreshed(),
+                get().later(1).origin(reply(503, PLAIN)).fetched(),
+            ],
+        ),
+        case(
+            "must-revalidate-of-the-other-does-not-count",
+            RULE,
+            [
+                get().origin(ok(["surrogate-control: max-age=10+30", "cache-control: must-revalidate", "etag: \"a\""])),
+                get().later(39).refreshed(),
+            ],
+        ),
+        case(
+            "public-of-the-other-and-authorization",
+            "RFC 9111 section 3.5",
+            [
+                get().with(["authorization: a"]).origin(ok(["surrogate-control: max-age=60"])),
+                get().with(["authorization: a"]).fetched(),
+            ],
+        ),
     ]
 }

@@ -93,63 +93,100 @@ pub(super) fn cases() -> Vec<Case> {
 fn rest() -> Vec<Case> {
     let rule = "RFC 9213 section 2.2";
     vec![
-        case("passed-on-as-it-came", "RFC 9213 section 3.1", [
-            answer(&["cdn-cache-control: max-age=60, foo", "cache-control: max-age=10"]).shows([
-                "cdn-cache-control: max-age=60, foo",
-                "cache-control: max-age=10",
-            ]),
-            get().stored().shows(["cdn-cache-control: max-age=60, foo", "cache-control: max-age=10"]),
-        ]),
-        case("invalid-passed-on-as-it-came", "RFC 9213 section 3.1", [
-            answer(&["cdn-cache-control: MAX-AGE", "cache-control: max-age=10"]),
-            get().stored().shows(["cdn-cache-control: MAX-AGE"]),
-        ]),
-        case("stale-while-revalidate", rule, [
-            answer(&["cdn-cache-control: max-age=10, stale-while-revalidate=30", "etag: \"a\""]),
-            get().later(20).refreshed(),
-        ]),
-        case("stale-while-revalidate-of-the-other-does-not-count", rule, [
-            answer(&["cdn-cache-control: max-age=10", "cache-control: stale-while-revalidate=30", "etag: \"a\""]),
-            get().later(20).validated(),
-        ]),
-        case("stale-if-error", rule, [
-            answer(&["cdn-cache-control: max-age=10, stale-if-error=30"]),
-            get().later(20).origin(reply(503, PLAIN)).stored_instead(),
-        ]),
-        case("must-revalidate", rule, [
-            answer(&["cdn-cache-control: max-age=10, stale-if-error=30, must-revalidate"]),
-            get().later(20).origin(reply(503, PLAIN)).fetched(),
-        ]),
-        case("must-revalidate-of-the-other-does-not-count", rule, [
-            answer(&["cdn-cache-control: max-age=10, stale-if-error=30", "cache-control: must-revalidate"]),
-            get().later(20).origin(reply(503, PLAIN)).stored_instead(),
-        ]),
-        case("no-cache-is-validated", rule, [
-            answer(&["cdn-cache-control: no-cache", "cache-control: max-age=60", "etag: \"a\""]),
-            get().validated(),
-        ]),
-        case("public-and-authorization", rule, [
-            get().with(["authorization: a"]).origin(ok(["cdn-cache-control: public, max-age=60"])),
-            get().with(["authorization: a"]).stored(),
-        ]),
-        case("public-of-the-other-and-authorization", rule, [
-            get().with(["authorization: a"]).origin(ok(["cdn-cache-control: max-age=60", "cache-control: public"])),
-            get().with(["authorization: a"]).fetched(),
-        ]),
-        case("of-a-503", rule, [
-            get().origin(reply(503, ["cdn-cache-control: max-age=60"])),
-            get().later(59).stored(),
-        ]),
-        case("a-304-can-change-it", "RFC 9111 section 4.3.4", [
-            answer(&["cdn-cache-control: max-age=10", "etag: \"a\""]),
-            get().later(10).origin(super::case::not_modified(["cdn-cache-control: max-age=60"])).validated(),
-            get().later(59).stored_from(0).shows(["cdn-cache-control: max-age=60"]),
-        ]),
+        case(
+            "passed-on-as-it-came",
+            "RFC 9213 section 3.1",
+            [
+                answer(&["cdn-cache-control: max-age=60, foo", "cache-control: max-age=10"])
+                    .shows(["cdn-cache-control: max-age=60, foo", "cache-control: max-age=10"]),
+                get().stored().shows(["cdn-cache-control: max-age=60, foo", "cache-control: max-age=10"]),
+            ],
+        ),
+        case(
+            "invalid-passed-on-as-it-came",
+            "RFC 9213 section 3.1",
+            [
+                answer(&["cdn-cache-control: MAX-AGE", "cache-control: max-age=10"]),
+                get().stored().shows(["cdn-cache-control: MAX-AGE"]),
+            ],
+        ),
+        case(
+            "stale-while-revalidate",
+            rule,
+            [
+                answer(&["cdn-cache-control: max-age=10, stale-while-revalidate=30", "etag: \"a\""]),
+                get().later(20).refreshed(),
+            ],
+        ),
+        case(
+            "stale-while-revalidate-of-the-other-does-not-count",
+            rule,
+            [
+                answer(&["cdn-cache-control: max-age=10", "cache-control: stale-while-revalidate=30", "etag: \"a\""]),
+                get().later(20).validated(),
+            ],
+        ),
+        case(
+            "stale-if-error",
+            rule,
+            [
+                answer(&["cdn-cache-control: max-age=10, stale-if-error=30"]),
+                get().later(20).origin(reply(503, PLAIN)).stored_instead(),
+            ],
+        ),
+        case(
+            "must-revalidate",
+            rule,
+            [
+                answer(&["cdn-cache-control: max-age=10, stale-if-error=30, must-revalidate"]),
+                get().later(20).origin(reply(503, PLAIN)).fetched(),
+            ],
+        ),
+        case(
+            "must-revalidate-of-the-other-does-not-count",
+            rule,
+            [
+                answer(&["cdn-cache-control: max-age=10, stale-if-error=30", "cache-control: must-revalidate"]),
+                get().later(20).origin(reply(503, PLAIN)).stored_instead(),
+            ],
+        ),
+        case(
+            "no-cache-is-validated",
+            rule,
+            [answer(&["cdn-cache-control: no-cache", "cache-control: max-age=60", "etag: \"a\""]), get().validated()],
+        ),
+        case(
+            "public-and-authorization",
+            rule,
+            [
+                get().with(["authorization: a"]).origin(ok(["cdn-cache-control: public, max-age=60"])),
+                get().with(["authorization: a"]).stored(),
+            ],
+        ),
+        case(
+            "public-of-the-other-and-authorization",
+            rule,
+            [
+                get().with(["authorization: a"]).origin(ok(["cdn-cache-control: max-age=60", "cache-control: public"])),
+                get().with(["authorization: a"]).fetched(),
+            ],
+        ),
+        case("of-a-503", rule, [get().origin(reply(503, ["cdn-cache-control: max-age=60"])), get().later(59).stored()]),
+        case(
+            "a-304-can-change-it",
+            "RFC 9111 section 4.3.4",
+            [
+                answer(&["cdn-cache-control: max-age=10", "etag: \"a\""]),
+                get().later(10).origin(super::case::not_modified(["cdn-cache-control: max-age=60"])).validated(),
+                get().later(59).stored_from(0).shows(["cdn-cache-control: max-age=60"]),
+            ],
+        ),
         // RFC 9213 section 2.2: the heuristic is for answers without a lifetime, whoever might have said it.
-        lasts("no-lifetime-and-a-heuristic", "RFC 9111 section 4.2.2", &[
-            "cdn-cache-control: public",
-            "date: {0}",
-            "last-modified: {-600}",
-        ], 60),
+        lasts(
+            "no-lifetime-and-a-heuristic",
+            "RFC 9111 section 4.2.2",
+            &["cdn-cache-control: public", "date: {0}", "last-modified: {-600}"],
+            60,
+        ),
     ]
 }

@@ -4,8 +4,12 @@ use super::case::{Case, PLAIN, Step, case, get, minute};
 
 pub(super) const SITES: &[(&str, &str)] = &[];
 
-/// Lines of Vary, fields of two requests, and whether the second may have the first one's answer: RFC 9111 section 4.1.
-const PAIRS: &[(&str, &[&str], &[&str], &[&str], bool)] = &[
+/// A name, lines of Vary, fields of two requests, and whether the second may have the first one's answer.
+type Pair = (&'static str, Lines, Lines, Lines, bool);
+type Lines = &'static [&'static str];
+
+/// RFC 9111 section 4.1.
+const PAIRS: &[Pair] = &[
     ("same", &["foo"], &["foo: 1"], &["foo: 1"], true),
     ("different", &["foo"], &["foo: 1"], &["foo: 2"], false),
     ("absent-at-first", &["foo"], &[], &["foo: 1"], false),
@@ -98,56 +102,87 @@ fn several() -> Vec<Case> {
     many.push(get().with(["foo: 33"]).stored_from(32));
     many.push(get().with(["foo: 2"]).stored_from(1));
     vec![
-        case("two-variants-are-kept", rule, [
-            get().with(["foo: 1"]).origin(vary()),
-            get().with(["foo: 2"]).origin(vary()),
-            get().with(["foo: 1"]).stored_from(0),
-            get().with(["foo: 2"]).stored_from(1),
-            get().origin(vary()),
-            get().stored_from(4),
-            get().with(["foo: 1"]).stored_from(0),
-        ]),
-        case("variants-have-their-own-lifetimes", rule, [
-            get().with(["foo: 1"]).origin(super::case::ok(["cache-control: max-age=10", "vary: foo"])),
-            get().with(["foo: 2"]).origin(vary()),
-            get().later(10).with(["foo: 2"]).stored_from(1),
-            get().with(["foo: 1"]).fetched(),
-        ]),
-        case("variants-have-their-own-status", rule, [
-            get().with(["foo: 1"]).origin(vary()),
-            get().with(["foo: 2"]).origin(super::case::reply(404, ["cache-control: max-age=60", "vary: foo"])),
-            get().with(["foo: 1"]).stored_from(0),
-            get().with(["foo: 2"]).stored_from(1),
-        ]),
+        case(
+            "two-variants-are-kept",
+            rule,
+            [
+                get().with(["foo: 1"]).origin(vary()),
+                get().with(["foo: 2"]).origin(vary()),
+                get().with(["foo: 1"]).stored_from(0),
+                get().with(["foo: 2"]).stored_from(1),
+                get().origin(vary()),
+                get().stored_from(4),
+                get().with(["foo: 1"]).stored_from(0),
+            ],
+        ),
+        case(
+            "variants-have-their-own-lifetimes",
+            rule,
+            [
+                get().with(["foo: 1"]).origin(super::case::ok(["cache-control: max-age=10", "vary: foo"])),
+                get().with(["foo: 2"]).origin(vary()),
+                get().later(10).with(["foo: 2"]).stored_from(1),
+                get().with(["foo: 1"]).fetched(),
+            ],
+        ),
+        case(
+            "variants-have-their-own-status",
+            rule,
+            [
+                get().with(["foo: 1"]).origin(vary()),
+                get().with(["foo: 2"]).origin(super::case::reply(404, ["cache-control: max-age=60", "vary: foo"])),
+                get().with(["foo: 1"]).stored_from(0),
+                get().with(["foo: 2"]).stored_from(1),
+            ],
+        ),
         case("more-variants-than-are-kept", rule, many),
-        case("star-leaves-nothing", rule, [
-            get().origin(minute(["vary: *", "etag: \"a\""])),
-            get().fetched().origin_saw_no(["if-none-match"]),
-        ]),
-        case("vary-is-passed-on", rule, [
-            get().with(["foo: 1"]).origin(minute(["vary: Foo, Bar"])).shows(["vary: Foo, Bar"]),
-            get().with(["foo: 1"]).stored().shows(["vary: Foo, Bar"]),
-        ]),
-        case("what-is-keyed-is-what-is-forwarded", "RFC 9110 section 12.5.3", [
-            get().with(["accept-encoding: gzip;q=1.0,  BR"]).origin(minute(["vary: accept-encoding"])),
-            get().with(["accept-encoding: br, gzip"]).stored_from(0),
-            get().with(["accept-encoding: identity"]).fetched(),
-        ]),
-        case("a-new-answer-that-varies-otherwise", rule, [
-            get().with(["foo: 1", "bar: 1"]).origin(super::case::ok(["cache-control: max-age=10", "vary: foo"])),
-            get().later(10).with(["foo: 1", "bar: 1"]).origin(minute(["vary: bar"])),
-            get().with(["foo: 2", "bar: 1"]).stored_from(1),
-            get().with(["foo: 1", "bar: 2"]).fetched(),
-        ]),
-        case("stored-without-vary-matches-all", rule, [
-            get().with(["foo: 1"]).origin(minute(PLAIN)),
-            get().with(["foo: 2"]).stored_from(0),
-        ]),
-        // RFC 9111 section 4.1: the stored answer whose fields match is used, though the newest one varies on nothing of it.
-        case("head-selects-too", rule, [
-            get().with(["foo: 1"]).origin(vary()),
-            super::case::head().with(["foo: 1"]).stored_from(0),
-            super::case::head().with(["foo: 2"]).fetched().origin_saw_method("HEAD"),
-        ]),
+        case(
+            "star-leaves-nothing",
+            rule,
+            [get().origin(minute(["vary: *", "etag: \"a\""])), get().fetched().origin_saw_no(["if-none-match"])],
+        ),
+        case(
+            "vary-is-passed-on",
+            rule,
+            [
+                get().with(["foo: 1"]).origin(minute(["vary: Foo, Bar"])).shows(["vary: Foo, Bar"]),
+                get().with(["foo: 1"]).stored().shows(["vary: Foo, Bar"]),
+            ],
+        ),
+        case(
+            "what-is-keyed-is-what-is-forwarded",
+            "RFC 9110 section 12.5.3",
+            [
+                get().with(["accept-encoding: gzip;q=1.0,  BR"]).origin(minute(["vary: accept-encoding"])),
+                get().with(["accept-encoding: br, gzip"]).stored_from(0),
+                get().with(["accept-encoding: identity"]).fetched(),
+            ],
+        ),
+        case(
+            "a-new-answer-that-varies-otherwise",
+            rule,
+            [
+                get().with(["foo: 1", "bar: 1"]).origin(super::case::ok(["cache-control: max-age=10", "vary: foo"])),
+                get().later(10).with(["foo: 1", "bar: 1"]).origin(minute(["vary: bar"])),
+                get().with(["foo: 2", "bar: 1"]).stored_from(1),
+                get().with(["foo: 1", "bar: 2"]).fetched(),
+            ],
+        ),
+        case(
+            "stored-without-vary-matches-all",
+            rule,
+            [get().with(["foo: 1"]).origin(minute(PLAIN)), get().with(["foo: 2"]).stored_from(0)],
+        ),
+        // RFC 9111 section 4.1: the stored answer whose fields match is used, though the newest one varies on nothing
+        // of it.
+        case(
+            "head-selects-too",
+            rule,
+            [
+                get().with(["foo: 1"]).origin(vary()),
+                super::case::head().with(["foo: 1"]).stored_from(0),
+                super::case::head().with(["foo: 2"]).fetched().origin_saw_method("HEAD"),
+            ],
+        ),
     ]
 }

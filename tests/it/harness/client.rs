@@ -191,8 +191,8 @@ pub(crate) enum Failed {
     Refused,
 }
 
-/// Drives hyper's clients.
-static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+/// Drives hyper's clients and servers.
+pub(crate) static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
 
 /// A TLS client that trusts one authority.

@@ -75,6 +75,15 @@ impl Reply {
         Self { talk: Some(Box::new(script)), ..Self::new(200) }
     }
 
+    /// Just these bytes, once the request's body is here; then the connection closes.
+    pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self::talk(move |talk| {
+            while talk.read().is_ok_and(|more| !more.is_empty()) {}
+            talk.write(&bytes);
+        })
+    }
+
     /// No answer at all: the connection closes.
     pub(crate) fn hang_up() -> Self {
         Self::talk(|_| {})
@@ -196,6 +205,16 @@ impl Talk<'_> {
     /// When it breaks off.
     pub(crate) fn read(&mut self) -> std::io::Result<Vec<u8>> {
         self.incoming.read(self.from)
+    }
+
+    /// Just so many bytes as they come, whatever the request's framing.
+    ///
+    /// # Errors
+    /// When the connection ends before.
+    pub(crate) fn take(&mut self, length: usize) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.from.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Closes the connection at once, which the other side sees as a reset.
