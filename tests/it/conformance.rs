@@ -34,6 +34,7 @@ mod ranges;
 mod reply;
 mod reports;
 mod requests;
+mod rules;
 mod stale;
 mod statuses;
 mod surrogate;
@@ -61,6 +62,7 @@ macro_rules! files {
 files! {
     freshness, directives, dates, age, heuristic, statuses, fields, update304, validation, conditional, vary, requests,
     methods, invalidation, stale, ranges, partial, combined, targeted, surrogate, personal, framing, groups, keys, reports, one_second,
+    rules,
 }
 
 /// All cases of a file, one after the other, through a node in this process.

@@ -18,6 +18,7 @@ mod keys;
 mod life;
 mod parts;
 mod purge;
+mod rfc_table;
 mod sharing;
 mod tls;
 mod unsafe_methods;
