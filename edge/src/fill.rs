@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -42,8 +42,8 @@ pub enum Answer {
     Stream(Arc<Head>),
     /// What we hold serves: confirmed by the origin.
     Confirmed(Arc<Object>),
-    /// What we hold serves though stale: the origin failed.
-    StandIn(Arc<Object>),
+    /// What we hold serves though stale: the origin failed, with that status if any.
+    StandIn(Arc<Object>, Option<StatusCode>),
     /// The answer must not be shared.
     Uncacheable(NotStored),
     /// There is none.

@@ -83,7 +83,10 @@ impl Standing<'_> {
         if wishes.max_stale.is_some_and(|limit| self.staleness() <= limit) {
             return Reuse::StaleAllowed;
         }
-        if self.staleness() < self.directives.stale_while_revalidate.unwrap_or(self.grace) {
+        // "Unless the max-stale request directive is also present, the client does not wish to receive a stale response"
+        // (section 5.2.1.1).
+        let takes_stale = wishes.max_age.is_none() || wishes.max_stale.is_some();
+        if takes_stale && self.staleness() < self.directives.stale_while_revalidate.unwrap_or(self.grace) {
             return Reuse::StaleWhileRevalidate;
         }
         Reuse::Validate(Why::Stale)
@@ -154,6 +157,13 @@ mod tests {
             ),
             ("max-stale against s-maxage", 61, "s-maxage=60", "max-stale", Validate(Why::Stale)),
             ("within stale-while-revalidate", 69, "max-age=60, stale-while-revalidate=10", "", StaleWhileRevalidate),
+            (
+                "a client that says max-age takes nothing stale",
+                69,
+                "max-age=60, stale-while-revalidate=10",
+                "max-age=99",
+                Validate(Why::Stale),
+            ),
             ("beyond stale-while-revalidate", 70, "max-age=60, stale-while-revalidate=10", "", Validate(Why::Stale)),
         ];
         for (name, age, response, request, wanted) in rows {
