@@ -254,7 +254,9 @@ impl Task<'_> {
     fn stand_in(&self, failing: Failing, received: Option<StatusCode>, now: Timestamp) -> Option<Answer> {
         let stored = self.plan.stored.as_ref().filter(|_| !matches!(self.plan.key.extent, Extent::Missing { .. }))?;
         let standing = stored.standing(now, self.plan.site.caching.grace);
-        standing.stands_in(failing, self.view.stale_max).then(|| Answer::StandIn(stored.clone(), received))
+        standing
+            .stands_in(failing, &RequestDirectives::parse(&self.plan.headers), self.view.stale_max)
+            .then(|| Answer::StandIn(stored.clone(), received))
     }
 
     /// The stored answer that a 304 is about: its header updated, its times anew.

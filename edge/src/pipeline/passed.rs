@@ -90,7 +90,7 @@ impl ClientExchange<'_> {
             Err(failure) => task::failing(*failure),
         };
         if let (Some(failing), Some((_, object))) = (failing, &stored)
-            && self.standing(object, response_time).stands_in(failing, self.view.stale_max)
+            && self.standing(object, response_time).stands_in(failing, &self.wishes, self.view.stale_max)
         {
             let received = answer.as_ref().ok().map(Response::status);
             return self.stand_in(object, CacheStatus { forward_status: received, ..status }, response_time);
