@@ -83,14 +83,15 @@ pub fn adopt(
     fill: Arc<Fill>,
     (answer, exchange): Fetched,
 ) -> Result<Arc<Head>, Box<Response<Incoming>>> {
-    let task = Task { worker, view: &view, plan: &plan, fill: &fill };
+    let place = Place { worker: worker.clone(), key: plan.key, fill };
+    let task = Task { worker, view: &view, plan: &plan, fill: &place.fill };
     // "Responses to POST requests are only cacheable when they include explicit freshness information" (RFC 9110
     // section 9.3.3).
     let explicit = |head: &Head| matches!(head.object.lifetime.by, By::SMaxage | By::MaxAge | By::Expires);
     let Some(head) = task.head(&answer, exchange).ok().filter(explicit) else { return Err(Box::new(answer)) };
     let head = Arc::new(head);
-    fill.answer(Answer::Stream(head.clone()));
-    let (place, coming) = (Place { worker: worker.clone(), key: plan.key, fill }, head.clone());
+    place.fill.answer(Answer::Stream(head.clone()));
+    let coming = head.clone();
     worker.fills.spawn(async move {
         let task = Task { worker: &place.worker, view: &view, plan: &plan, fill: &place.fill };
         let ending = task.receive(answer, &coming).await.map_or(Ending::Broken, |()| Ending::Complete);
@@ -127,6 +128,7 @@ impl Drop for Place {
             self.fill.answer(Answer::Failed(Failure::Broken));
         }
         self.fill.finish(Ending::Broken);
+        self.worker.edge.fills.ended();
     }
 }
 

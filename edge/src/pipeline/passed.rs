@@ -10,7 +10,7 @@ use super::exchange::{Answered, ClientExchange};
 use crate::body::{Body, RequestBody, Timed};
 use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Wanted};
-use crate::fill::{Extent, FillKey, Fills, Judge, task};
+use crate::fill::{Extent, FillKey, Judge, task};
 use crate::headers;
 use crate::key::{Address, StoreKey, UrlId};
 use crate::keying::{self, query};
@@ -174,7 +174,8 @@ impl ClientExchange<'_> {
             return Err(Box::new(answer));
         }
         // Later than the invalidation, which covers all that was fetched before.
-        let (fill, reader) = Fills::lone(self.worker.edge.purges.tick());
+        let edge = &self.worker.edge;
+        let (fill, reader) = edge.fills.lone(edge.purges.tick());
         let key = self.primary(self.peer.https);
         let plan = self.plan_of(FillKey { store: key, authorized: false, extent: Extent::Whole }, None, None);
         let head = task::adopt(self.worker, self.view.clone(), plan, fill, (answer, exchange))?;
