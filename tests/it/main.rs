@@ -12,6 +12,7 @@ mod geo;
 mod health;
 mod http;
 mod life;
+mod oracle;
 mod purge;
 mod sharing;
 mod tls;
