@@ -17,8 +17,8 @@ use nearcast_edge::listener::{self, Doors, Phase};
 use nearcast_edge::metrics::EdgeMetrics;
 use nearcast_edge::origin::Origins;
 use nearcast_edge::purge::Purges;
+use nearcast_edge::remembered::Remembered;
 use nearcast_edge::store::{Store, StoreError};
-use nearcast_edge::uncacheable::Uncacheable;
 use nearcast_edge::view::View;
 use nearcast_edge::worker::{Edge, Worker};
 use nearcast_shared::clock::Clock;
@@ -131,7 +131,8 @@ impl Node {
             store: runtime.block_on(Store::open(&config.cache))?,
             purges,
             fills: Fills::default(),
-            uncacheable: Uncacheable::default(),
+            uncacheable: Remembered::default(),
+            forced: Remembered::default(),
             clock: clock.clone(),
             health: health.clone(),
             metrics: edge_metrics,

@@ -1,6 +1,7 @@
 //! Bodies on their way through. A body that cannot be completed ends in an error, so that the client sees a broken answer
 //! (HTTP/1: closed without the last chunk; HTTP/2: a reset) and never a clean end.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -48,6 +49,52 @@ enum Source {
     Stored(Box<StoredReader>),
     Filling(FillReader),
     Origin(Timed),
+    /// One after another.
+    Joined(VecDeque<Source>),
+}
+
+impl Source {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stored(reader) => reader.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Self::Filling(reader) => reader.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Self::Origin(body) => Pin::new(body).poll_frame(cx),
+            Self::Joined(sources) => {
+                while let Some(first) = sources.front_mut() {
+                    match ready!(first.poll(cx)) {
+                        Some(frame) => return Poll::Ready(Some(frame)),
+                        None => drop(sources.pop_front()),
+                    }
+                }
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::Stored(reader) => reader.left() == 0,
+            Self::Filling(reader) => reader.left() == Some(0),
+            Self::Origin(body) => body.is_end_stream(),
+            Self::Joined(sources) => sources.iter().all(Self::is_end_stream),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stored(reader) => SizeHint::with_exact(reader.left()),
+            Self::Filling(reader) => reader.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Origin(body) => body.size_hint(),
+            Self::Joined(sources) => {
+                let lengths: Option<Vec<u64>> = sources.iter().map(|source| source.size_hint().exact()).collect();
+                lengths.map_or_else(SizeHint::default, |all| SizeHint::with_exact(all.iter().sum()))
+            }
+        }
+    }
 }
 
 impl Body {
@@ -76,6 +123,11 @@ impl Body {
         Self { source: Source::Origin(body), tracker: None }
     }
 
+    /// One body after another.
+    pub fn joined(bodies: Vec<Self>) -> Self {
+        Self { source: Source::Joined(bodies.into_iter().map(|body| body.source).collect()), tracker: None }
+    }
+
     /// Lets `tracker` follow this body to its end.
     #[must_use]
     pub fn tracked(mut self, tracker: Box<Tracker>) -> Self {
@@ -89,13 +141,7 @@ impl HttpBody for Body {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = match &mut self.source {
-            Source::Bytes(bytes) if bytes.is_empty() => None,
-            Source::Bytes(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-            Source::Stored(reader) => ready!(reader.poll(cx)).map(|piece| piece.map(Frame::data)),
-            Source::Filling(reader) => ready!(reader.poll(cx)).map(|piece| piece.map(Frame::data)),
-            Source::Origin(body) => ready!(Pin::new(body).poll_frame(cx)),
-        };
+        let frame = ready!(self.source.poll(cx));
         let passed = matches!(self.source, Source::Origin(_));
         if let Some(tracker) = &mut self.tracker {
             match &frame {
@@ -110,21 +156,11 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Bytes(bytes) => bytes.is_empty(),
-            Source::Stored(reader) => reader.left() == 0,
-            Source::Filling(reader) => reader.left() == Some(0),
-            Source::Origin(body) => body.is_end_stream(),
-        }
+        self.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Stored(reader) => SizeHint::with_exact(reader.left()),
-            Source::Filling(reader) => reader.left().map_or_else(SizeHint::default, SizeHint::with_exact),
-            Source::Origin(body) => body.size_hint(),
-        }
+        self.source.size_hint()
     }
 }
 

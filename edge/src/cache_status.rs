@@ -21,6 +21,8 @@ pub enum Forward {
     Stale,
     /// The request's own directives.
     Request,
+    /// Only parts of it are stored.
+    Partial,
 }
 
 impl Forward {
@@ -32,6 +34,7 @@ impl Forward {
             Self::VaryMiss => "vary-miss",
             Self::Stale => "stale",
             Self::Request => "request",
+            Self::Partial => "partial",
         }
     }
 }

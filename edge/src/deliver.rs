@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT_RANGES, AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
+use http::header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
 use crate::body::Body;
 use crate::fill::Head;
 use crate::fill::reader::Reader;
-use crate::key::StoreKey;
+use crate::key::UrlId;
 use crate::policy::range::{self, Ranged};
 use crate::policy::validator;
 use crate::store::Store;
 use crate::store::object::{self, Object};
 
+mod multipart;
 pub mod stored;
 
 use stored::StoredReader;
@@ -28,45 +29,153 @@ pub struct Wanted<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// The answer from a whole stored object.
-pub fn from_store(wanted: Wanted<'_>, object: &Object, key: StoreKey, store: &Store, now: Timestamp) -> Response<Body> {
+/// How much of a body an answer takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Take {
+    /// Nothing.
+    Nothing,
+    /// All.
+    All,
+    /// Bytes `first..end`.
+    One(u64, u64),
+    /// Several ranges.
+    Many(Vec<(u64, u64)>),
+}
+
+/// The bytes of a stored body that the request needs, as the smallest range around them; `None`: none at all.
+pub fn needs(wanted: Wanted<'_>, object: &Object) -> Option<(u64, u64)> {
+    let (_, _, take) = outline(wanted, object.status, HeaderMap::clone(&object.headers), Some(object.length));
+    match take {
+        Take::Nothing => None,
+        Take::All => Some((0, object.length)),
+        Take::One(first, end) => Some((first, end)),
+        Take::Many(parts) => {
+            let first = parts.iter().map(|(first, _)| *first).min()?;
+            Some((first, parts.iter().map(|(_, end)| *end).max()?))
+        }
+    }
+}
+
+/// The answer from a stored object, of which nothing that is needed is missing.
+pub fn from_store(wanted: Wanted<'_>, object: &Object, url: UrlId, store: &Store, now: Timestamp) -> Response<Body> {
+    let age = object.age(now).as_secs();
     let mut headers = object.headers.clone();
-    headers.insert(AGE, HeaderValue::from(object.age(now).as_secs()));
-    let read = |first: u64, end: u64| match &object.body {
+    headers.insert(AGE, HeaderValue::from(age));
+    tell_browsers(&mut headers, object, age);
+    let (status, mut headers, take) = outline(wanted, object.status, headers, Some(object.length));
+    let stored = |first, end| match &object.body {
         // Offsets within an inline body are within its length, which is a usize.
         object::Body::Inline(bytes) => Body::bytes(bytes.slice(first as usize..end as usize)),
-        object::Body::Chunks => Body::stored(StoredReader::new(store.clone(), key, object.version, first, end)),
+        object::Body::Spans(_) => {
+            let mut reader = StoredReader::new(store.clone(), url, object.https);
+            reader.range(object, first, end);
+            Body::stored(reader)
+        }
     };
-    assemble(wanted, object.status, headers, Some(object.length), |part| match part {
-        Some((first, end)) => read(first, end),
-        None => read(0, object.length),
-    })
+    let body = match take {
+        Take::Nothing => Body::empty(),
+        Take::All => stored(0, object.length),
+        Take::One(first, end) => stored(first, end),
+        Take::Many(parts) => {
+            let mut reader = StoredReader::new(store.clone(), url, object.https);
+            multipart::write(&mut reader, &mut headers, object, &parts);
+            Body::stored(reader)
+        }
+    };
+    respond(status, headers, body)
 }
 
-/// The answer from a fetch that may still run.
-pub fn from_fill(wanted: Wanted<'_>, head: &Arc<Head>, reader: Reader, store: &Store) -> Response<Body> {
-    let headers = head.object.headers.clone();
-    assemble(wanted, head.object.status, headers, head.length, |part| {
-        let (first, end) = part.map_or((0, head.length), |(first, end)| (first, Some(end)));
-        Body::filling(reader.body(head.clone(), store.clone(), first, end))
-    })
+/// The answer from a fetch that may still run; `own`: to the request that caused it. `stored` is what was there before.
+/// `None`: the client wants bytes that neither brings.
+pub fn from_fill(
+    wanted: Wanted<'_>,
+    head: &Arc<Head>,
+    reader: Reader,
+    own: bool,
+    stored: Option<&Object>,
+    store: &Store,
+    now: Timestamp,
+) -> Option<Response<Body>> {
+    let mut headers = match &head.own {
+        Some(all) if own => all.clone(),
+        _ => head.object.headers.clone(),
+    };
+    let age = head.object.age(now).as_secs();
+    if !own {
+        // "When a stored response is used to satisfy a request without validation, a cache MUST generate an Age header
+        // field" (RFC 9111 section 4).
+        headers.insert(AGE, HeaderValue::from(age));
+    }
+    tell_browsers(&mut headers, &head.object, age);
+    let (status, mut headers, take) = outline(wanted, head.object.status, headers, head.length);
+    let filling = |reader: Reader, first, end| Body::filling(reader.body(head.clone(), store.clone(), first, end));
+    let coming = head.coming;
+    let comes = |first: u64, end: u64| coming.first <= first && coming.end.is_none_or(|to| end <= to);
+    let (first, end) = match (take, head.length) {
+        (Take::Nothing, _) => return Some(respond(status, headers, Body::empty())),
+        // Several ranges of what is still coming: the whole, which section 14.2 of RFC 9110 always allows.
+        (Take::All | Take::Many(_), length) if head.is_whole() => {
+            let headers = headers_of_all(headers, length);
+            return Some(respond(head.object.status, headers, filling(reader, 0, length)));
+        }
+        (Take::One(first, end), _) if comes(first, end) => {
+            return Some(respond(status, headers, filling(reader, first, Some(end))));
+        }
+        (Take::One(first, end), _) => (first, end),
+        (Take::All, Some(length)) => (0, length),
+        (Take::All | Take::Many(_), _) => return None,
+    };
+    // A part comes, and the rest is stored.
+    let length = head.length?;
+    let stored = stored.filter(|stored| stored.is_of_one_body_with(length, &head.object.original_headers()));
+    let (from, to) = (coming.first.clamp(first, end), coming.end?.clamp(first, end));
+    let completed = stored.filter(|it| it.missing(first, from).is_none() && it.missing(to, end).is_none());
+    let Some(stored) = completed else {
+        // The part as it comes is what the client asked for in its own words.
+        let part = own && status == StatusCode::PARTIAL_CONTENT;
+        return part.then(|| {
+            let (first, end) = (coming.first, coming.end.unwrap_or(length));
+            describe_part(&mut headers, first, end, length);
+            respond(status, headers, filling(reader, first, Some(end)))
+        });
+    };
+    let behind_or_before = |first: u64, end: u64| {
+        let mut reader = StoredReader::new(store.clone(), head.url, head.object.https);
+        reader.range(stored, first, end);
+        Body::stored(reader)
+    };
+    let mut bodies = Vec::new();
+    if first < from {
+        bodies.push(behind_or_before(first, from));
+    }
+    bodies.push(filling(reader, from, Some(to)));
+    if to < end {
+        bodies.push(behind_or_before(to, end));
+    }
+    Some(respond(status, headers, Body::joined(bodies)))
 }
 
-/// Whether all pieces of the body are at hand, as far as indexes tell: a hole found later breaks the answer off.
-pub fn is_whole(object: &Object, key: StoreKey, store: &Store) -> bool {
-    (0..object.chunks()).all(|number| store.contains(&key.chunk(object.version, number)))
+/// What the operator has clients told of lifetimes. Clients subtract Age, so it is added.
+fn tell_browsers(headers: &mut HeaderMap, object: &Object, age: u64) {
+    let Some(ttl) = object.browser_ttl else { return };
+    let lifetime = format!("max-age={}", ttl.as_secs().saturating_add(age));
+    let value = match headers.get(CACHE_CONTROL).and_then(|rest| rest.to_str().ok()) {
+        Some(rest) => format!("{rest}, {lifetime}"),
+        None => lifetime,
+    };
+    headers.insert(CACHE_CONTROL, HeaderValue::try_from(value).expect("directives are visible ASCII"));
 }
 
-fn assemble(
+/// Status and header of the answer, and how much of the body it takes. `length`: of the whole body, when known.
+fn outline(
     wanted: Wanted<'_>,
     status: StatusCode,
     mut headers: HeaderMap,
     length: Option<u64>,
-    body: impl FnOnce(Option<(u64, u64)>) -> Body,
-) -> Response<Body> {
+) -> (StatusCode, HeaderMap, Take) {
     // Conditions and ranges are about what GET would answer with 200 (RFC 9110 sections 13.2.1 and 14.2).
     if status == StatusCode::OK && validator::client_has_it(wanted.headers, &headers) {
-        return not_modified(headers);
+        return (StatusCode::NOT_MODIFIED, not_modified(headers), Take::Nothing);
     }
     let ranged = match length {
         Some(length) if status == StatusCode::OK && wanted.method == Method::GET => {
@@ -78,29 +187,34 @@ fn assemble(
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }
     match (ranged, length) {
-        (Ranged::Unsatisfiable, Some(length)) => unsatisfiable(headers, length),
-        (Ranged::Part { first, end }, Some(length)) => {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(end - first));
-            headers.insert(CONTENT_RANGE, content_range(&format!("bytes {first}-{}/{length}", end - 1)));
-            respond(StatusCode::PARTIAL_CONTENT, headers, body(Some((first, end))))
+        (Ranged::Unsatisfiable, Some(length)) => {
+            (StatusCode::RANGE_NOT_SATISFIABLE, unsatisfiable(headers, length), Take::Nothing)
         }
+        (Ranged::Part { first, end }, Some(length)) => {
+            describe_part(&mut headers, first, end, length);
+            (StatusCode::PARTIAL_CONTENT, headers, Take::One(first, end))
+        }
+        (Ranged::Parts(parts), Some(_)) => (StatusCode::PARTIAL_CONTENT, headers, Take::Many(parts)),
         _ => {
-            match length {
-                Some(length) if may_have_body(status) => {
-                    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-                }
-                _ => {
-                    headers.remove(CONTENT_LENGTH);
-                }
-            }
-            let bodiless = wanted.method == Method::HEAD || !may_have_body(status);
-            respond(status, headers, if bodiless { Body::empty() } else { body(None) })
+            let may_have_body = status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;
+            let headers = headers_of_all(headers, length.filter(|_| may_have_body));
+            let nothing = wanted.method == Method::HEAD || !may_have_body;
+            (status, headers, if nothing { Take::Nothing } else { Take::All })
         }
     }
 }
 
-fn may_have_body(status: StatusCode) -> bool {
-    status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+fn headers_of_all(mut headers: HeaderMap, length: Option<u64>) -> HeaderMap {
+    match length {
+        Some(length) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+        None => drop(headers.remove(CONTENT_LENGTH)),
+    }
+    headers
+}
+
+fn describe_part(headers: &mut HeaderMap, first: u64, end: u64, length: u64) {
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(end - first));
+    headers.insert(CONTENT_RANGE, content_range(&format!("bytes {first}-{}/{length}", end - 1)));
 }
 
 fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {
@@ -112,13 +226,13 @@ fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body>
 
 /// "The server generating a 304 response MUST generate any of the following header fields that would have been sent in a
 /// 200 response" (RFC 9110 section 15.4.5); what describes the body itself stays out.
-fn not_modified(mut headers: HeaderMap) -> Response<Body> {
+fn not_modified(mut headers: HeaderMap) -> HeaderMap {
     let about_the_body = ["content-length", "content-encoding", "content-language", "content-range", "content-type"];
     about_the_body.iter().for_each(|name| drop(headers.remove(*name)));
-    respond(StatusCode::NOT_MODIFIED, headers, Body::empty())
+    headers
 }
 
-fn unsatisfiable(stored: HeaderMap, length: u64) -> Response<Body> {
+fn unsatisfiable(stored: HeaderMap, length: u64) -> HeaderMap {
     let keep =
         |name: &HeaderName| !matches!(name.as_str(), "content-length" | "content-encoding" | "etag" | "last-modified");
     let mut headers: HeaderMap = HeaderMap::new();
@@ -126,7 +240,7 @@ fn unsatisfiable(stored: HeaderMap, length: u64) -> Response<Body> {
         headers.append(name.clone(), value.clone());
     }
     headers.insert(CONTENT_RANGE, content_range(&format!("bytes */{length}")));
-    respond(StatusCode::RANGE_NOT_SATISFIABLE, headers, Body::empty())
+    headers
 }
 
 fn content_range(text: &str) -> HeaderValue {

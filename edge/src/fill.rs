@@ -14,19 +14,23 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderName, Response};
+use http::{HeaderMap, HeaderName, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::key::StoreKey;
+use crate::key::{StoreKey, UrlId};
 use crate::origin::Failure;
 use crate::policy::storable::NotStored;
-use crate::store::object::Object;
+use crate::store::object::{Object, Span};
 
+mod intake;
+mod judge;
 pub mod reader;
 pub mod task;
 mod window;
+
+pub use judge::Judge;
 
 use reader::Reader;
 use window::Window;
@@ -51,23 +55,70 @@ pub enum Answer {
 pub struct Head {
     /// All but the body; its length counts only when `length` is known.
     pub object: Object,
+    /// What the client gets whose request this is, when that is more than later ones get.
+    pub own: Option<HeaderMap>,
     /// Where it is stored.
     pub key: StoreKey,
-    /// Bytes of the body, when the origin said so.
+    /// Its URL.
+    pub url: UrlId,
+    /// Bytes of the whole body, when the origin said so.
     pub length: Option<u64>,
+    /// The bytes that come: all, or the part that was asked for.
+    pub coming: Coming,
+    /// Names the chunks of what comes.
+    pub version: u64,
     /// What the answer varies on.
     pub vary: Vec<HeaderName>,
     /// What its request selects by.
     pub selecting: Vec<u8>,
 }
 
-/// What fills are told apart by: requests with Authorization share only with their like.
+/// Bytes `first..end` of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coming {
+    /// Offset of the first byte.
+    pub first: u64,
+    /// Offset behind the last, when known.
+    pub end: Option<u64>,
+}
+
+impl Head {
+    /// Whether all of the body comes.
+    pub fn is_whole(&self) -> bool {
+        self.coming.first == 0 && self.coming.end == self.length
+    }
+
+    /// What comes, as the place of its chunks.
+    pub fn span(&self, end: u64) -> Span {
+        Span { first: self.coming.first, end, version: self.version }
+    }
+}
+
+/// What fills are told apart by: requests with Authorization share only with their like, and so do parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FillKey {
     /// The object.
     pub store: StoreKey,
     /// Whether the request had Authorization.
     pub authorized: bool,
+    /// How much of it is asked for.
+    pub extent: Extent,
+}
+
+/// How much of a body is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// What the client's Range says; the hash of that and If-Range.
+    Range(u64),
+    /// The bytes `first..end` that are missing from what is stored.
+    Missing {
+        /// Offset of the first byte.
+        first: u64,
+        /// Offset behind the last.
+        end: u64,
+    },
 }
 
 /// One running fetch.
@@ -115,6 +166,11 @@ impl Fill {
 
     fn answer(&self, answer: Answer) {
         let mut state = self.state.lock();
+        if let Answer::Stream(head) = &answer {
+            let first = head.coming.first;
+            state.window.begin_at(first);
+            state.readers.iter_mut().flatten().for_each(|reader| reader.position = first);
+        }
         state.answer = Some(answer);
         state.wake_all();
     }
@@ -229,6 +285,12 @@ impl Fills {
         Joined::Leader(Reader::new(fill.clone()), Lead { fill, unshared, takes })
     }
 
+    /// Follows the fill under `key`, if one runs that no purge `covers`.
+    pub fn follow(&self, key: FillKey, covers: impl Fn(u64) -> bool) -> Option<Reader> {
+        let shard = self.shard(&key).lock();
+        shard.get(&key).filter(|fill| !covers(fill.tick)).map(|fill| Reader::new(fill.clone()))
+    }
+
     /// Takes `fill` out if nobody wants it any more; nobody can join it after that.
     fn abandon(&self, key: &FillKey, fill: &Fill) -> bool {
         let mut shard = self.shard(key).lock();
@@ -249,10 +311,8 @@ impl Fills {
 
     /// Whether a fetch for `key` runs.
     pub fn runs(&self, key: StoreKey) -> bool {
-        [false, true].into_iter().any(|authorized| {
-            let key = FillKey { store: key, authorized };
-            self.shard(&key).lock().contains_key(&key)
-        })
+        let any = FillKey { store: key, authorized: false, extent: Extent::Whole };
+        self.shard(&any).lock().keys().any(|running| running.store == key)
     }
 
     /// How many run.

@@ -76,12 +76,10 @@ impl StoreKey {
         Self::new(hasher.finish128().as_u128(), b'v', https, 0, 0)
     }
 
-    /// Piece `number` of the body of the object under `self`, in one version. Only the object names the version, so
-    /// that old pieces cannot be reached.
-    pub fn chunk(self, version: u64, number: u32) -> Self {
-        let mut id = [0; 16];
-        id.copy_from_slice(&self.0[..16]);
-        Self::new(u128::from_le_bytes(id), b'c', self.0[17] == 1, version, number)
+    /// Piece `number` of a body of that URL, in one version. Only objects name versions, so that old pieces cannot be
+    /// reached.
+    pub fn chunk(url: UrlId, https: bool, version: u64, number: u32) -> Self {
+        Self::new(url.0, b'c', https, version, number)
     }
 
     fn new(id: u128, kind: u8, https: bool, version: u64, number: u32) -> Self {
@@ -121,15 +119,14 @@ mod tests {
     #[test]
     fn kinds_schemes_versions_and_numbers_differ() {
         let url = id("a", "b", "/");
-        let primary = StoreKey::primary(url, false);
         let keys = [
-            primary,
+            StoreKey::primary(url, false),
             StoreKey::primary(url, true),
             StoreKey::variant(url, false, b"gzip", &SECRET),
             StoreKey::variant(url, false, b"br", &SECRET),
-            primary.chunk(1, 0),
-            primary.chunk(1, 1),
-            primary.chunk(2, 0),
+            StoreKey::chunk(url, false, 1, 0),
+            StoreKey::chunk(url, false, 1, 1),
+            StoreKey::chunk(url, false, 2, 0),
         ];
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());

@@ -21,7 +21,7 @@ pub mod policy;
 pub mod store;
 
 pub mod fill;
-pub mod uncacheable;
+pub mod remembered;
 
 pub mod headers;
 pub mod origin;

@@ -11,6 +11,7 @@ use foyer::{
     BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
     PsyncIoEngineConfig, SieveConfig, Spawner,
 };
+use http::HeaderValue;
 use nearcast_shared::config;
 use thiserror::Error;
 
@@ -41,12 +42,16 @@ impl Piece {
         OVERHEAD
             + match self {
                 Self::Chunk(bytes) => bytes.len(),
-                Self::Base(base) => 32 * (base.vary.len() + base.variants.len()),
+                Self::Base(base) => {
+                    let tags = base.variants.iter().filter_map(|variant| variant.tag.as_ref());
+                    32 * base.vary.len() + 64 * base.variants.len() + tags.map(HeaderValue::len).sum::<usize>()
+                }
                 Self::Object(object) => {
-                    let fields = object.headers.iter().map(|(name, value)| 64 + name.as_str().len() + value.len());
+                    let fields = object.headers.iter().chain(&object.hidden);
+                    let fields = fields.map(|(name, value)| 64 + name.as_str().len() + value.len());
                     let body = match &object.body {
                         Body::Inline(bytes) => bytes.len(),
-                        Body::Chunks => 0,
+                        Body::Spans(spans) => size_of_val(spans.as_slice()),
                     };
                     size_of::<Object>() + object.target.len() + body + fields.sum::<usize>()
                 }

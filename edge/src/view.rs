@@ -56,6 +56,8 @@ pub struct View {
     pub bounds: Bounds,
     /// How long a key whose answer could not be stored is fetched without waiting for others.
     pub uncacheable_for: Duration,
+    /// How long beyond its lifetime an answer serves while the origin cannot be reached.
+    pub stale_max: Duration,
     /// Stored answers per URL.
     pub variants_max: usize,
     /// Clients that see more in Cache-Status.
@@ -109,7 +111,12 @@ impl View {
             hosts,
             any,
             object_max: config.cache.object_max,
-            bounds: Bounds { lifetime_max: config.cache.lifetime_max, heuristic_max: config.cache.heuristic_max },
+            bounds: Bounds {
+                lifetime_max: config.cache.lifetime_max,
+                heuristic_max: config.cache.heuristic_max,
+                heuristic_error_max: config.cache.heuristic_error_max,
+            },
+            stale_max: config.cache.stale_max,
             uncacheable_for: config.cache.uncacheable_for,
             variants_max: config.cache.variants_max,
             detail_to: config.cache.detail_to.clone(),

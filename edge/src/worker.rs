@@ -10,12 +10,14 @@ use tokio_util::task::TaskTracker;
 use crate::access_log::AccessLog;
 use crate::fill::Fills;
 use crate::headers::Identity;
-use crate::key::HashSecret;
+use crate::key::{HashSecret, UrlId};
 use crate::metrics::EdgeMetrics;
 use crate::origin::Origins;
+use crate::policy::storable::NotStored;
 use crate::purge::Purges;
+use crate::remembered::Remembered;
 use crate::store::Store;
-use crate::uncacheable::Uncacheable;
+use crate::store::object::Object;
 use crate::view::View;
 
 /// The edge of a node.
@@ -29,8 +31,10 @@ pub struct Edge {
     pub purges: Arc<Purges>,
     /// Fetches that run.
     pub fills: Fills,
-    /// Keys that are not worth waiting for.
-    pub uncacheable: Uncacheable,
+    /// Keys that are not worth waiting for, and why.
+    pub uncacheable: Remembered<NotStored>,
+    /// Keys whose fresh answers clients had checked just now.
+    pub forced: Remembered<()>,
     /// Where `now` comes from.
     pub clock: Clock,
     /// What this node tells its probers.
@@ -43,6 +47,13 @@ pub struct Edge {
     pub secret: HashSecret,
     /// One line per request.
     pub access_log: AccessLog,
+}
+
+impl Edge {
+    /// Whether a purge covers what is stored of that site and URL.
+    pub fn is_purged(&self, site: &str, url: UrlId, object: &Object) -> bool {
+        self.purges.covers(site, url, object.tick, self.clock.now())
+    }
 }
 
 /// One data-plane thread's part.

@@ -145,6 +145,8 @@ pub struct Cache {
     pub lifetime_max: Duration,
     /// Upper bound of a heuristic lifetime (RFC 9111 section 4.2.2).
     pub heuristic_max: Duration,
+    /// Upper bound of a heuristic lifetime of an error.
+    pub heuristic_error_max: Duration,
     /// How long a key whose answer could not be stored is fetched without waiting for others.
     pub uncacheable_for: Duration,
     /// How long beyond its lifetime an answer serves while the origin cannot be reached, unless it forbids that.

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::{Answer, Ending, Fill, Following, Head};
 use crate::body::BodyError;
+use crate::key::StoreKey;
 use crate::store::Store;
-use crate::store::object::CHUNK;
 
 /// A place at a fill; giving it up tells the fill.
 #[derive(Debug)]
@@ -26,7 +26,8 @@ impl Reader {
             state.readers.push(None);
             state.readers.len() - 1
         });
-        state.readers[slot] = Some(Following::default());
+        let position = state.window.start();
+        state.readers[slot] = Some(Following { position, ..Following::default() });
         drop(state);
         Self { fill, slot }
     }
@@ -106,7 +107,7 @@ impl FillReader {
         let Some(loading) = &mut self.stored else { return Poll::Ready(None) };
         let chunk = ready!(loading.as_mut().poll(cx));
         self.stored = None;
-        let skip = usize::try_from(self.position % CHUNK).unwrap_or(usize::MAX);
+        let (_, skip) = self.head.span(u64::MAX).place(self.position);
         Poll::Ready(Some(match chunk.filter(|chunk| chunk.len() > skip) {
             Some(chunk) => Ok(self.take(chunk.slice(skip..))),
             None => Err(BodyError::Lost),
@@ -139,8 +140,8 @@ impl FillReader {
     }
 
     fn load_chunk(&self) -> StoredChunk {
-        let number = u32::try_from(self.position / CHUNK).unwrap_or(u32::MAX);
-        let key = self.head.key.chunk(self.head.object.version, number);
+        let (number, _) = self.head.span(u64::MAX).place(self.position);
+        let key = StoreKey::chunk(self.head.url, self.head.object.https, self.head.version, number);
         let store = self.store.clone();
         Box::pin(async move { store.chunk(&key).await })
     }

@@ -2,31 +2,29 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{DATE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::header::{ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 
-use super::{Answer, Ending, Fill, FillKey, Head, Unshared};
+use super::intake::Intake;
+use super::judge::{Judge, Kept};
+use super::{Answer, Coming, Ending, Extent, Fill, FillKey, Head, Unshared};
 use crate::body::RequestBody;
 use crate::headers;
 use crate::key::{Address, StoreKey, UrlId};
 use crate::origin::{self, Ask, Failure};
-use crate::policy::directives::{RequestDirectives, ResponseDirectives};
-use crate::policy::freshness::{self, Exchange};
-use crate::policy::reuse::Reuse;
-use crate::policy::storable::{self, NotStored};
-use crate::policy::validator;
+use crate::policy::directives::RequestDirectives;
+use crate::policy::freshness::Exchange;
+use crate::policy::reuse::{Failing, Reuse};
+use crate::policy::storable::NotStored;
+use crate::policy::{range, validator};
 use crate::store::Piece;
-use crate::store::object::{Base, Body, CHUNK, INLINE_MAX, Object};
+use crate::store::object::{Base, Object, Variant};
 use crate::variant;
 use crate::view::{Site, View};
 use crate::worker::Worker;
-
-/// A fetch that nobody reads is carried on when no more than this is missing.
-const FINISH_ANYWAY: u64 = 1 << 20;
 
 /// What to fetch.
 #[derive(Debug)]
@@ -45,14 +43,16 @@ pub struct Plan {
     pub url: UrlId,
     /// The fields for the origin, by which answers are selected, too.
     pub headers: HeaderMap,
-    /// What is stored under that key and may be confirmed, or stand in.
+    /// What is stored under that key and may be confirmed, completed, or stand in.
     pub stored: Option<Arc<Object>>,
+    /// The URL's other stored answers, any of which the origin may confirm instead.
+    pub others: Vec<Variant>,
     /// Whether to carry on though nobody waits: a refresh in the background.
     pub detached: bool,
 }
 
 impl Plan {
-    fn address(&self) -> Address<'_> {
+    pub(super) fn address(&self) -> Address<'_> {
         Address { site: &self.site.name, https: self.https, host: &self.host, target: &self.target }
     }
 }
@@ -94,56 +94,103 @@ impl Drop for Place {
     }
 }
 
-struct Task<'a> {
-    worker: &'a Worker,
-    view: &'a View,
-    plan: &'a Plan,
-    fill: &'a Fill,
+/// How the origin is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// For all of it.
+    Plain,
+    /// Whether what is stored still holds, else for all of it.
+    Conditional,
+    /// For the part that the client wants.
+    ClientsRange,
+    /// For the part that is missing.
+    Missing { first: u64, end: u64 },
+}
+
+type Fetched = (Response<Incoming>, Exchange);
+
+pub(super) struct Task<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) view: &'a View,
+    pub(super) plan: &'a Plan,
+    pub(super) fill: &'a Fill,
 }
 
 impl Task<'_> {
     /// Asks the origin and publishes the answer. `Some`: a body is to be received.
     async fn ask(&self, unshared: Unshared) -> Option<(Response<Incoming>, Arc<Head>)> {
-        let edge = &self.worker.edge;
-        let (answer, exchange) = match self.fetch(self.plan.stored.as_deref()).await {
-            Ok(found) => found,
+        let mode = match self.plan.key.extent {
+            Extent::Whole => Mode::Conditional,
+            Extent::Range(_) => Mode::ClientsRange,
+            Extent::Missing { first, end } => Mode::Missing { first, end },
+        };
+        let (answer, exchange) = match self.fetch(mode).await {
+            Ok(fetched) => fetched,
             Err(failure) => {
-                self.fill.answer(self.fallback(edge.clock.now()).unwrap_or(Answer::Failed(failure)));
+                let failing = if failure == Failure::Broken { Failing::Error } else { Failing::Disconnected };
+                let now = self.worker.edge.clock.now();
+                self.fill.answer(self.stand_in(failing, now).unwrap_or(Answer::Failed(failure)));
                 return None;
             }
         };
-        if let (StatusCode::NOT_MODIFIED, Some(stored)) = (answer.status(), &self.plan.stored) {
-            let confirmed = validator::confirms(answer.headers(), &stored.headers)
-                .then(|| self.confirm(stored, answer.headers(), exchange))
-                .flatten();
-            if let Some(object) = confirmed {
-                self.fill.answer(Answer::Confirmed(object));
-                return None;
-            }
-            // A 304 about something else (RFC 9111 section 4.3.4), or one after which what is stored may not be shared
-            // any more: ask for the whole.
-            let Ok((answer, exchange)) = self.fetch(None).await else {
-                self.fill.answer(Answer::Failed(Failure::Broken));
-                return None;
-            };
-            return self.judge(answer, exchange, unshared);
-        }
         if matches!(answer.status().as_u16(), 500 | 502..=504)
-            && let Some(stand_in) = self.fallback(exchange.response_time)
+            && let Some(stand_in) = self.stand_in(Failing::Error, exchange.response_time)
         {
             self.fill.answer(stand_in);
             return None;
         }
-        self.judge(answer, exchange, unshared)
+        let again = match answer.status() {
+            StatusCode::NOT_MODIFIED => match self.confirmed(answer.headers(), exchange).await {
+                Some(object) => {
+                    self.fill.answer(Answer::Confirmed(object));
+                    return None;
+                }
+                // A 304 about something else (RFC 9111 section 4.3.4), or one after which what is stored may not be
+                // shared any more.
+                None => true,
+            },
+            StatusCode::PARTIAL_CONTENT if matches!(mode, Mode::Missing { .. }) => !self.completes(&answer),
+            StatusCode::RANGE_NOT_SATISFIABLE => matches!(mode, Mode::Missing { .. }),
+            _ => false,
+        };
+        if !again {
+            return self.judge(answer, exchange, unshared);
+        }
+        match self.fetch(Mode::Plain).await {
+            Ok((answer, exchange)) => self.judge(answer, exchange, unshared),
+            Err(failure) => {
+                self.fill.answer(Answer::Failed(failure));
+                None
+            }
+        }
     }
 
-    async fn fetch(&self, stored: Option<&Object>) -> Result<(Response<Incoming>, Exchange), Failure> {
+    async fn fetch(&self, mode: Mode) -> Result<Fetched, Failure> {
         let mut fields = self.plan.headers.clone();
-        // The fill wants the whole, whatever its first client wanted.
+        // A fill is everybody's, whatever its first client wanted.
         for name in [RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
             fields.remove(name);
         }
-        let conditional = stored.is_some_and(|stored| validator::make_conditional(&mut fields, &stored.headers));
+        let stored = self.plan.stored.as_ref().map(|stored| stored.original_headers());
+        let conditional = mode == Mode::Conditional && {
+            let tags: Vec<HeaderValue> = self.plan.others.iter().filter_map(|other| other.tag.clone()).collect();
+            validator::make_conditional(&mut fields, stored.as_ref(), &tags)
+        };
+        match mode {
+            Mode::Plain | Mode::Conditional => {}
+            Mode::ClientsRange => {
+                for name in [RANGE, IF_RANGE] {
+                    fields.extend(self.plan.headers.get(&name).cloned().map(|value| (name, value)));
+                }
+            }
+            Mode::Missing { first, end } => {
+                let whole = self.plan.stored.as_ref().map_or(0, |stored| stored.length);
+                let range = if end == whole { format!("bytes={first}-") } else { format!("bytes={first}-{}", end - 1) };
+                fields.insert(RANGE, HeaderValue::try_from(range).expect("digits and ASCII punctuation"));
+                let validator = stored.as_ref().and_then(validator::for_if_range);
+                fields.extend(validator.map(|validator| (IF_RANGE, validator)));
+            }
+        }
         let ask = Ask {
             method: Method::GET,
             target: self.plan.target.clone(),
@@ -153,44 +200,79 @@ impl Task<'_> {
         let request_time = self.worker.edge.clock.now();
         let answer = self.worker.origins.ask(&self.plan.site, ask, RequestBody::Empty).await?;
         let response_time = self.worker.edge.clock.now();
-        if answer.status() == StatusCode::NOT_MODIFIED && !conditional {
+        let unasked = match answer.status() {
             // Nobody asked whether: there is nothing it could be about.
-            return Err(Failure::Broken);
-        }
-        Ok((answer, Exchange { request_time, response_time }))
+            StatusCode::NOT_MODIFIED => !conditional,
+            StatusCode::PARTIAL_CONTENT => !matches!(mode, Mode::ClientsRange | Mode::Missing { .. }),
+            _ => false,
+        };
+        if unasked { Err(Failure::Broken) } else { Ok((answer, Exchange { request_time, response_time })) }
     }
 
     /// What is stored, when it may stand in for an origin that fails.
-    fn fallback(&self, now: Timestamp) -> Option<Answer> {
-        let stored = self.plan.stored.as_ref()?;
-        stored.standing(now).serves_on_error().then(|| Answer::StandIn(stored.clone()))
+    fn stand_in(&self, failing: Failing, now: Timestamp) -> Option<Answer> {
+        let stored = self.plan.stored.as_ref().filter(|_| self.plan.key.extent == Extent::Whole)?;
+        let standing = stored.standing(now, self.plan.site.caching.grace);
+        standing.stands_in(failing, self.view.stale_max).then(|| Answer::StandIn(stored.clone()))
     }
 
-    /// The stored answer, confirmed: its header updated, its times anew. `None` when it may not be shared any more.
-    fn confirm(&self, stored: &Object, fresh: &HeaderMap, exchange: Exchange) -> Option<Arc<Object>> {
-        let mut fields = fresh.clone();
-        headers::strip_hop_by_hop(&mut fields);
-        record_date(&mut fields, exchange.response_time);
-        let merged = validator::updated(&stored.headers, &fields);
-        if variant::vary_of(&merged) != variant::vary_of(&stored.headers) {
-            // It belongs elsewhere now.
+    /// The stored answer that a 304 is about: its header updated, its times anew.
+    async fn confirmed(&self, not_modified: &HeaderMap, exchange: Exchange) -> Option<Arc<Object>> {
+        let (own, others) = (&self.plan.stored, &self.plan.others);
+        let asked = usize::from(own.is_some()) + others.len();
+        if let Some(stored) = own
+            && (validator::names_one(not_modified) || asked == 1)
+            && validator::confirms(not_modified, &stored.original_headers())
+        {
+            return self.freshened(stored, self.plan.key.store, not_modified, exchange);
+        }
+        for other in others.iter().filter(|_| not_modified.contains_key(ETAG)) {
+            let Some(Piece::Object(object)) = self.worker.edge.store.get(&other.key).await else { continue };
+            let purged = self.worker.edge.is_purged(&self.plan.site.name, self.plan.url, &object);
+            let usable = object.is_for(&self.plan.address()) && !purged;
+            let object = object.with_what_is_stored(self.plan.url, &self.worker.edge.store).filter(|_| usable);
+            let Some(object) = object.filter(|object| object.is_complete()) else { continue };
+            if !validator::confirms(not_modified, &object.original_headers()) {
+                continue;
+            }
+            // It answers this request, too: from now on under both keys.
+            let object = self.freshened(&object, other.key, not_modified, exchange)?;
+            if self.may_store() {
+                self.worker.edge.store.put(self.plan.key.store, Piece::Object(object.clone()));
+                self.add_variant(&variant::vary_of(&object.original_headers()), self.plan.key.store, &object).await;
+            }
+            return Some(object);
+        }
+        None
+    }
+
+    /// `None` when it may not be shared any more, or belongs elsewhere now.
+    fn freshened(
+        &self,
+        stored: &Object,
+        key: StoreKey,
+        not_modified: &HeaderMap,
+        exchange: Exchange,
+    ) -> Option<Arc<Object>> {
+        let Kept { object, .. } = self.judge_of().freshen(stored, not_modified, exchange).ok()?;
+        if variant::vary_of(&object.original_headers()) != variant::vary_of(&stored.original_headers()) {
             return None;
         }
-        let directives = ResponseDirectives::parse(&merged);
-        self.may_be_shared(stored.status, &merged, &directives).ok()?;
-        let object = Arc::new(Object {
-            lifetime: freshness::lifetime(stored.status, &merged, &directives, exchange, self.view.bounds),
-            initial_age: freshness::initial_age(fresh, exchange),
-            exchange,
-            tick: self.fill.tick,
-            directives,
-            headers: merged,
-            ..stored.clone()
-        });
+        let object = Arc::new(object);
         if self.may_store() {
-            self.worker.edge.store.put(self.plan.key.store, Piece::Object(object.clone()));
+            self.worker.edge.store.put(key, Piece::Object(object.clone()));
         }
         Some(object)
+    }
+
+    /// Whether a part is of the body that is stored, and brings what is missing of it.
+    fn completes(&self, answer: &Response<Incoming>) -> bool {
+        let (Extent::Missing { first, end }, Some(stored)) = (self.plan.key.extent, &self.plan.stored) else {
+            return false;
+        };
+        range::received(answer.headers()).is_some_and(|(from, to, whole)| {
+            from <= first && end <= to && stored.is_of_one_body_with(whole, answer.headers())
+        })
     }
 
     /// Decides whether the answer is shared and stored, and says so.
@@ -200,10 +282,11 @@ impl Task<'_> {
         exchange: Exchange,
         unshared: Unshared,
     ) -> Option<(Response<Incoming>, Arc<Head>)> {
-        match self.storable(&answer) {
-            Ok(directives) => {
-                let head = Arc::new(self.head(&answer, exchange, directives));
-                if head.object.standing(exchange.response_time).reuse(&RequestDirectives::default()) != Reuse::Fresh {
+        match self.head(&answer, exchange) {
+            Ok(head) => {
+                let head = Arc::new(head);
+                let standing = head.object.standing(exchange.response_time, self.plan.site.caching.grace);
+                if standing.reuse(&RequestDirectives::default()) != Reuse::Fresh {
                     // It serves nobody who comes from now on.
                     self.leave();
                 }
@@ -212,7 +295,7 @@ impl Task<'_> {
             }
             Err(reason) => {
                 if says_much_of_the_url(reason, answer.status()) {
-                    self.remember_uncacheable(answer.status(), exchange.response_time);
+                    self.remember_uncacheable(reason, answer.status(), exchange.response_time);
                 }
                 // The waiters must find the note before they go on.
                 let _leader_gone = unshared.send(answer);
@@ -223,90 +306,78 @@ impl Task<'_> {
     }
 
     /// Remembers not to wait for answers of this URL; what is stored and no longer fresh is no longer what it answers.
-    fn remember_uncacheable(&self, status: StatusCode, now: Timestamp) {
+    pub(super) fn remember_uncacheable(&self, reason: NotStored, status: StatusCode, now: Timestamp) {
         let edge = &self.worker.edge;
-        match &self.plan.stored {
-            Some(stored) if stored.standing(now).is_fresh() || status.is_server_error() => {}
-            Some(_) => {
-                edge.store.remove(&self.plan.key.store);
-                edge.uncacheable.note(self.plan.key.store, self.view.uncacheable_for);
+        let key = self.plan.key.store;
+        if let Some(stored) = &self.plan.stored {
+            let fresh = stored.standing(now, self.plan.site.caching.grace).is_fresh();
+            if fresh || status.is_server_error() {
+                return;
             }
-            None => edge.uncacheable.note(self.plan.key.store, self.view.uncacheable_for),
+            edge.store.remove(&key);
         }
+        edge.uncacheable.note(key, reason, now, self.view.uncacheable_for);
     }
 
-    fn storable(&self, answer: &Response<Incoming>) -> Result<ResponseDirectives, NotStored> {
-        let directives = ResponseDirectives::parse(answer.headers());
-        self.may_be_shared(answer.status(), answer.headers(), &directives)?;
-        if !origin::has_a_sure_end(answer) {
-            return Err(NotStored::CloseDelimited);
+    fn judge_of(&self) -> Judge<'_> {
+        let plan = self.plan;
+        Judge {
+            site: &plan.site,
+            view: self.view,
+            identity: &self.worker.edge.identity,
+            request: &plan.headers,
+            https: plan.https,
+            host: &plan.host,
+            target: &plan.target,
+            tick: self.fill.tick,
         }
-        if headers::content_length(answer.headers()).is_some_and(|length| length > self.view.object_max) {
-            return Err(NotStored::TooLarge);
-        }
-        Ok(directives)
-    }
-
-    fn may_be_shared(
-        &self,
-        status: StatusCode,
-        fields: &HeaderMap,
-        directives: &ResponseDirectives,
-    ) -> Result<(), NotStored> {
-        let wishes = RequestDirectives::parse(&self.plan.headers);
-        storable::storable(&Method::GET, &self.plan.headers, &wishes, status, fields, directives)
     }
 
     /// Nobody joins from now on; who is here stays.
-    fn leave(&self) {
+    pub(super) fn leave(&self) {
         self.worker.edge.fills.leave(&self.plan.key, self.fill);
     }
 
-    fn head(&self, answer: &Response<Incoming>, exchange: Exchange, directives: ResponseDirectives) -> Head {
-        let mut fields = answer.headers().clone();
-        let initial_age = freshness::initial_age(&fields, exchange);
-        headers::strip_hop_by_hop(&mut fields);
-        record_date(&mut fields, exchange.response_time);
-        let length = headers::content_length(&fields).or_else(|| http_body::Body::size_hint(answer.body()).exact());
-        let vary = variant::vary_of(&fields);
+    fn head(&self, answer: &Response<Incoming>, exchange: Exchange) -> Result<Head, NotStored> {
+        let fields = answer.headers();
+        let is_part = answer.status() == StatusCode::PARTIAL_CONTENT;
+        let (status, coming, length) = if is_part {
+            let (first, end, whole) = range::received(fields).ok_or(NotStored::Part)?;
+            (StatusCode::OK, Coming { first, end: Some(end) }, Some(whole))
+        } else {
+            let announced = headers::content_length(fields);
+            let length = announced.or_else(|| http_body::Body::size_hint(answer.body()).exact());
+            (answer.status(), Coming { first: 0, end: length }, length)
+        };
+        // A part of what is stored already changes its header (RFC 9111 section 3.4).
+        let Kept { object, own } = match &self.plan.stored {
+            Some(stored) if is_part && stored.is_of_one_body_with(length.unwrap_or(0), fields) => {
+                self.judge_of().freshen(stored, fields, exchange)?
+            }
+            Some(_) | None => self.judge_of().keep(status, fields, exchange)?,
+        };
+        if !origin::has_a_sure_end(answer) {
+            return Err(NotStored::CloseDelimited);
+        }
+        if length.is_some_and(|length| length > self.view.object_max) {
+            return Err(NotStored::TooLarge);
+        }
+        // Selected by what the origin sent, whatever of it clients get.
+        let vary = variant::vary_of(fields);
         let selecting = variant::selecting_text(&vary, &self.plan.headers);
-        let status = answer.status();
-        let lifetime = freshness::lifetime(status, &fields, &directives, exchange, self.view.bounds);
-        Head {
-            key: self.place_of(&vary, &selecting),
-            length,
-            vary,
-            selecting,
-            object: Object {
-                site: self.plan.site.name.clone(),
-                https: self.plan.https,
-                host: self.plan.host.clone(),
-                target: self.plan.target.clone(),
-                status,
-                headers: fields,
-                exchange,
-                initial_age,
-                lifetime,
-                tick: self.fill.tick,
-                version: rand::random(),
-                length: length.unwrap_or(0),
-                body: Body::Chunks,
-                directives,
-            },
-        }
-    }
-
-    fn place_of(&self, vary: &[HeaderName], selecting: &[u8]) -> StoreKey {
-        if vary.is_empty() {
-            return StoreKey::primary(self.plan.url, self.plan.https);
-        }
-        StoreKey::variant(self.plan.url, self.plan.https, selecting, &self.worker.edge.secret)
+        let key = match vary.as_slice() {
+            [] => StoreKey::primary(self.plan.url, self.plan.https),
+            _ => StoreKey::variant(self.plan.url, self.plan.https, &selecting, &self.worker.edge.secret),
+        };
+        let object = Object { length: length.unwrap_or(0), ..object };
+        let (url, version) = (self.plan.url, rand::random());
+        Ok(Head { object, own, key, url, length, coming, version, vary, selecting })
     }
 
     /// Receives the body: to readers as it comes, to the store in chunks, and at its sure end the object itself.
     async fn receive(&self, answer: Response<Incoming>, head: &Head) -> Result<(), &'static str> {
         let mut body = answer.into_body();
-        let mut intake = Intake { task: self, head, chunk: BytesMut::new(), received: 0, stored: 0, storing: true };
+        let mut intake = Intake::new(self, head);
         loop {
             let frame = match tokio::time::timeout(self.worker.origins.read_timeout, body.frame()).await {
                 Err(_) => return Err("the origin stalled"),
@@ -325,9 +396,27 @@ impl Task<'_> {
         intake.complete().await
     }
 
-    fn may_store(&self) -> bool {
+    /// Whether no purge covers this fetch.
+    pub(super) fn may_store(&self) -> bool {
         let edge = &self.worker.edge;
         !edge.purges.covers(&self.plan.site.name, self.plan.url, self.fill.tick, edge.clock.now())
+    }
+
+    /// Adds what was stored under `key` to the URL's variants.
+    pub(super) async fn add_variant(&self, vary: &[http::HeaderName], key: StoreKey, object: &Object) {
+        if vary.is_empty() {
+            return;
+        }
+        let store = &self.worker.edge.store;
+        let primary = StoreKey::primary(self.plan.url, self.plan.https);
+        let known = match store.get(&primary).await {
+            Some(Piece::Base(base)) if base.vary == vary => Base::clone(&base),
+            _ => Base { vary: vary.to_vec(), variants: Vec::new() },
+        };
+        let tag = object.original_headers().get(ETAG).cloned();
+        let (base, dropped) = known.with(Variant { key, tag }, self.view.variants_max);
+        dropped.iter().for_each(|key| store.remove(key));
+        store.put(primary, Piece::Base(Arc::new(base)));
     }
 }
 
@@ -335,107 +424,7 @@ impl Task<'_> {
 /// fields that make the origin refuse it.
 fn says_much_of_the_url(reason: NotStored, status: StatusCode) -> bool {
     let about_the_request = status.is_client_error() && !matches!(status.as_u16(), 404 | 405 | 410 | 414 | 451);
-    let by_the_request = matches!(reason, NotStored::Authorization | NotStored::RequestNoStore | NotStored::Method);
+    let by_the_request =
+        matches!(reason, NotStored::Authorization | NotStored::RequestNoStore | NotStored::Method | NotStored::Part);
     !about_the_request && !by_the_request
-}
-
-/// "A recipient with a clock that receives a response message without a Date header field MUST record the time it was
-/// received" (RFC 9110 section 6.6.1).
-fn record_date(fields: &mut HeaderMap, received: Timestamp) {
-    if !fields.contains_key(DATE) {
-        let date = httpdate::fmt_http_date(received.to_system_time());
-        fields.insert(DATE, HeaderValue::try_from(date).expect("an HTTP-date is ASCII"));
-    }
-}
-
-/// What has come so far.
-struct Intake<'a> {
-    task: &'a Task<'a>,
-    head: &'a Head,
-    chunk: BytesMut,
-    received: u64,
-    stored: u64,
-    storing: bool,
-}
-
-impl Intake<'_> {
-    async fn take(&mut self, bytes: Bytes) {
-        self.received += bytes.len() as u64;
-        if self.storing && self.received > self.task.view.object_max {
-            self.storing = false;
-            self.chunk = BytesMut::new();
-            self.task.leave();
-            self.task.remember_uncacheable(self.head.object.status, self.task.worker.edge.clock.now());
-        }
-        if self.storing {
-            self.gather(&bytes);
-        }
-        self.task.fill.push(bytes);
-        if self.storing {
-            self.task.fill.trim(self.stored);
-        } else {
-            // What is not stored must wait for its readers, but not for one that holds up all others.
-            let room = std::future::poll_fn(|cx| self.task.fill.poll_room(cx.waker()));
-            if tokio::time::timeout(self.task.view.send_timeout, room).await.is_err() {
-                self.task.fill.cut_off_slowest();
-            }
-        }
-    }
-
-    fn gather(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let room = usize::try_from(CHUNK).unwrap_or(usize::MAX) - self.chunk.len();
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.chunk.extend_from_slice(now);
-            bytes = later;
-            if self.chunk.len() as u64 == CHUNK {
-                self.put_chunk();
-            }
-        }
-    }
-
-    fn put_chunk(&mut self) {
-        let number = u32::try_from(self.stored / CHUNK).unwrap_or(u32::MAX);
-        let bytes = std::mem::take(&mut self.chunk).freeze();
-        self.stored += bytes.len() as u64;
-        let key = self.head.key.chunk(self.head.object.version, number);
-        self.task.worker.edge.store.put(key, Piece::Chunk(bytes));
-    }
-
-    fn is_nearly_done(&self) -> bool {
-        let Some(length) = self.head.length else { return self.received < FINISH_ANYWAY };
-        self.received >= length / 2 || length - self.received <= FINISH_ANYWAY
-    }
-
-    /// The body came to its sure end: stores the object, last.
-    async fn complete(mut self) -> Result<(), &'static str> {
-        if self.head.length.is_some_and(|length| length != self.received) {
-            return Err("another length than announced");
-        }
-        if !self.storing || !self.task.may_store() {
-            return Ok(());
-        }
-        let body = if self.received <= INLINE_MAX {
-            Body::Inline(std::mem::take(&mut self.chunk).freeze())
-        } else {
-            if !self.chunk.is_empty() {
-                self.put_chunk();
-            }
-            Body::Chunks
-        };
-        let store = &self.task.worker.edge.store;
-        let object = Object { length: self.received, body, ..self.head.object.clone() };
-        store.put(self.head.key, Piece::Object(Arc::new(object)));
-        if !self.head.vary.is_empty() {
-            let primary = StoreKey::primary(self.task.plan.url, self.task.plan.https);
-            let known = match store.get(&primary).await {
-                Some(Piece::Base(base)) if base.vary == self.head.vary => Base::clone(&base),
-                _ => Base { vary: self.head.vary.clone(), variants: Vec::new() },
-            };
-            let (base, dropped) = known.with(self.head.key, self.task.view.variants_max);
-            dropped.iter().for_each(|key| store.remove(key));
-            store.put(primary, Piece::Base(Arc::new(base)));
-        }
-        Ok(())
-    }
 }

@@ -18,6 +18,11 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// What comes is the body from `offset` on.
+    pub(super) fn begin_at(&mut self, offset: u64) {
+        (self.start, self.end) = (offset, offset);
+    }
+
     /// Adds what came next.
     pub(super) fn push(&mut self, bytes: Bytes) {
         self.end += bytes.len() as u64;

@@ -6,7 +6,8 @@ use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
-use super::directives::ResponseDirectives;
+use super::control::{Control, Source};
+use super::rules::Ruling;
 
 /// When an exchange with the origin took place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,47 @@ pub struct Bounds {
     pub lifetime_max: Duration,
     /// Of a heuristic one.
     pub heuristic_max: Duration,
+    /// Of a heuristic one of an error.
+    pub heuristic_error_max: Duration,
+}
+
+/// How long an answer is fresh, and what says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lifetime {
+    /// How long.
+    pub duration: Duration,
+    /// Who says so.
+    pub by: By,
+}
+
+/// What decided a lifetime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// `s-maxage`.
+    SMaxage,
+    /// `max-age`.
+    MaxAge,
+    /// Expires.
+    Expires,
+    /// Ten percent of the time since Last-Modified.
+    Heuristic,
+    /// Nobody: it is stale from the start.
+    Nobody,
+    /// The operator's rule of that name.
+    Rule(Box<str>),
+}
+
+impl std::fmt::Display for By {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::SMaxage => f.write_str("s-maxage"),
+            Self::MaxAge => f.write_str("max-age"),
+            Self::Expires => f.write_str("Expires"),
+            Self::Heuristic => f.write_str("a tenth of the time since Last-Modified"),
+            Self::Nobody => f.write_str("nobody"),
+            Self::Rule(name) => write!(f, "rule `{name}`"),
+        }
+    }
 }
 
 /// Statuses that RFC 9110 section 15.1 calls heuristically cacheable, without 206, which is stored elsewhere if at all.
@@ -32,44 +74,68 @@ pub fn is_heuristic(status: StatusCode) -> bool {
 }
 
 /// Whether the answer says itself how long it is fresh.
-pub fn is_explicit(headers: &HeaderMap, directives: &ResponseDirectives) -> bool {
-    directives.s_maxage.is_some() || directives.max_age.is_some() || headers.contains_key(EXPIRES)
+pub fn is_explicit(headers: &HeaderMap, control: &Control) -> bool {
+    let said = &control.directives;
+    let expires = control.source == Source::CacheControl && headers.contains_key(EXPIRES);
+    said.s_maxage.is_some() || said.max_age.is_some() || expires
 }
 
-/// The freshness lifetime (section 4.2.1): s-maxage, else max-age, else Expires minus Date, else a heuristic.
+/// The freshness lifetime (section 4.2.1): s-maxage, else max-age, else Expires minus Date, else the operator's, else a
+/// heuristic. A forced lifetime of the operator goes before all.
 pub fn lifetime(
     status: StatusCode,
     headers: &HeaderMap,
-    directives: &ResponseDirectives,
+    control: &Control,
+    ruling: &Ruling<'_>,
     exchange: Exchange,
     bounds: Bounds,
-) -> Duration {
-    let explicit = directives.s_maxage.or(directives.max_age).or_else(|| {
-        // "A cache recipient MUST interpret invalid date formats, especially the value "0", as representing a time in
-        // the past" (section 5.3); several Expires lines are invalid too.
-        let expires = single_date(headers, EXPIRES)?;
-        let date = date(headers, DATE).unwrap_or(exchange.response_time);
-        Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)))
-    });
-    explicit.unwrap_or_else(|| heuristic(status, headers, directives, exchange, bounds)).min(bounds.lifetime_max)
+) -> Lifetime {
+    let (duration, by) = if let Some((duration, rule)) = ruling.forced() {
+        (duration, By::Rule(rule.name.as_str().into()))
+    } else if let Some(duration) = control.directives.s_maxage {
+        (duration, By::SMaxage)
+    } else if let Some(duration) = control.directives.max_age {
+        (duration, By::MaxAge)
+    } else if let Some(duration) = expires(headers, control, exchange) {
+        (duration, By::Expires)
+    } else if let Some((duration, rule)) = ruling.ttl.and_then(|rule| Some((rule.ttl?, rule))) {
+        (duration, By::Rule(rule.name.as_str().into()))
+    } else {
+        let duration = heuristic(status, headers, control, exchange, bounds);
+        (duration, if duration.is_zero() { By::Nobody } else { By::Heuristic })
+    };
+    Lifetime { duration: duration.min(bounds.lifetime_max), by }
 }
 
-/// Ten percent of the time since the last modification (section 4.2.2), capped.
+/// "A cache recipient MUST interpret invalid date formats, especially the value "0", as representing a time in the past"
+/// (section 5.3); several Expires lines are invalid, too.
+fn expires(headers: &HeaderMap, control: &Control, exchange: Exchange) -> Option<Duration> {
+    if control.source != Source::CacheControl {
+        return None;
+    }
+    let expires = single_date(headers, EXPIRES)?;
+    let date = date(headers, DATE).unwrap_or(exchange.response_time);
+    Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)))
+}
+
+/// Ten percent of the time since the last modification (section 4.2.2), capped; errors are kept briefly.
 fn heuristic(
     status: StatusCode,
     headers: &HeaderMap,
-    directives: &ResponseDirectives,
+    control: &Control,
     exchange: Exchange,
     bounds: Bounds,
 ) -> Duration {
     // "A cache MUST NOT use heuristics .. unless .. the status code is defined as heuristically cacheable .. or the
     // response has been explicitly marked as cacheable (e.g., with a public response directive)".
-    if !is_heuristic(status) && !directives.public {
+    if !is_heuristic(status) && !control.directives.public {
         return Duration::ZERO;
     }
     let Some(modified) = date(headers, LAST_MODIFIED) else { return Duration::ZERO };
     let date = date(headers, DATE).unwrap_or(exchange.response_time);
-    (date.since(modified) / 10).min(bounds.heuristic_max)
+    let failed = status.is_client_error() || status.is_server_error();
+    let max = if failed { bounds.heuristic_error_max } else { bounds.heuristic_max };
+    (date.since(modified) / 10).min(max)
 }
 
 /// The age of an answer when its header was complete (section 4.2.3, `corrected_initial_age`).
@@ -127,10 +193,14 @@ pub fn parse_date(text: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use nearcast_shared::config::Rule;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
-    const BOUNDS: Bounds =
-        Bounds { lifetime_max: Duration::from_secs(1 << 31), heuristic_max: Duration::from_secs(86_400) };
+    const BOUNDS: Bounds = Bounds {
+        lifetime_max: Duration::from_secs(1 << 31),
+        heuristic_max: Duration::from_secs(86_400),
+        heuristic_error_max: Duration::from_secs(60),
+    };
     const AT_ONCE: Exchange = Exchange { request_time: NOW, response_time: NOW };
 
     fn at(seconds: i64) -> String {
@@ -147,15 +217,15 @@ mod tests {
 
     fn lifetime_of(status: u16, pairs: &[(&'static str, &str)]) -> u64 {
         let map = headers(pairs);
-        let directives = ResponseDirectives::parse(&map);
-        lifetime(StatusCode::from_u16(status).unwrap(), &map, &directives, AT_ONCE, BOUNDS).as_secs()
+        let (status, control) = (StatusCode::from_u16(status).unwrap(), Control::of(&map, "d"));
+        lifetime(status, &map, &control, &Ruling::default(), AT_ONCE, BOUNDS).duration.as_secs()
     }
 
     #[test]
     fn lifetimes() {
         let (now, hour, past) = (at(0), at(3600), at(-36_000));
         type Row<'a> = (&'a str, u16, &'a [(&'static str, &'a str)], u64);
-        let rows: [Row<'_>; 12] = [
+        let rows: [Row<'_>; 15] = [
             ("max-age", 200, &[("cache-control", "max-age=60")], 60),
             ("s-maxage wins over max-age", 200, &[("cache-control", "max-age=60, s-maxage=5")], 5),
             (
@@ -175,13 +245,36 @@ mod tests {
                 "public allows the heuristic",
                 500,
                 &[("last-modified", &past), ("date", &now), ("cache-control", "public")],
-                3600,
+                60,
             ),
+            ("404 briefly", 404, &[("last-modified", &past), ("date", &now)], 60),
+            ("a targeted field replaces Expires", 200, &[("expires", &hour), ("cdn-cache-control", "public")], 0),
+            ("and max-age", 200, &[("cache-control", "max-age=60"), ("cdn-cache-control", "max-age=5")], 5),
             ("nothing said", 200, &[], 0),
         ];
         for (name, status, pairs, wanted) in rows {
             assert_eq!(lifetime_of(status, pairs), wanted, "{name}");
         }
+    }
+
+    #[test]
+    fn rules_and_answers() {
+        let rule = Rule { name: "r".to_owned(), ttl: Some(Duration::from_secs(7)), ..Rule::default() };
+        let forced = Rule { force: true, ..rule.clone() };
+        let of = |rule: &Rule, pairs: &[(&'static str, &str)]| {
+            let map = headers(pairs);
+            let ruling = Ruling { ttl: Some(rule), ..Ruling::default() };
+            let found = lifetime(StatusCode::OK, &map, &Control::of(&map, "d"), &ruling, AT_ONCE, BOUNDS);
+            (found.duration.as_secs(), found.by)
+        };
+        let said = [("cache-control", "max-age=60")];
+        assert_eq!(of(&rule, &said), (60, By::MaxAge), "the answer's own word goes before a default");
+        assert_eq!(
+            of(&rule, &[("last-modified", &at(-36_000))]),
+            (7, By::Rule("r".into())),
+            "which goes before a guess"
+        );
+        assert_eq!(of(&forced, &said), (7, By::Rule("r".into())));
     }
 
     #[test]

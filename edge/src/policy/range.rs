@@ -1,8 +1,7 @@
-//! Range requests (RFC 9110 section 14). One range is answered as 206; several that merge into one likewise; other
-//! requests for several ranges are answered with the whole, which section 14.2 always allows.
+//! Range requests (RFC 9110 section 14): which bytes a client wants, and which bytes an origin sent.
 
 use http::HeaderMap;
-use http::header::{DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 
 use nearcast_shared::clock::Timestamp;
 
@@ -12,7 +11,7 @@ use super::{freshness, validator};
 const RANGES_MAX: usize = 16;
 
 /// What a request's Range amounts to for a body of known length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ranged {
     /// No range, or one to be ignored: the whole.
     Whole,
@@ -23,6 +22,8 @@ pub enum Ranged {
         /// Offset behind the last byte.
         end: u64,
     },
+    /// Several, each `first..end`, in the order asked for; none touches another.
+    Parts(Vec<(u64, u64)>),
     /// 416.
     Unsatisfiable,
 }
@@ -35,16 +36,64 @@ pub fn ranged(request: &HeaderMap, stored: &HeaderMap, length: u64) -> Ranged {
         return Ranged::Whole;
     }
     let Some(specs) = line.to_str().ok().and_then(parse) else { return Ranged::Whole };
-    let mut parts: Vec<(u64, u64)> = specs.into_iter().filter_map(|spec| resolve(spec, length)).collect();
-    parts.sort_unstable();
-    let Some(&(first, mut end)) = parts.first() else { return Ranged::Unsatisfiable };
-    for (next, next_end) in &parts[1..] {
-        if *next > end {
-            return Ranged::Whole;
-        }
-        end = end.max(*next_end);
+    let parts = specs.into_iter().filter_map(|spec| resolve(spec, length)).fold(Vec::new(), merge);
+    match parts.as_slice() {
+        [] => Ranged::Unsatisfiable,
+        [(first, end)] => Ranged::Part { first: *first, end: *end },
+        // "A server MAY ignore the Range header field": parts that come to more than the whole only amplify.
+        parts if parts.iter().map(|(first, end)| end - first + PART_OVERHEAD).sum::<u64>() >= length => Ranged::Whole,
+        _ => Ranged::Parts(parts),
     }
-    Ranged::Part { first, end }
+}
+
+/// About what is sent around each part of several.
+const PART_OVERHEAD: u64 = 80;
+
+/// "A server .. MAY coalesce any of the ranges that overlap, or that are separated by a gap that is smaller than the
+/// overhead of sending multiple parts" (RFC 9110 section 15.3.7.2).
+fn merge(mut parts: Vec<(u64, u64)>, (mut first, mut end): (u64, u64)) -> Vec<(u64, u64)> {
+    let near = |a: (u64, u64), b: (u64, u64)| a.0 <= b.1 + PART_OVERHEAD && b.0 <= a.1 + PART_OVERHEAD;
+    let mut at = parts.len();
+    while let Some(position) = parts.iter().position(|part| near(*part, (first, end))) {
+        let part = parts.remove(position);
+        (first, end) = (first.min(part.0), end.max(part.1));
+        at = at.min(position);
+    }
+    parts.insert(at.min(parts.len()), (first, end));
+    parts
+}
+
+/// Whether the request is for one range that we understand, of whatever there is.
+pub fn is_one_range(request: &HeaderMap) -> bool {
+    let mut lines = request.get_all(RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
+    line.to_str().ok().and_then(parse).is_some_and(|specs| specs.len() == 1)
+}
+
+/// The bytes `first..end` that a 206 brings, and the length of the whole. `None` when it does not say, says it in several
+/// parts, or contradicts itself: "A recipient .. MUST NOT attempt to recombine the received content with a stored
+/// representation" then (RFC 9110 section 14.4).
+pub fn received(part: &HeaderMap) -> Option<(u64, u64, u64)> {
+    let kind = part.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.trim_start().to_ascii_lowercase().starts_with("multipart/byteranges") {
+        return None;
+    }
+    let mut lines = part.get_all(CONTENT_RANGE).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let (unit, rest) = line.to_str().ok()?.split_once(' ')?;
+    let (range, whole) = rest.trim().split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok())?;
+    let (first, last, whole) = (number(first)?, number(last)?, number(whole)?);
+    let end = last.checked_add(1)?;
+    // "A Content-Range field value is invalid if it contains a range-resp that has a last-pos value less than its
+    // first-pos value, or a complete-length value less than or equal to its last-pos value."
+    let valid = unit.eq_ignore_ascii_case("bytes") && first <= last && last < whole;
+    let fits = match crate::headers::content_length(part) {
+        Some(length) => length == end - first,
+        None => !part.contains_key(http::header::CONTENT_LENGTH),
+    };
+    (valid && fits).then_some((first, end, whole))
 }
 
 /// If-Range: a strong ETag or an exact Last-Modified date that still holds; without it there is no condition.
@@ -140,13 +189,39 @@ mod tests {
             ("empty", "bytes=", Ranged::Whole),
             ("overlapping ones merge", "bytes=0-99,50-199", part(0, 200)),
             ("touching ones merge", "bytes=100-199,0-99", part(0, 200)),
-            ("far apart ones get the whole", "bytes=0-0,999-999", Ranged::Whole),
+            ("far apart ones stay apart", "bytes=999-999,0-0", Ranged::Parts(vec![(999, 1000), (0, 1)])),
+            ("a small gap is closed", "bytes=0-9,50-59", part(0, 60)),
+            ("one that closes a gap", "bytes=0-9,500-509,5-600", part(0, 601)),
+            ("as much as the whole", "bytes=0-450,540-999", Ranged::Whole),
             ("one beyond the end is left out", "bytes=0-9,5000-", part(0, 10)),
             ("too many are ignored", &many, Ranged::Whole),
         ];
         for (name, value, wanted) in rows {
             assert_eq!(ranged(&map(&[("range", value)]), &HeaderMap::new(), 1000), wanted, "{name}");
         }
+    }
+
+    #[test]
+    fn what_an_origin_sent() {
+        let rows = [
+            ("first bytes", "bytes 0-4/10", None, Some((0, 5, 10))),
+            ("the whole", "bytes 0-9/10", Some("10"), Some((0, 10, 10))),
+            ("another length", "bytes 4-9/10", Some("5"), None),
+            ("unknown length", "bytes 0-4/*", None, None),
+            ("unsatisfied", "bytes */10", None, None),
+            ("backwards", "bytes 5-4/10", None, None),
+            ("beyond the end", "bytes 5-10/10", None, None),
+            ("another unit", "lines 0-4/10", None, None),
+            ("signs", "bytes +0-4/10", None, None),
+            ("overflow", "bytes 0-18446744073709551615/18446744073709551616", None, None),
+        ];
+        for (name, value, length, wanted) in rows {
+            let mut headers = map(&[("content-range", value)]);
+            headers.extend(length.map(|length| (http::header::CONTENT_LENGTH, HeaderValue::from_static(length))));
+            assert_eq!(received(&headers), wanted, "{name}");
+        }
+        let many = map(&[("content-range", "bytes 0-4/10"), ("content-type", "Multipart/ByteRanges; boundary=x")]);
+        assert_eq!(received(&many), None);
     }
 
     #[test]
@@ -174,8 +249,26 @@ mod tests {
     proptest! {
         #[test]
         fn a_part_is_never_empty_nor_outside(value in "bytes=[0-9,-]{0,40}", length in 0u64..5000) {
-            if let Ranged::Part { first, end } = ranged(&map(&[("range", &value)]), &HeaderMap::new(), length) {
-                prop_assert!(first < end && end <= length);
+            let parts = match ranged(&map(&[("range", &value)]), &HeaderMap::new(), length) {
+                Ranged::Part { first, end } => vec![(first, end)],
+                Ranged::Parts(parts) => parts,
+                Ranged::Whole | Ranged::Unsatisfiable => Vec::new(),
+            };
+            let mut sorted = parts.clone();
+            sorted.sort_unstable();
+            prop_assert!(parts.iter().all(|(first, end)| first < end && *end <= length));
+            prop_assert!(sorted.windows(2).all(|two| two[0].1 < two[1].0), "no part touches another");
+        }
+
+        #[test]
+        fn any_content_range_is_read(value in "(bytes )?[0-9*/ -]{0,30}", length in proptest::option::of(0u64..99)) {
+            let mut headers = map(&[("content-range", &value)]);
+            if let Some(length) = length {
+                headers.insert("content-length", length.into());
+            }
+            if let Some((first, end, whole)) = received(&headers) {
+                prop_assert!(first < end && end <= whole);
+                prop_assert!(length.is_none_or(|length| length == end - first));
             }
         }
     }

@@ -5,14 +5,16 @@ use std::time::Duration;
 use super::directives::{RequestDirectives, ResponseDirectives};
 
 /// How a stored answer stands at this moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing<'a> {
     /// Its age now.
     pub age: Duration,
     /// Its freshness lifetime.
     pub lifetime: Duration,
     /// Its own directives.
-    pub directives: ResponseDirectives,
+    pub directives: &'a ResponseDirectives,
+    /// How long it serves beyond its lifetime when it says nothing of that itself: the operator's grace.
+    pub grace: Duration,
 }
 
 /// What may be done with it.
@@ -39,7 +41,16 @@ pub enum Why {
     Response,
 }
 
-impl Standing {
+/// How an origin failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failing {
+    /// It gave no answer at all: the cache is "disconnected" (RFC 9111 section 4.2.4).
+    Disconnected,
+    /// It answered with 500, 502, 503 or 504 (RFC 5861 section 4), or with what is not HTTP.
+    Error,
+}
+
+impl Standing<'_> {
     /// Whether its lifetime is not over. "response_is_fresh = (freshness_lifetime > current_age)" (section 4.2).
     pub fn is_fresh(&self) -> bool {
         self.lifetime > self.age
@@ -52,7 +63,8 @@ impl Standing {
 
     /// The decision. What the client asks never loosens what the origin demands.
     pub fn reuse(&self, wishes: &RequestDirectives) -> Reuse {
-        // Section 5.2.2.4: no-cache "MUST NOT be used to satisfy a subsequent request without successful validation".
+        // Section 5.2.2.4: no-cache "MUST NOT be used to satisfy any other request without forwarding it for validation
+        // and receiving a successful response".
         if self.directives.no_cache {
             return Reuse::Validate(Why::Response);
         }
@@ -60,7 +72,7 @@ impl Standing {
         let too_old = wishes.max_age.is_some_and(|limit| self.age > limit && wishes.max_stale.is_none());
         let too_stale = wishes.min_fresh.is_some_and(|wanted| left < wanted);
         if wishes.no_cache || too_old || too_stale {
-            return Reuse::Validate(Why::Request);
+            return Reuse::Validate(if self.is_fresh() { Why::Request } else { Why::Stale });
         }
         if self.is_fresh() {
             return Reuse::Fresh;
@@ -71,16 +83,33 @@ impl Standing {
         if wishes.max_stale.is_some_and(|limit| self.staleness() <= limit) {
             return Reuse::StaleAllowed;
         }
-        match self.directives.stale_while_revalidate {
-            Some(window) if self.staleness() < window => Reuse::StaleWhileRevalidate,
-            _ => Reuse::Validate(Why::Stale),
+        if self.is_within(self.directives.stale_while_revalidate) {
+            return Reuse::StaleWhileRevalidate;
         }
+        Reuse::Validate(Why::Stale)
     }
 
-    /// Whether it may stand in when the origin fails (RFC 5861 section 4; RFC 9111 section 4.2.4).
-    pub fn serves_on_error(&self) -> bool {
-        let window = self.directives.stale_if_error.or(self.directives.stale_while_revalidate);
-        !self.directives.forbids_stale() && window.is_some_and(|window| self.staleness() < window)
+    /// Whether it may stand in for an origin that fails. "A cache MUST NOT generate a stale response unless it is
+    /// disconnected or doing so is explicitly permitted by the client or origin server" (RFC 9111 section 4.2.4); RFC 5861
+    /// section 4 permits it. Without an answer from the origin it may be stale by up to `disconnected_max`.
+    pub fn stands_in(&self, failing: Failing, disconnected_max: Duration) -> bool {
+        if self.directives.no_cache {
+            return false;
+        }
+        if self.is_fresh() {
+            return true;
+        }
+        if self.directives.forbids_stale() {
+            return false;
+        }
+        let permitted = self.directives.stale_if_error.or(self.directives.stale_while_revalidate);
+        let disconnected = failing == Failing::Disconnected && self.staleness() < disconnected_max;
+        disconnected || self.is_within(permitted)
+    }
+
+    /// Whether its staleness is within what it says itself, else within the operator's grace.
+    fn is_within(&self, said: Option<Duration>) -> bool {
+        self.staleness() < said.unwrap_or(self.grace)
     }
 }
 
@@ -96,10 +125,11 @@ mod tests {
         map
     }
 
-    fn standing(age: u64, response: &str) -> Standing {
+    const GRACE: Duration = Duration::ZERO;
+
+    fn said(response: &str) -> (Duration, ResponseDirectives) {
         let directives = ResponseDirectives::parse(&control(response));
-        let lifetime = directives.s_maxage.or(directives.max_age).unwrap_or_default();
-        Standing { age: Duration::from_secs(age), lifetime, directives }
+        (directives.s_maxage.or(directives.max_age).unwrap_or_default(), directives)
     }
 
     #[test]
@@ -131,20 +161,55 @@ mod tests {
         ];
         for (name, age, response, request, wanted) in rows {
             let wishes = RequestDirectives::parse(&control(request));
-            assert_eq!(standing(age, response).reuse(&wishes), wanted, "{name}");
+            let (lifetime, directives) = said(response);
+            let standing = Standing { age: Duration::from_secs(age), lifetime, directives: &directives, grace: GRACE };
+            assert_eq!(standing.reuse(&wishes), wanted, "{name}");
         }
     }
 
     #[test]
     fn errors() {
+        use Failing::{Disconnected, Error};
         let rows = [
-            ("nothing said", 61, "max-age=60", false),
-            ("within stale-if-error", 69, "max-age=60, stale-if-error=10", true),
-            ("beyond it", 70, "max-age=60, stale-if-error=10", false),
-            ("must-revalidate forbids it", 61, "max-age=60, stale-if-error=10, must-revalidate", false),
+            ("nothing said", 61, "max-age=60", 0, Error, false),
+            ("nothing said, and no answer", 61, "max-age=60", 0, Disconnected, true),
+            ("no answer for too long", 160, "max-age=60", 0, Disconnected, false),
+            ("within stale-if-error", 69, "max-age=60, stale-if-error=10", 0, Error, true),
+            ("beyond it", 70, "max-age=60, stale-if-error=10", 0, Error, false),
+            ("beyond it, and no answer", 70, "max-age=60, stale-if-error=10", 0, Disconnected, true),
+            (
+                "must-revalidate forbids it",
+                61,
+                "max-age=60, stale-if-error=10, must-revalidate",
+                0,
+                Disconnected,
+                false,
+            ),
+            ("s-maxage forbids it", 61, "s-maxage=60", 9, Disconnected, false),
+            ("within the operator's grace", 69, "max-age=60", 10, Error, true),
+            ("the answer's own word goes before it", 69, "max-age=60, stale-if-error=0", 10, Error, false),
+            ("what is fresh stands in", 59, "max-age=60, must-revalidate", 0, Error, true),
+            ("but not what must be asked for", 59, "max-age=60, no-cache", 0, Disconnected, false),
         ];
-        for (name, age, response, wanted) in rows {
-            assert_eq!(standing(age, response).serves_on_error(), wanted, "{name}");
+        for (name, age, response, grace, failing, wanted) in rows {
+            let (lifetime, directives) = said(response);
+            let (age, grace) = (Duration::from_secs(age), Duration::from_secs(grace));
+            let standing = Standing { age, lifetime, directives: &directives, grace };
+            assert_eq!(standing.stands_in(failing, Duration::from_secs(100)), wanted, "{name}");
         }
+    }
+
+    #[test]
+    fn grace_serves_while_it_is_refreshed() {
+        let (lifetime, directives) = said("max-age=60");
+        let at = |age| Standing {
+            age: Duration::from_secs(age),
+            lifetime,
+            directives: &directives,
+            grace: Duration::from_secs(10),
+        };
+        let wishes = RequestDirectives::default();
+        assert_eq!(at(69).reuse(&wishes), Reuse::StaleWhileRevalidate);
+        assert_eq!(at(70).reuse(&wishes), Reuse::Validate(Why::Stale));
     }
 }

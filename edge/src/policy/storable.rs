@@ -3,8 +3,12 @@
 use http::header::{AUTHORIZATION, ETAG, LAST_MODIFIED, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 
-use super::directives::{RequestDirectives, ResponseDirectives};
+use nearcast_shared::config::SetCookie;
+
+use super::control::Control;
+use super::directives::RequestDirectives;
 use super::freshness;
+use super::rules::Ruling;
 
 /// Why an answer is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +35,12 @@ pub enum NotStored {
     CloseDelimited,
     /// Larger than the configured limit.
     TooLarge,
+    /// must-understand, and a status whose caching rules we do not know.
+    NotUnderstood,
+    /// A part of what nobody knows, or that contradicts itself.
+    Part,
+    /// A rule of the operator.
+    Rule,
 }
 
 impl NotStored {
@@ -48,46 +58,78 @@ impl NotStored {
             Self::NoUse => "no-freshness",
             Self::CloseDelimited => "close-delimited",
             Self::TooLarge => "too-large",
+            Self::NotUnderstood => "not-understood",
+            Self::Part => "part",
+            Self::Rule => "rule",
         }
     }
+}
+
+/// A request and the header of its answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// The request's method.
+    pub method: &'a Method,
+    /// The request's fields.
+    pub request: &'a HeaderMap,
+    /// The request's directives.
+    pub wishes: &'a RequestDirectives,
+    /// The answer's status; that of the whole when it is a part.
+    pub status: StatusCode,
+    /// The answer's fields.
+    pub response: &'a HeaderMap,
+    /// What governs it, after the rules had their say.
+    pub control: &'a Control,
+    /// What the operator says of it.
+    pub ruling: &'a Ruling<'a>,
+    /// What becomes of cookies.
+    pub cookies: SetCookie,
 }
 
 /// Judges an answer by its header. `Ok` means it may be stored.
 ///
 /// # Errors
 /// The first reason not to.
-pub fn storable(
-    method: &Method,
-    request: &HeaderMap,
-    wishes: &RequestDirectives,
-    status: StatusCode,
-    response: &HeaderMap,
-    directives: &ResponseDirectives,
-) -> Result<(), NotStored> {
-    if method != Method::GET {
+pub fn storable(case: Case<'_>) -> Result<(), NotStored> {
+    let Case { request, status, response, .. } = case;
+    let said = &case.control.directives;
+    if case.method != Method::GET {
         return Err(NotStored::Method);
     }
-    if wishes.no_store {
+    if case.ruling.bypass.is_some() {
+        return Err(NotStored::Rule);
+    }
+    if case.wishes.no_store {
         return Err(NotStored::RequestNoStore);
     }
-    if directives.no_store {
+    // "When a cache that implements the must-understand directive receives a response that includes it, the cache SHOULD
+    // ignore the no-store directive if it understands and implements the status code's caching requirements" (section
+    // 5.2.2.3).
+    if said.must_understand && !is_understood(status) {
+        return Err(NotStored::NotUnderstood);
+    }
+    if said.no_store && !said.must_understand {
         return Err(NotStored::NoStore);
     }
-    if directives.private {
+    if said.private {
         return Err(NotStored::Private);
     }
     // "A shared cache MUST NOT use a cached response to a request with an Authorization header field .. unless the
     // response contains a Cache-Control field with a response directive that allows it" (section 3.5).
-    let allows = directives.public || directives.must_revalidate || directives.s_maxage.is_some();
+    let allows = said.public || said.must_revalidate || said.s_maxage.is_some();
     if request.contains_key(AUTHORIZATION) && !allows {
         return Err(NotStored::Authorization);
     }
-    let explicit = freshness::is_explicit(response, directives);
-    status_is_stored(status, explicit || directives.public)?;
+    let explicit = freshness::is_explicit(response, case.control) || case.ruling.ttl.is_some();
+    status_is_stored(status, explicit, said.public)?;
+    // No 5xx on a validator alone: a heuristic needs a date.
+    if status == StatusCode::NOT_IMPLEMENTED && !explicit && !response.contains_key(LAST_MODIFIED) {
+        return Err(NotStored::Status);
+    }
     if varies_on_all(response) {
         return Err(NotStored::VaryAll);
     }
-    if response.contains_key(SET_COOKIE) {
+    if response.contains_key(SET_COOKIE) && case.cookies == SetCookie::Bypass {
         return Err(NotStored::SetCookie);
     }
     let validator = response.contains_key(ETAG) || response.contains_key(LAST_MODIFIED);
@@ -97,17 +139,21 @@ pub fn storable(
     Ok(())
 }
 
-/// 1xx are never final, 206 and 304 are no whole answers, and an error without explicit freshness is stored only when
-/// its status is heuristically cacheable.
-fn status_is_stored(status: StatusCode, explicit: bool) -> Result<(), NotStored> {
+/// "A final status" with "explicit freshness", or one "defined as heuristically cacheable", or `public` (section 3).
+/// 1xx are never final, 304 and 416 are about another answer, and an error that a client can make an origin say, or that
+/// passes, needs an explicit lifetime.
+fn status_is_stored(status: StatusCode, explicit: bool, public: bool) -> Result<(), NotStored> {
     let code = status.as_u16();
-    let partial = code < 200 || code == 206 || code == 304 || code == 416;
-    // A client can make an origin say these of a URL: stored, they would take it from all others.
-    let blameable = matches!(code, 400 | 413 | 431);
-    if partial || blameable || (!explicit && (code >= 500 || !freshness::is_heuristic(status))) {
-        return Err(NotStored::Status);
-    }
-    Ok(())
+    let never = code < 200 || matches!(code, 206 | 304 | 416);
+    let blameable = matches!(code, 400 | 413 | 431) || code >= 500;
+    let heuristic = freshness::is_heuristic(status) || (public && !blameable);
+    if never || !(explicit || heuristic) { Err(NotStored::Status) } else { Ok(()) }
+}
+
+/// The final statuses of RFC 9110 and the others that ask nothing special of a cache.
+fn is_understood(status: StatusCode) -> bool {
+    let code = status.as_u16();
+    matches!(code, 200..=208 | 226 | 300..=308 | 400..=417 | 421..=426 | 428 | 429 | 431 | 451 | 500..=508 | 510 | 511)
 }
 
 fn varies_on_all(response: &HeaderMap) -> bool {
@@ -130,10 +176,16 @@ mod tests {
 
     fn judge(request: Pairs<'_>, status: u16, response: Pairs<'_>) -> Result<(), NotStored> {
         let (request, response) = (map(request), map(response));
-        let wishes = RequestDirectives::parse(&request);
-        let directives = ResponseDirectives::parse(&response);
-        let status = StatusCode::from_u16(status).unwrap();
-        storable(&Method::GET, &request, &wishes, status, &response, &directives)
+        storable(Case {
+            method: &Method::GET,
+            request: &request,
+            wishes: &RequestDirectives::parse(&request),
+            status: StatusCode::from_u16(status).unwrap(),
+            response: &response,
+            control: &Control::of(&response, "d"),
+            ruling: &Ruling::default(),
+            cookies: SetCookie::Bypass,
+        })
     }
 
     #[test]
@@ -142,7 +194,7 @@ mod tests {
         const TAG: (&str, &str) = ("etag", "\"a\"");
         let secret: Pairs<'_> = &[("authorization", "Basic x")];
         type Row<'a> = (&'a str, Pairs<'a>, u16, Pairs<'a>, Result<(), NotStored>);
-        let rows: [Row<'_>; 24] = [
+        let rows: [Row<'_>; 33] = [
             ("explicitly fresh", &[], 200, &[FRESH], Ok(())),
             ("only a validator", &[], 200, &[TAG], Ok(())),
             ("nothing", &[], 200, &[], Err(NotStored::NoUse)),
@@ -167,8 +219,29 @@ mod tests {
             ("500 with a validator", &[], 500, &[TAG], Err(NotStored::Status)),
             ("500 explicitly fresh", &[], 500, &[FRESH], Ok(())),
             ("400 with a validator", &[], 400, &[TAG], Err(NotStored::Status)),
-            ("400 explicitly fresh", &[], 400, &[FRESH], Err(NotStored::Status)),
-            ("431 explicitly fresh", &[], 431, &[FRESH], Err(NotStored::Status)),
+            ("400 explicitly fresh", &[], 400, &[FRESH], Ok(())),
+            ("400 with a validator and public", &[], 400, &[TAG, ("cache-control", "public")], Err(NotStored::Status)),
+            ("503 with a validator and public", &[], 503, &[TAG, ("cache-control", "public")], Err(NotStored::Status)),
+            ("302 with a validator and public", &[], 302, &[TAG, ("cache-control", "public")], Ok(())),
+            ("501 with a validator", &[], 501, &[TAG], Err(NotStored::Status)),
+            ("501 with a date for a heuristic", &[], 501, &[("last-modified", "x")], Ok(())),
+            ("304", &[], 304, &[FRESH], Err(NotStored::Status)),
+            ("599 explicitly fresh", &[], 599, &[FRESH], Ok(())),
+            (
+                "no-store with must-understand",
+                &[],
+                200,
+                &[("cache-control", "no-store, must-understand, max-age=1")],
+                Ok(()),
+            ),
+            (
+                "must-understand and a status we do not know",
+                &[],
+                299,
+                &[("cache-control", "must-understand, max-age=1")],
+                Err(NotStored::NotUnderstood),
+            ),
+            ("a qualified private", &[], 200, &[("cache-control", "private=\"x\", max-age=1")], Ok(())),
             ("302 with a validator", &[], 302, &[TAG], Err(NotStored::Status)),
             ("302 explicitly fresh", &[], 302, &[FRESH], Ok(())),
             ("206", &[], 206, &[FRESH], Err(NotStored::Status)),

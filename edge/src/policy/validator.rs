@@ -2,10 +2,10 @@
 //! (RFC 9110 section 13, RFC 9111 sections 4.3 and 3.2).
 
 use http::header::{
-    CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
-    SET_COOKIE, TRANSFER_ENCODING,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use nearcast_shared::clock::Timestamp;
 
 use super::freshness;
 
@@ -68,36 +68,106 @@ pub fn strongly_equal(a: &HeaderValue, b: &HeaderValue) -> bool {
     a == b && a.as_bytes().starts_with(b"\"")
 }
 
-/// Makes `request` ask the origin whether what we hold still holds. False when it has no validator.
-pub fn make_conditional(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
-    request.remove(IF_NONE_MATCH);
-    request.remove(IF_MODIFIED_SINCE);
-    if let Some(tag) = stored.get(ETAG) {
-        request.insert(IF_NONE_MATCH, tag.clone());
+/// Whether both headers carry the same strong validator (RFC 9110 sections 8.8.1 and 8.8.2.2): the same strong ETag, or
+/// without any ETag the same Last-Modified, at least a second older than both answers' Date.
+pub fn same_strong(a: &HeaderMap, b: &HeaderMap) -> bool {
+    match (a.get(ETAG), b.get(ETAG)) {
+        (Some(a), Some(b)) => strongly_equal(a, b),
+        (None, None) => strong_date(a).is_some_and(|date| strong_date(b) == Some(date)),
+        (Some(_), None) | (None, Some(_)) => false,
     }
-    if let Some(modified) = stored.get(LAST_MODIFIED) {
-        request.insert(IF_MODIFIED_SINCE, modified.clone());
-    }
-    stored.contains_key(ETAG) || stored.contains_key(LAST_MODIFIED)
 }
 
-/// Whether a 304 is about what we hold: it names no other ETag (RFC 9111 section 4.3.4).
+/// The strong validator for If-Range, if there is one.
+pub fn for_if_range(stored: &HeaderMap) -> Option<HeaderValue> {
+    match stored.get(ETAG) {
+        Some(tag) => is_strong(tag).then(|| tag.clone()),
+        None => strong_date(stored).and_then(|_| stored.get(LAST_MODIFIED).cloned()),
+    }
+}
+
+/// Last-Modified, when what changed within its second would have been seen.
+fn strong_date(headers: &HeaderMap) -> Option<Timestamp> {
+    let modified = freshness::date(headers, LAST_MODIFIED)?;
+    let date = freshness::date(headers, http::header::DATE)?;
+    (modified.seconds() < date.seconds()).then_some(modified)
+}
+
+fn is_strong(tag: &HeaderValue) -> bool {
+    let bytes = tag.as_bytes();
+    bytes.len() >= 2 && bytes.starts_with(b"\"") && bytes.ends_with(b"\"")
+}
+
+/// Makes `request` ask the origin whether what we hold still holds: the selected answer `stored`, or one of `others` by
+/// its tag. False when there is no validator.
+///
+/// "A cache .. SHOULD generate .. If-None-Match .. using the relevant entity tags from all the stored responses" (RFC 9111
+/// section 4.3.1).
+pub fn make_conditional(request: &mut HeaderMap, stored: Option<&HeaderMap>, others: &[HeaderValue]) -> bool {
+    /// Bytes of tags beyond which some are left out: an origin's own limits are not far.
+    const TAGS_MAX: usize = 4096;
+    request.remove(IF_NONE_MATCH);
+    request.remove(IF_MODIFIED_SINCE);
+    let mut tags: Vec<u8> = Vec::new();
+    let own = stored.and_then(|stored| stored.get(ETAG));
+    for tag in own.into_iter().chain(others.iter().filter(|tag| Some(*tag) != own)) {
+        if !tags.is_empty() {
+            if tags.len() + tag.len() > TAGS_MAX {
+                break;
+            }
+            tags.extend_from_slice(b", ");
+        }
+        tags.extend_from_slice(tag.as_bytes());
+    }
+    let mut conditional = false;
+    if let Some(tags) = HeaderValue::from_bytes(&tags).ok().filter(|tags| !tags.is_empty()) {
+        request.insert(IF_NONE_MATCH, tags);
+        conditional = true;
+    }
+    if let Some(modified) = stored.and_then(|stored| stored.get(LAST_MODIFIED)) {
+        request.insert(IF_MODIFIED_SINCE, modified.clone());
+        conditional = true;
+    }
+    conditional
+}
+
+/// Whether a 304 says which answer it is about.
+pub fn names_one(not_modified: &HeaderMap) -> bool {
+    not_modified.contains_key(ETAG) || not_modified.contains_key(LAST_MODIFIED)
+}
+
+/// Whether a 304 is about what we hold (RFC 9111 section 4.3.4): a strong validator must be the same, a weak one must
+/// correspond. One without any validator is about what we asked for, when that was one answer.
 pub fn confirms(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
-    match (not_modified.get(ETAG), stored.get(ETAG)) {
-        (Some(new), Some(old)) => opaque(new.as_bytes()) == opaque(old.as_bytes()),
+    if let Some(new) = not_modified.get(ETAG) {
+        let Some(old) = stored.get(ETAG) else { return false };
+        return new == old || (!is_strong(new) && opaque(new.as_bytes()) == opaque(old.as_bytes()));
+    }
+    match (not_modified.get(LAST_MODIFIED), stored.get(LAST_MODIFIED)) {
+        (Some(new), Some(old)) => new == old,
         (Some(_), None) => false,
         (None, _) => true,
     }
 }
 
+/// Whether the answer to a HEAD is about what is stored, so that its header may be taken over: "matching values for any
+/// received validator fields .. and, if the HEAD response has a Content-Length header field, the value of Content-Length
+/// matches" (RFC 9111 section 4.3.5).
+pub fn head_matches(head: &HeaderMap, stored: &HeaderMap, length: u64) -> bool {
+    let same = |name: HeaderName| head.get(&name).is_none_or(|value| stored.get(&name) == Some(value));
+    same(ETAG)
+        && same(LAST_MODIFIED)
+        && (!head.contains_key(CONTENT_LENGTH) || crate::headers::content_length(head) == Some(length))
+}
+
 /// The stored header with what a 304 brings: "the cache MUST add each header field in the provided response to the
-/// stored response, replacing field values that are already present", but for those of the body and of the connection
-/// (RFC 9111 section 3.2), and for cookies, which are one client's.
+/// stored response, replacing field values that are already present", but for those that the stored body depends upon and
+/// Content-Length (RFC 9111 section 3.2). Hop-by-hop fields are gone before.
 pub fn updated(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     let mut result = stored.clone();
     let stays = |name: &HeaderName| {
-        [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, TRANSFER_ENCODING, CONNECTION, ETAG, SET_COOKIE]
-            .contains(name)
+        [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE, ETAG].contains(name)
+            || ["content-md5", "content-digest", "repr-digest", "digest"].contains(&name.as_str())
     };
     for name in not_modified.keys().filter(|name| !stays(name)) {
         result.remove(name);
@@ -161,23 +231,64 @@ mod tests {
             ("x", "new"),
             ("x", "newer"),
             ("cache-control", "max-age=9"),
-            ("set-cookie", "a=b"),
+            ("content-md5", "x"),
         ]);
         let result = updated(&stored, &fresh);
         assert_eq!(result["content-length"], "5");
         assert_eq!(result["keep"], "1");
-        assert!(!result.contains_key("set-cookie"));
+        assert!(!result.contains_key("content-md5"));
         assert_eq!(result["cache-control"], "max-age=9");
         assert_eq!(result.get_all("x").iter().collect::<Vec<_>>(), ["new", "newer"]);
     }
 
     #[test]
     fn a_304_for_something_else_is_told_apart() {
-        let stored = map(&[("etag", "\"a\"")]);
-        assert!(confirms(&map(&[]), &stored));
-        assert!(confirms(&map(&[("etag", "W/\"a\"")]), &stored));
-        assert!(!confirms(&map(&[("etag", "\"b\"")]), &stored));
+        let stored = map(&[("etag", "\"a\""), ("last-modified", "x")]);
+        let rows = [
+            ("no validator", map(&[]), true),
+            ("the same", map(&[("etag", "\"a\"")]), true),
+            ("its weak form", map(&[("etag", "W/\"a\"")]), true),
+            ("another", map(&[("etag", "\"b\"")]), false),
+            ("another date", map(&[("last-modified", "y")]), false),
+            ("the same date", map(&[("last-modified", "x")]), true),
+        ];
+        for (name, not_modified, wanted) in rows {
+            assert_eq!(confirms(&not_modified, &stored), wanted, "{name}");
+        }
         assert!(!confirms(&map(&[("etag", "\"b\"")]), &map(&[])));
+        assert!(!confirms(&map(&[("etag", "\"a\"")]), &map(&[("etag", "W/\"a\"")])), "a strong one must be the same");
+    }
+
+    #[test]
+    fn all_tags_are_asked_about() {
+        let stored = map(&[("etag", "\"a\""), ("last-modified", "x")]);
+        let others = ["\"b\"", "\"a\"", "W/\"c\""].map(HeaderValue::from_static);
+        let mut request = map(&[("if-none-match", "\"mine\"")]);
+        assert!(make_conditional(&mut request, Some(&stored), &others));
+        assert_eq!(request[IF_NONE_MATCH], "\"a\", \"b\", W/\"c\"");
+        assert_eq!(request[IF_MODIFIED_SINCE], "x");
+        assert!(!make_conditional(&mut request, None, &[]));
+        assert!(request.is_empty());
+    }
+
+    #[test]
+    fn strong_validators() {
+        const JAN: &str = "Thu, 01 Jan 2026 00:00:00 GMT";
+        const FEB: &str = "Sun, 01 Feb 2026 00:00:00 GMT";
+        let dated = map(&[("last-modified", JAN), ("date", FEB)]);
+        let rows = [
+            ("tags", map(&[("etag", "\"a\"")]), map(&[("etag", "\"a\"")]), true),
+            ("weak tags", map(&[("etag", "W/\"a\"")]), map(&[("etag", "W/\"a\"")]), false),
+            ("unquoted", map(&[("etag", "a")]), map(&[("etag", "a")]), false),
+            ("dates", dated.clone(), dated.clone(), true),
+            ("too close to tell", map(&[("last-modified", JAN), ("date", JAN)]), dated.clone(), false),
+            ("a tag and a date", map(&[("etag", "\"a\"")]), dated, false),
+            ("nothing", map(&[]), map(&[]), false),
+        ];
+        for (name, a, b, wanted) in rows {
+            assert_eq!(same_strong(&a, &b), wanted, "{name}");
+            assert!(!wanted || for_if_range(&a) == for_if_range(&b), "{name}");
+        }
     }
 
     proptest! {

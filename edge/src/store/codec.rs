@@ -1,11 +1,17 @@
 //! How pieces are written to disk. Numbers are little-endian; texts are preceded by their length in four bytes.
 //!
 //! ```text
-//! Piece  = format:u8 kind:u8 ( Base | Object | Chunk )
-//! Base   = names:u32 (name:text)* variants:u32 (key:[u8;32])*
-//! Object = https:u8 site:text host:text target:text status:u16 request_time:i64 response_time:i64 initial_age_ms:u64
-//!          lifetime_ms:u64 tick:u64 version:u64 length:u64 fields:u32 (name:text value:text)* inline:u8 [body:text]
-//! Chunk  = bytes:text
+//! Piece   = format:u8 kind:u8 ( Base | Object | Chunk )
+//! Base    = vary:names variants:u32 (key:[u8;32] tagged:u8 [tag:text])*
+//! Object  = https:u8 site:text host:text target:text status:u16 request_time:i64 response_time:i64 initial_age_ms:u64
+//!           lifetime_ms:u64 by:u8 [rule:text] browser_ttl:time source:u8 Said tick:u64 length:u64 headers:fields
+//!           hidden:fields ( 1:u8 body:text | 0:u8 spans:u32 (first:u64 end:u64 version:u64)* )
+//! Said    = flags:u8 max_age:time s_maxage:time stale_while_revalidate:time stale_if_error:time no_cache:names
+//!           private:names
+//! Chunk   = bytes:text
+//! fields  = count:u32 (name:text value:text)*
+//! names   = count:u32 name:text*
+//! time    = ms:u64, all ones for none
 //! ```
 //!
 //! What comes from disk may be anything: every length is checked against a limit before it is believed.
@@ -19,13 +25,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
 use super::Piece;
-use super::object::{Base, Body, CHUNK, Object};
+use super::object::{Base, Body, CHUNK, Object, Span, Variant};
 use crate::key::StoreKey;
+use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;
-use crate::policy::freshness::Exchange;
+use crate::policy::freshness::{By, Exchange, Lifetime};
 
 /// Raised whenever the layout changes: older pieces are then misses.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// No text of a valid piece is longer.
 const TEXT_MAX: u32 = CHUNK as u32;
@@ -107,13 +114,35 @@ impl<W: Write> Out<'_, W> {
         self.bytes(text)
     }
 
-    fn base(&mut self, base: &Base) -> Result<()> {
-        self.u32(base.vary.len())?;
-        for name in &base.vary {
+    fn time(&mut self, time: Option<Duration>) -> Result<()> {
+        self.u64(time.map_or(u64::MAX, millis))
+    }
+
+    fn names(&mut self, names: &[HeaderName]) -> Result<()> {
+        self.u32(names.len())?;
+        names.iter().try_for_each(|name| self.text(name.as_str().as_bytes()))
+    }
+
+    fn fields(&mut self, fields: &HeaderMap) -> Result<()> {
+        self.u32(fields.len())?;
+        for (name, value) in fields {
             self.text(name.as_str().as_bytes())?;
+            self.text(value.as_bytes())?;
         }
+        Ok(())
+    }
+
+    fn base(&mut self, base: &Base) -> Result<()> {
+        self.names(&base.vary)?;
         self.u32(base.variants.len())?;
-        base.variants.iter().try_for_each(|key| self.bytes(&key.0))
+        for variant in &base.variants {
+            self.bytes(&variant.key.0)?;
+            match &variant.tag {
+                Some(tag) => self.u8(1).and_then(|()| self.text(tag.as_bytes()))?,
+                None => self.u8(0)?,
+            }
+        }
+        Ok(())
     }
 
     fn object(&mut self, o: &Object) -> Result<()> {
@@ -125,20 +154,55 @@ impl<W: Write> Out<'_, W> {
         self.bytes(&o.exchange.request_time.0.to_le_bytes())?;
         self.bytes(&o.exchange.response_time.0.to_le_bytes())?;
         self.u64(millis(o.initial_age))?;
-        self.u64(millis(o.lifetime))?;
-        for number in [o.tick, o.version, o.length] {
-            self.u64(number)?;
-        }
-        self.u32(o.headers.len())?;
-        for (name, value) in &o.headers {
-            self.text(name.as_str().as_bytes())?;
-            self.text(value.as_bytes())?;
-        }
+        self.lifetime(&o.lifetime)?;
+        self.time(o.browser_ttl)?;
+        self.u8(match o.source {
+            Source::CacheControl => 0,
+            Source::CdnCacheControl => 1,
+            Source::SurrogateControl => 2,
+        })?;
+        self.said(&o.directives)?;
+        self.u64(o.tick)?;
+        self.u64(o.length)?;
+        self.fields(&o.headers)?;
+        self.fields(&o.hidden)?;
         match &o.body {
             Body::Inline(bytes) => self.u8(1).and_then(|()| self.text(bytes)),
-            Body::Chunks => self.u8(0),
+            Body::Spans(spans) => {
+                self.u8(0)?;
+                self.u32(spans.len())?;
+                let numbers = spans.iter().flat_map(|span| [span.first, span.end, span.version]);
+                numbers.into_iter().try_for_each(|number| self.u64(number))
+            }
         }
     }
+
+    fn lifetime(&mut self, lifetime: &Lifetime) -> Result<()> {
+        self.u64(millis(lifetime.duration))?;
+        match &lifetime.by {
+            By::SMaxage => self.u8(0),
+            By::MaxAge => self.u8(1),
+            By::Expires => self.u8(2),
+            By::Heuristic => self.u8(3),
+            By::Nobody => self.u8(4),
+            By::Rule(name) => self.u8(5).and_then(|()| self.text(name.as_bytes())),
+        }
+    }
+
+    fn said(&mut self, said: &ResponseDirectives) -> Result<()> {
+        self.u8(flags(said).iter().enumerate().fold(0, |byte, (bit, set)| byte | u8::from(**set) << bit))?;
+        for time in [said.max_age, said.s_maxage, said.stale_while_revalidate, said.stale_if_error] {
+            self.time(time)?;
+        }
+        self.names(&said.no_cache_fields)?;
+        self.names(&said.private_fields)
+    }
+}
+
+/// The directives without argument, in the order of their bits. `must-understand` says nothing more of what is stored.
+fn flags(said: &ResponseDirectives) -> [&bool; 6] {
+    let ResponseDirectives { no_store, no_cache, private, public, must_revalidate, proxy_revalidate, .. } = said;
+    [no_store, no_cache, private, public, must_revalidate, proxy_revalidate]
 }
 
 struct From<'r, R>(&'r mut R);
@@ -180,10 +244,101 @@ impl<R: Read> From<'_, R> {
         HeaderName::from_bytes(&self.text()?).map_err(|_| invalid("not a field name"))
     }
 
+    fn names(&mut self) -> Result<Vec<HeaderName>> {
+        (0..self.count(LIST_MAX)?).map(|_| self.name()).collect()
+    }
+
+    fn value(&mut self) -> Result<HeaderValue> {
+        HeaderValue::from_maybe_shared(Bytes::from(self.text()?)).map_err(|_| invalid("not a field value"))
+    }
+
+    fn fields(&mut self) -> Result<HeaderMap> {
+        let mut fields = HeaderMap::new();
+        for _ in 0..self.count(LIST_MAX)? {
+            let (name, value) = (self.name()?, self.value()?);
+            fields.try_append(name, value).map_err(|_| invalid("too many fields"))?;
+        }
+        Ok(fields)
+    }
+
+    fn time(&mut self) -> Result<Option<Duration>> {
+        Ok(Some(self.u64()?).filter(|ms| *ms != u64::MAX).map(Duration::from_millis))
+    }
+
     fn base(&mut self) -> Result<Base> {
-        let vary = (0..self.count(LIST_MAX)?).map(|_| self.name()).collect::<Result<_>>()?;
-        let variants = (0..self.count(LIST_MAX)?).map(|_| self.array().map(StoreKey)).collect::<Result<_>>()?;
+        let vary = self.names()?;
+        let variants = (0..self.count(LIST_MAX)?).map(|_| self.variant()).collect::<Result<_>>()?;
         Ok(Base { vary, variants })
+    }
+
+    fn variant(&mut self) -> Result<Variant> {
+        let key = StoreKey(self.array()?);
+        let tag = if self.u8()? == 1 { Some(self.value()?) } else { None };
+        Ok(Variant { key, tag })
+    }
+
+    fn lifetime(&mut self) -> Result<Lifetime> {
+        let duration = Duration::from_millis(self.u64()?);
+        let by = match self.u8()? {
+            0 => By::SMaxage,
+            1 => By::MaxAge,
+            2 => By::Expires,
+            3 => By::Heuristic,
+            4 => By::Nobody,
+            5 => By::Rule(self.string()?.into()),
+            _ => return Err(invalid("unknown source of a lifetime")),
+        };
+        Ok(Lifetime { duration, by })
+    }
+
+    fn source(&mut self) -> Result<Source> {
+        match self.u8()? {
+            0 => Ok(Source::CacheControl),
+            1 => Ok(Source::CdnCacheControl),
+            2 => Ok(Source::SurrogateControl),
+            _ => Err(invalid("unknown source of directives")),
+        }
+    }
+
+    fn said(&mut self) -> Result<ResponseDirectives> {
+        let byte = self.u8()?;
+        let is_set = |bit: u8| byte >> bit & 1 == 1;
+        Ok(ResponseDirectives {
+            no_store: is_set(0),
+            no_cache: is_set(1),
+            private: is_set(2),
+            public: is_set(3),
+            must_revalidate: is_set(4),
+            proxy_revalidate: is_set(5),
+            must_understand: false,
+            max_age: self.time()?,
+            s_maxage: self.time()?,
+            stale_while_revalidate: self.time()?,
+            stale_if_error: self.time()?,
+            no_cache_fields: self.names()?,
+            private_fields: self.names()?,
+        })
+    }
+
+    fn body(&mut self, length: u64) -> Result<Body> {
+        if self.u8()? == 1 {
+            let bytes = self.text()?;
+            return if bytes.len() as u64 == length {
+                Ok(Body::Inline(bytes.into()))
+            } else {
+                Err(invalid("a body of another length"))
+            };
+        }
+        let mut spans: Vec<Span> = Vec::new();
+        for _ in 0..self.count(LIST_MAX)? {
+            let span = Span { first: self.u64()?, end: self.u64()?, version: self.u64()? };
+            let sorted = spans.last().is_none_or(|last| last.first <= span.first);
+            if span.first >= span.end || span.end > length || !sorted {
+                return Err(invalid("a part that cannot be"));
+            }
+            spans.push(span);
+        }
+        Ok(Body::Spans(spans))
     }
 
     fn object(&mut self) -> Result<Object> {
@@ -194,20 +349,12 @@ impl<R: Read> From<'_, R> {
             request_time: Timestamp(i64::from_le_bytes(self.array()?)),
             response_time: Timestamp(i64::from_le_bytes(self.array()?)),
         };
-        let (initial_age, lifetime) = (Duration::from_millis(self.u64()?), Duration::from_millis(self.u64()?));
-        let (tick, version, length) = (self.u64()?, self.u64()?, self.u64()?);
-        let mut headers = HeaderMap::new();
-        for _ in 0..self.count(LIST_MAX)? {
-            let name = self.name()?;
-            let value =
-                HeaderValue::from_maybe_shared(Bytes::from(self.text()?)).map_err(|_| invalid("not a field value"))?;
-            headers.try_append(name, value).map_err(|_| invalid("too many fields"))?;
-        }
-        let body = if self.u8()? == 1 { Body::Inline(self.text()?.into()) } else { Body::Chunks };
-        if matches!(&body, Body::Inline(bytes) if bytes.len() as u64 != length) {
-            return Err(invalid("a body of another length"));
-        }
-        let directives = ResponseDirectives::parse(&headers);
+        let initial_age = Duration::from_millis(self.u64()?);
+        let (lifetime, browser_ttl) = (self.lifetime()?, self.time()?);
+        let (source, directives) = (self.source()?, self.said()?);
+        let (tick, length) = (self.u64()?, self.u64()?);
+        let (headers, hidden) = (self.fields()?, self.fields()?);
+        let body = self.body(length)?;
         Ok(Object {
             site,
             https,
@@ -215,14 +362,16 @@ impl<R: Read> From<'_, R> {
             target,
             status,
             headers,
+            hidden,
             exchange,
             initial_age,
             lifetime,
+            browser_ttl,
+            directives,
+            source,
             tick,
-            version,
             length,
             body,
-            directives,
         })
     }
 }
@@ -248,13 +397,19 @@ mod tests {
             host: "h".to_owned(),
             target: "/a?b".to_owned(),
             status: StatusCode::OK,
-            directives: ResponseDirectives::parse(&headers),
+            directives: ResponseDirectives {
+                private_fields: vec![http::header::ACCEPT],
+                must_understand: false,
+                ..ResponseDirectives::parse(&headers)
+            },
+            source: Source::SurrogateControl,
+            hidden: headers.clone(),
             headers,
             exchange: Exchange { request_time: Timestamp(-5), response_time: Timestamp(7) },
             initial_age: Duration::from_millis(1),
-            lifetime: Duration::from_secs(60),
+            lifetime: Lifetime { duration: Duration::from_secs(60), by: By::Rule("r".into()) },
+            browser_ttl: Some(Duration::from_secs(5)),
             tick: 9,
-            version: 11,
             length,
             body,
         }
@@ -268,10 +423,13 @@ mod tests {
 
     #[test]
     fn pieces_come_back_as_they_were() {
-        let base = Base { vary: vec![http::header::ACCEPT], variants: vec![StoreKey([3; 32])] };
+        let tagged = Variant { key: StoreKey([3; 32]), tag: Some(HeaderValue::from_static("\"a\"")) };
+        let untagged = Variant { key: StoreKey([4; 32]), tag: None };
+        let base = Base { vary: vec![http::header::ACCEPT], variants: vec![tagged, untagged] };
+        let spans = vec![Span { first: 0, end: 9, version: 1 }, Span { first: 100, end: 1 << 40, version: 2 }];
         for piece in [
             Piece::Object(object(Body::Inline(Bytes::from_static(b"hello")), 5).into()),
-            Piece::Object(object(Body::Chunks, 1 << 40).into()),
+            Piece::Object(object(Body::Spans(spans), 1 << 40).into()),
             Piece::Base(base.into()),
             Piece::Chunk(vec![1; CHUNK as usize].into()),
         ] {

@@ -225,6 +225,13 @@ impl Compiler<'_> {
             object_max,
             lifetime_max: or_default!(self, duration, "cache.lifetime-max", cache.lifetime_max, days(365)),
             heuristic_max: or_default!(self, duration, "cache.heuristic-max", cache.heuristic_max, days(1)),
+            heuristic_error_max: or_default!(
+                self,
+                duration,
+                "cache.heuristic-error-max",
+                cache.heuristic_error_max,
+                Duration::from_secs(60)
+            ),
             uncacheable_for: or_default!(
                 self,
                 duration,

@@ -72,6 +72,7 @@ tables! {
         object_max: At<String>,
         lifetime_max: At<String>,
         heuristic_max: At<String>,
+        heuristic_error_max: At<String>,
         uncacheable_for: At<String>,
         stale_max: At<String>,
         variants_max: At<u16>,

@@ -1,0 +1,167 @@
+//! From the header of an origin's answer to what is kept of it, and what a later header changes.
+
+use std::time::Duration;
+
+use http::header::{CACHE_CONTROL, CONTENT_RANGE, DATE, EXPIRES, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use nearcast_shared::clock::Timestamp;
+use nearcast_shared::config::SetCookie;
+
+use crate::headers::{self, Identity};
+use crate::policy::control::{Control, SURROGATE_CONTROL};
+use crate::policy::directives::{self, RequestDirectives, ResponseDirectives};
+use crate::policy::freshness::{self, Exchange};
+use crate::policy::rules::Ruling;
+use crate::policy::storable::{self, Case, NotStored};
+use crate::policy::validator;
+use crate::store::object::{Body, Object};
+use crate::view::{Site, View};
+
+/// Whose request an answer is to.
+#[derive(Debug, Clone, Copy)]
+pub struct Judge<'a> {
+    /// The site.
+    pub site: &'a Site,
+    /// Bounds.
+    pub view: &'a View,
+    /// What we call ourselves.
+    pub identity: &'a Identity,
+    /// The request's fields as the origin got them.
+    pub request: &'a HeaderMap,
+    /// Whether the client came over TLS.
+    pub https: bool,
+    /// The host asked for.
+    pub host: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// The tick of the fetch's start.
+    pub tick: u64,
+}
+
+/// What is kept of an answer.
+#[derive(Debug)]
+pub struct Kept {
+    /// The object, still without its body.
+    pub object: Object,
+    /// What the request's own client gets, when that is more.
+    pub own: Option<HeaderMap>,
+}
+
+impl Judge<'_> {
+    /// What is kept of an answer with that header; `status` is that of the whole when it is a part.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn keep(&self, status: StatusCode, received: &HeaderMap, exchange: Exchange) -> Result<Kept, NotStored> {
+        let mut fields = received.clone();
+        headers::strip_hop_by_hop(&mut fields);
+        record_date(&mut fields, exchange.response_time);
+        self.judge(status, fields, freshness::initial_age(received, exchange), exchange)
+    }
+
+    /// The stored answer with what `received`, the header of a 304, a 206 or of an answer to HEAD, changes of it. What else
+    /// `received` brought for the request's own client alone is in `own`.
+    ///
+    /// # Errors
+    /// Why it may not be kept any more.
+    pub fn freshen(&self, stored: &Object, received: &HeaderMap, exchange: Exchange) -> Result<Kept, NotStored> {
+        let mut fields = received.clone();
+        headers::strip_hop_by_hop(&mut fields);
+        record_date(&mut fields, exchange.response_time);
+        let merged = validator::updated(&stored.original_headers(), &fields);
+        let initial_age = freshness::initial_age(received, exchange);
+        let kept = self.judge(stored.status, merged, initial_age, exchange)?;
+        let object = Object { length: stored.length, body: stored.body.clone(), ..kept.object };
+        Ok(Kept { object, own: kept.own })
+    }
+
+    fn judge(
+        &self,
+        status: StatusCode,
+        mut fields: HeaderMap,
+        initial_age: Duration,
+        exchange: Exchange,
+    ) -> Result<Kept, NotStored> {
+        fields.remove(CONTENT_RANGE);
+        let caching = &self.site.caching;
+        let path = self.target.split('?').next().unwrap_or_default();
+        let ruling = Ruling::of(&caching.rules, path, status, &fields);
+        let control = ruling.overrule(Control::of(&fields, &self.identity.name));
+        storable::storable(Case {
+            method: &Method::GET,
+            request: self.request,
+            wishes: &RequestDirectives::parse(self.request),
+            status,
+            response: &fields,
+            control: &control,
+            ruling: &ruling,
+            cookies: caching.set_cookie,
+        })?;
+        let lifetime = freshness::lifetime(status, &fields, &control, &ruling, exchange, self.view.bounds);
+        let browser_ttl = ruling.browser_ttl.and_then(|rule| rule.browser_ttl);
+        let (own, hidden) = self.divide(&mut fields, &control.directives, browser_ttl);
+        let object = Object {
+            site: self.site.name.clone(),
+            https: self.https,
+            host: self.host.to_owned(),
+            target: self.target.to_owned(),
+            status,
+            headers: fields,
+            hidden,
+            exchange,
+            initial_age,
+            lifetime,
+            browser_ttl,
+            directives: control.directives,
+            source: control.source,
+            tick: self.tick,
+            length: 0,
+            body: Body::Spans(Vec::new()),
+        };
+        Ok(Kept { object, own })
+    }
+
+    /// Takes out of `fields` what later clients do not get. First: all that the request's own client gets, if that is more;
+    /// second: what no client gets, for later updates.
+    fn divide(
+        &self,
+        fields: &mut HeaderMap,
+        said: &ResponseDirectives,
+        browser_ttl: Option<Duration>,
+    ) -> (Option<HeaderMap>, HeaderMap) {
+        let mut hidden = HeaderMap::new();
+        // "Surrogates .. must remove it": it is written for us (Edge Architecture, section 2.2).
+        take(fields, &SURROGATE_CONTROL, &mut hidden);
+        if browser_ttl.is_some() {
+            let rest = directives::without_lifetimes(fields);
+            take(fields, &CACHE_CONTROL, &mut hidden);
+            take(fields, &EXPIRES, &mut hidden);
+            fields.extend(rest.map(|rest| (CACHE_CONTROL, rest)));
+        }
+        let mut named: Vec<&HeaderName> = said.private_fields.iter().chain(&said.no_cache_fields).collect();
+        if self.site.caching.set_cookie == SetCookie::Strip {
+            named.push(&SET_COOKIE);
+        }
+        named.retain(|name| fields.contains_key(*name));
+        let own = (!named.is_empty()).then(|| fields.clone());
+        named.iter().for_each(|name| drop(fields.remove(*name)));
+        (own, hidden)
+    }
+}
+
+/// Moves all lines of a field.
+fn take(from: &mut HeaderMap, name: &HeaderName, to: &mut HeaderMap) {
+    if let http::header::Entry::Occupied(lines) = from.entry(name) {
+        let (name, lines) = lines.remove_entry_mult();
+        to.extend(lines.map(|line| (name.clone(), line)));
+    }
+}
+
+/// "A recipient with a clock that receives a response message without a Date header field MUST record the time it was
+/// received" (RFC 9110 section 6.6.1).
+fn record_date(fields: &mut HeaderMap, received: Timestamp) {
+    if !fields.contains_key(DATE) {
+        let date = httpdate::fmt_http_date(received.to_system_time());
+        fields.insert(DATE, HeaderValue::try_from(date).expect("an HTTP-date is ASCII"));
+    }
+}

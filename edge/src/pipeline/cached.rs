@@ -1,0 +1,350 @@
+//! The way through the cache: look up, judge, and serve or fetch.
+
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, IF_RANGE, RANGE};
+use http::{Method, Response, StatusCode};
+use hyper::body::Incoming;
+use nearcast_shared::clock::Timestamp;
+use nearcast_shared::config::ClientRevalidation;
+use siphasher::sip::SipHasher24;
+
+use super::exchange::{Answered, ClientExchange, ttl};
+use crate::body::Body;
+use crate::cache_status::{CacheStatus, Forward};
+use crate::deliver;
+use crate::fill::task::{self, Plan};
+use crate::fill::{Answer, Extent, FillKey, Joined};
+use crate::key::StoreKey;
+use crate::metrics::Outcome;
+use crate::policy::reuse::{Reuse, Why};
+use crate::policy::{range, rules};
+use crate::refusal::Refusal;
+use crate::store::Piece;
+use crate::store::object::{Object, Variant};
+use crate::variant;
+
+/// A fill that turned out to be for another variant is left for the right one; more than this cannot be needed.
+const VARIANT_HOPS: usize = 3;
+
+/// Clients that insist make us ask the origin about what is fresh once in so long.
+const FORCED_EVERY: Duration = Duration::from_secs(1);
+
+/// What the store has for a request.
+struct Lookup {
+    /// Where its answer is, or goes.
+    key: StoreKey,
+    /// The answer.
+    object: Option<Arc<Object>>,
+    /// Why there is none.
+    absent: Forward,
+    /// The URL's other stored answers.
+    others: Vec<Variant>,
+}
+
+/// What to fetch, and why.
+struct Errand {
+    key: StoreKey,
+    stored: Option<Arc<Object>>,
+    others: Vec<Variant>,
+    extent: Extent,
+    why: Forward,
+}
+
+impl ClientExchange<'_> {
+    pub(super) async fn cached(&self) -> Answered {
+        if rules::bypass_unseen(&self.site.caching.rules, self.path()).is_some() {
+            return self.pass(Forward::Bypass, None).await;
+        }
+        let mut tried = None;
+        for _ in 0..VARIANT_HOPS {
+            let Lookup { key, object, absent, others } = self.lookup(tried).await;
+            let now = self.now();
+            let (why, fetch_part) = match &object {
+                Some(object) => match self.reuse(key, object, now) {
+                    Reuse::Validate(Why::Request) => (Forward::Request, false),
+                    Reuse::Validate(Why::Stale | Why::Response) => (Forward::Stale, false),
+                    reuse => match self.missing(object) {
+                        Some(_) => (Forward::Partial, true),
+                        None => return self.hit(key, object, now, reuse, others),
+                    },
+                },
+                None => (absent, true),
+            };
+            if self.wishes.only_if_cached {
+                return (Refusal::OnlyIfCached.response(), Outcome::Refused);
+            }
+            // HEAD does not fill; what a client forbids to store is not shared either.
+            if self.parts.method == Method::HEAD {
+                return self.pass(why, object.map(|object| (key, object))).await;
+            }
+            if self.wishes.no_store {
+                return self.pass(Forward::Request, None).await;
+            }
+            if object.is_none() && self.worker.edge.uncacheable.of(&key, now).is_some() {
+                return self.pass(Forward::Bypass, None).await;
+            }
+            let errand = self.errand(key, object, others, why, fetch_part);
+            match self.follow(errand).await {
+                Ok(answered) => return answered,
+                Err(other_variant) => tried = Some(other_variant),
+            }
+        }
+        self.pass(Forward::VaryMiss, None).await
+    }
+
+    /// What may be done with a stored answer, as far as this site's clients may insist.
+    fn reuse(&self, key: StoreKey, object: &Object, now: Timestamp) -> Reuse {
+        let standing = self.standing(object, now);
+        let reuse = standing.reuse(&self.wishes);
+        let granted = || match self.site.caching.client_revalidation {
+            ClientRevalidation::Honor => true,
+            ClientRevalidation::Ignore => false,
+            ClientRevalidation::Limit => self.worker.edge.forced.note_first(key, (), now, FORCED_EVERY),
+        };
+        match reuse {
+            Reuse::Validate(Why::Request) if !granted() => standing.reuse(&self.wishes.unforced()),
+            reuse => reuse,
+        }
+    }
+
+    /// The bytes that this request needs and the store does not have.
+    fn missing(&self, object: &Object) -> Option<(u64, u64)> {
+        if object.is_complete() {
+            return None;
+        }
+        let (first, end) = deliver::needs(self.wanted(), object)?;
+        object.missing(first, end)
+    }
+
+    /// What is stored for this request. `hint` is where a running fill said that its variant goes.
+    async fn lookup(&self, hint: Option<StoreKey>) -> Lookup {
+        let store = &self.worker.edge.store;
+        let primary = StoreKey::primary(self.url, self.peer.https);
+        let found = |key, object| Lookup { key, object, absent: Forward::VaryMiss, others: Vec::new() };
+        let (key, absent, others) = match store.get(&primary).await {
+            Some(Piece::Object(object)) => match self.usable(object) {
+                Some(object) => return found(primary, Some(object)),
+                None => (hint.unwrap_or(primary), Forward::UriMiss, Vec::new()),
+            },
+            Some(Piece::Base(base)) => {
+                let text = variant::selecting_text(&base.vary, self.forwarded());
+                let key = StoreKey::variant(self.url, self.peer.https, &text, &self.worker.edge.secret);
+                let others = base.variants.iter().filter(|other| other.key != key).cloned().collect();
+                (key, Forward::VaryMiss, others)
+            }
+            Some(Piece::Chunk(_)) | None => (hint.unwrap_or(primary), Forward::UriMiss, Vec::new()),
+        };
+        let object = match key == primary {
+            true => None,
+            false => match store.get(&key).await {
+                Some(Piece::Object(object)) => self.usable(object),
+                Some(Piece::Base(_) | Piece::Chunk(_)) | None => None,
+            },
+        };
+        Lookup { key, object, absent, others }
+    }
+
+    /// A stored answer as far as it is this URL's, not purged, and here.
+    fn usable(&self, object: Arc<Object>) -> Option<Arc<Object>> {
+        let edge = &self.worker.edge;
+        let alive = object.is_for(&self.address()) && !edge.is_purged(&self.site.name, self.url, &object);
+        object.with_what_is_stored(self.url, &edge.store).filter(|_| alive)
+    }
+
+    fn hit(&self, key: StoreKey, object: &Arc<Object>, now: Timestamp, reuse: Reuse, others: Vec<Variant>) -> Answered {
+        if reuse == Reuse::StaleWhileRevalidate {
+            self.refresh(key, object.clone(), others);
+        }
+        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store, now);
+        let outcome = if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale };
+        (self.with_status(response, &CacheStatus::hit(ttl(object, now))), outcome)
+    }
+
+    /// Asks the origin in the background; clients go on with what is stored.
+    fn refresh(&self, key: StoreKey, stored: Arc<Object>, others: Vec<Variant>) {
+        let errand = Errand { key, stored: Some(stored), others, extent: Extent::Whole, why: Forward::Stale };
+        if let Joined::Leader(_reader, lead) = self.join(self.fill_key(&errand)) {
+            let plan = Plan { detached: true, ..self.plan(&errand) };
+            task::start(self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
+        }
+    }
+
+    fn errand(
+        &self,
+        key: StoreKey,
+        object: Option<Arc<Object>>,
+        others: Vec<Variant>,
+        why: Forward,
+        fetch_part: bool,
+    ) -> Errand {
+        // What is stale is asked about, and what is not here cannot be: then the part that is wanted or missing will do.
+        let extent = match &object {
+            Some(object) if fetch_part => match self.missing(object) {
+                Some((first, end)) if is_worth_completing(object) => Extent::Missing { first, end },
+                _ => self.clients_range(),
+            },
+            // A condition cannot complete what is missing.
+            Some(object) if self.missing(object).is_some() => self.clients_range(),
+            Some(_) => Extent::Whole,
+            None => self.clients_range(),
+        };
+        let stored = object.filter(|object| match extent {
+            Extent::Whole => self.missing(object).is_none(),
+            Extent::Range(_) => false,
+            Extent::Missing { .. } => true,
+        });
+        Errand { key, stored, others, extent, why }
+    }
+
+    /// The part that the client asks for, when it is one range of we do not know what.
+    fn clients_range(&self) -> Extent {
+        if self.parts.method != Method::GET || !range::is_one_range(&self.parts.headers) {
+            return Extent::Whole;
+        }
+        let secret = &self.worker.edge.secret;
+        let mut hasher = SipHasher24::new_with_key(&secret.0);
+        for name in [RANGE, IF_RANGE] {
+            for line in self.parts.headers.get_all(name) {
+                hasher.write(line.as_bytes());
+                hasher.write_u8(b'\n');
+            }
+            hasher.write_u8(b'\n');
+        }
+        Extent::Range(hasher.finish())
+    }
+
+    fn join(&self, key: FillKey) -> Joined {
+        let purges = &self.worker.edge.purges;
+        let now = self.now();
+        let covers = |tick| purges.covers(&self.site.name, self.url, tick, now);
+        let whole = FillKey { extent: Extent::Whole, ..key };
+        // Who wants a part of what is coming as a whole waits for it there.
+        if let Extent::Range(_) = key.extent
+            && let Some(reader) = self.worker.edge.fills.follow(whole, covers)
+        {
+            return Joined::Follower(reader);
+        }
+        self.worker.edge.fills.join(key, covers, || purges.tick())
+    }
+
+    fn fill_key(&self, errand: &Errand) -> FillKey {
+        let authorized = self.forwarded().contains_key(AUTHORIZATION);
+        FillKey { store: errand.key, authorized, extent: errand.extent }
+    }
+
+    /// What to fetch. What is stored was looked up before the fill had its tick: a purge between the two takes it away here.
+    fn plan(&self, errand: &Errand) -> Plan {
+        let edge = &self.worker.edge;
+        let alive = |object: &Arc<Object>| !edge.is_purged(&self.site.name, self.url, object);
+        let stored = errand.stored.clone().filter(alive);
+        let mut key = self.fill_key(errand);
+        if stored.is_none() && matches!(key.extent, Extent::Missing { .. }) {
+            key.extent = Extent::Whole;
+        }
+        Plan {
+            key,
+            site: self.site.clone(),
+            https: self.peer.https,
+            host: self.host.clone(),
+            target: self.target.clone(),
+            url: self.url,
+            headers: self.forwarded().clone(),
+            stored,
+            others: errand.others.clone(),
+            detached: false,
+        }
+    }
+
+    /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is.
+    async fn follow(&self, errand: Errand) -> Result<Answered, StoreKey> {
+        let why = errand.why;
+        let (reader, mut takes, leads) = match self.join(self.fill_key(&errand)) {
+            Joined::Follower(reader) => (reader, None, false),
+            Joined::Leader(reader, lead) => {
+                let (unshared, takes) = (lead.unshared, lead.takes);
+                task::start(self.worker, self.view.clone(), self.plan(&errand), lead.fill, unshared);
+                (reader, Some(takes), true)
+            }
+        };
+        let answer = reader.answer().await;
+        let now = self.now();
+        let store = &self.worker.edge.store;
+        let mut status = CacheStatus { collapsed: !leads, ..CacheStatus::forward(why) };
+        match answer {
+            Answer::Stream(head) => {
+                let selecting = variant::selecting_text(&head.vary, self.forwarded());
+                if !leads && head.selecting != selecting {
+                    return Err(StoreKey::variant(self.url, self.peer.https, &selecting, &self.worker.edge.secret));
+                }
+                if !leads && !self.may_share(&head.object, now) {
+                    return Ok(self.pass(why, None).await);
+                }
+                let stored = errand.stored.as_deref();
+                let response = deliver::from_fill(self.wanted(), &head, reader, leads, stored, store, now);
+                let Some(response) = response else { return Ok(self.pass(why, None).await) };
+                status.stored = true;
+                if response.status() != head.object.status {
+                    status.forward_status = Some(head.object.status);
+                }
+                Ok((self.with_status(response, &status), if leads { Outcome::Miss } else { Outcome::Collapsed }))
+            }
+            Answer::Confirmed(object) => {
+                if (!leads && !self.may_share(&object, now)) || self.missing(&object).is_some() {
+                    return Ok(self.pass(why, None).await);
+                }
+                status.forward_status = Some(StatusCode::NOT_MODIFIED);
+                status.ttl = Some(ttl(&object, now));
+                let response = deliver::from_store(self.wanted(), &object, self.url, store, now);
+                Ok((self.with_status(response, &status), Outcome::Revalidated))
+            }
+            Answer::StandIn(object) => {
+                if self.missing(&object).is_some() {
+                    return Ok(self.pass(why, None).await);
+                }
+                Ok(self.stand_in(&object, now))
+            }
+            Answer::Uncacheable(reason) => {
+                status.detail = Some(reason.token());
+                let own = match &mut takes {
+                    Some(takes) => takes.try_recv().ok(),
+                    None => None,
+                };
+                Ok(match own {
+                    Some(answer) => (self.unshared(answer, &status), Outcome::Pass),
+                    None => self.pass(why, None).await,
+                })
+            }
+            Answer::Failed(failure) => Ok((self.failed(failure, &status), Outcome::Failed)),
+        }
+    }
+
+    /// What is stored, in place of an origin that fails.
+    pub(super) fn stand_in(&self, object: &Object, now: Timestamp) -> Answered {
+        let status = CacheStatus { detail: Some("origin-failed"), ..CacheStatus::hit(ttl(object, now)) };
+        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store, now);
+        (self.with_status(response, &status), Outcome::Stale)
+    }
+
+    /// Whether another request's answer may serve this one: only if it could have come from the store (RFC 9111 section 4:
+    /// "provided that it is allowed to reuse that response for the requests in question"). One that insists on a new
+    /// answer gets it where others do, and that one is.
+    fn may_share(&self, object: &Object, now: Timestamp) -> bool {
+        let limited = self.site.caching.client_revalidation != ClientRevalidation::Honor;
+        let wishes = if limited { &self.wishes.unforced() } else { &self.wishes };
+        let reuse = self.standing(object, now).reuse(wishes);
+        matches!(reuse, Reuse::Fresh | Reuse::StaleAllowed | Reuse::StaleWhileRevalidate)
+    }
+
+    /// An answer that is this request's alone.
+    fn unshared(&self, answer: Response<Incoming>, status: &CacheStatus) -> Response<Body> {
+        self.with_status(self.passed_on(answer), status)
+    }
+}
+
+/// Parts are put together only under a strong validator (RFC 9111 section 3.4).
+fn is_worth_completing(object: &Object) -> bool {
+    crate::policy::validator::for_if_range(&object.original_headers()).is_some()
+}

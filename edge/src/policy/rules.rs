@@ -1,0 +1,115 @@
+//! The operator's rules for a site's answers. For each setting the first rule that matches and names it decides.
+
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use nearcast_shared::config::Rule;
+
+use super::control::Control;
+
+/// The rules that decide about one answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ruling<'r> {
+    /// It is not stored.
+    pub bypass: Option<&'r Rule>,
+    /// Its lifetime here.
+    pub ttl: Option<&'r Rule>,
+    /// Its lifetime for clients.
+    pub browser_ttl: Option<&'r Rule>,
+}
+
+impl<'r> Ruling<'r> {
+    /// Judges an answer. `path` is without the query.
+    pub fn of(rules: &'r [Rule], path: &str, status: StatusCode, response: &HeaderMap) -> Self {
+        if rules.is_empty() {
+            return Self::default();
+        }
+        let kind = content_type(response);
+        let matching = || rules.iter().filter(|rule| matches(rule, path, status, &kind));
+        Self {
+            bypass: matching().find(|rule| rule.bypass),
+            ttl: matching().find(|rule| rule.ttl.is_some() && covers(rule, status)),
+            browser_ttl: matching().find(|rule| rule.browser_ttl.is_some()),
+        }
+    }
+
+    /// The lifetime that counts whatever the answer says.
+    pub fn forced(&self) -> Option<(Duration, &'r Rule)> {
+        self.ttl.filter(|rule| rule.force).and_then(|rule| Some((rule.ttl?, rule)))
+    }
+
+    /// What governs the answer once the rules had their say: a forced lifetime takes away what speaks against storing and
+    /// reusing it, but for `private`.
+    pub fn overrule(&self, mut control: Control) -> Control {
+        if self.forced().is_some() {
+            let said = &mut control.directives;
+            (said.no_store, said.no_cache, said.must_understand) = (false, false, false);
+            said.no_cache_fields.clear();
+        }
+        control
+    }
+}
+
+/// The rule that keeps a request away from the cache before anything is known of the answer.
+pub fn bypass_unseen<'r>(rules: &'r [Rule], path: &str) -> Option<&'r Rule> {
+    let by_path = |rule: &&Rule| rule.bypass && rule.statuses.is_empty() && rule.content_types.is_empty();
+    rules.iter().filter(by_path).find(|rule| path_matches(rule, path))
+}
+
+fn matches(rule: &Rule, path: &str, status: StatusCode, content_type: &str) -> bool {
+    path_matches(rule, path)
+        && (rule.statuses.is_empty() || rule.statuses.iter().any(|wanted| wanted.matches(status.as_u16())))
+        && (rule.content_types.is_empty() || rule.content_types.iter().any(|wanted| wanted.matches(content_type)))
+}
+
+fn path_matches(rule: &Rule, path: &str) -> bool {
+    rule.paths.is_empty() || rule.paths.iter().any(|wanted| wanted.matches(path))
+}
+
+/// A lifetime without statuses is meant for what was asked for, not for errors.
+fn covers(rule: &Rule, status: StatusCode) -> bool {
+    !rule.statuses.is_empty() || status.is_success() || status.is_redirection()
+}
+
+/// Without parameters, in lower case.
+fn content_type(response: &HeaderMap) -> String {
+    let text = response.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use nearcast_shared::config::{Pattern, StatusMatch};
+
+    fn rule(name: &str, path: &str) -> Rule {
+        Rule { name: name.to_owned(), paths: vec![Pattern::new(path)], ..Rule::default() }
+    }
+
+    #[test]
+    fn the_first_that_names_a_setting_decides() {
+        let minute = Some(Duration::from_secs(60));
+        let rules = [
+            Rule { content_types: vec![Pattern::new("image/*")], browser_ttl: minute, ..rule("images", "/*") },
+            Rule { statuses: vec![StatusMatch::Class(5)], ttl: minute, ..rule("errors", "/*") },
+            Rule { ttl: minute, force: true, ..rule("assets", "/assets/*") },
+            Rule { ttl: minute, ..rule("rest", "/*") },
+            Rule { bypass: true, ..rule("private", "/me*") },
+        ];
+        let names = |path: &str, status: u16, kind: &'static str| {
+            let headers = [(CONTENT_TYPE, HeaderValue::from_static(kind))].into_iter().collect();
+            let found = Ruling::of(&rules, path, StatusCode::from_u16(status).unwrap(), &headers);
+            [found.bypass, found.ttl, found.browser_ttl].map(|rule| rule.map(|rule| rule.name.clone()))
+        };
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(names("/assets/a.png", 200, "Image/PNG; x=y"), [None, some("assets"), some("images")]);
+        assert_eq!(names("/a", 200, "text/html"), [None, some("rest"), None]);
+        assert_eq!(names("/a", 503, "text/html"), [None, some("errors"), None]);
+        assert_eq!(names("/a", 404, "text/html"), [None, None, None], "a lifetime without statuses is not for errors");
+        assert_eq!(names("/me/x", 200, ""), [some("private"), some("rest"), None]);
+        assert_eq!(bypass_unseen(&rules, "/me").map(|rule| rule.name.as_str()), Some("private"));
+        assert_eq!(bypass_unseen(&rules, "/you"), None);
+    }
+}
