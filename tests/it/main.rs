@@ -13,6 +13,7 @@ mod health;
 mod http;
 mod life;
 mod oracle;
+mod parts;
 mod purge;
 mod sharing;
 mod tls;

@@ -71,7 +71,7 @@ fn play_share(thread: usize, share: usize, mistake: Option<Mistake>, total: &Tot
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
         let player = Mutex::new(Player::start());
         let mine = AtomicBool::new(false);
-        let result = runner.run(&histories(sites::SITES[..1].to_vec()), |history| {
+        let result = runner.run(&histories(sites::SITES.to_vec()), |history| {
             if total.failed.load(Ordering::Relaxed) && !mine.load(Ordering::Relaxed) {
                 return Ok(());
             }

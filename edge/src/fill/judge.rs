@@ -48,7 +48,7 @@ pub struct Kept {
 }
 
 impl Judge<'_> {
-    /// What is kept of an answer with that header; `status` is that of the whole when it is a part.
+    /// What is kept of an answer with that header.
     ///
     /// # Errors
     /// Why it is not.
@@ -56,6 +56,12 @@ impl Judge<'_> {
         let mut fields = received.clone();
         headers::strip_hop_by_hop(&mut fields);
         record_date(&mut fields, exchange.response_time);
+        // A part is kept as a part of the whole.
+        let is_part = status == StatusCode::PARTIAL_CONTENT;
+        if is_part {
+            fields.remove(CONTENT_RANGE);
+        }
+        let status = if is_part { StatusCode::OK } else { status };
         self.judge(status, fields, freshness::initial_age(received, exchange), exchange)
     }
 
@@ -68,6 +74,10 @@ impl Judge<'_> {
         let mut fields = received.clone();
         headers::strip_hop_by_hop(&mut fields);
         record_date(&mut fields, exchange.response_time);
+        // A cookie that comes with a 304 is one client's; what is stored has none unless the site shares cookies.
+        if self.site.caching.set_cookie != SetCookie::Store {
+            fields.remove(SET_COOKIE);
+        }
         let merged = validator::updated(&stored.original_headers(), &fields);
         let initial_age = freshness::initial_age(received, exchange);
         let kept = self.judge(stored.status, merged, initial_age, exchange)?;
@@ -82,7 +92,6 @@ impl Judge<'_> {
         initial_age: Duration,
         exchange: Exchange,
     ) -> Result<Kept, NotStored> {
-        fields.remove(CONTENT_RANGE);
         let caching = &self.site.caching;
         let path = self.target.split('?').next().unwrap_or_default();
         let ruling = Ruling::of(&caching.rules, path, status, &fields);

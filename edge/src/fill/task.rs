@@ -341,20 +341,20 @@ impl Task<'_> {
     fn head(&self, answer: &Response<Incoming>, exchange: Exchange) -> Result<Head, NotStored> {
         let fields = answer.headers();
         let is_part = answer.status() == StatusCode::PARTIAL_CONTENT;
-        let (status, coming, length) = if is_part {
+        let (coming, length) = if is_part {
             let (first, end, whole) = range::received(fields).ok_or(NotStored::Part)?;
-            (StatusCode::OK, Coming { first, end: Some(end) }, Some(whole))
+            (Coming { first, end: Some(end) }, Some(whole))
         } else {
             let announced = headers::content_length(fields);
             let length = announced.or_else(|| http_body::Body::size_hint(answer.body()).exact());
-            (answer.status(), Coming { first: 0, end: length }, length)
+            (Coming { first: 0, end: length }, length)
         };
         // A part of what is stored already changes its header (RFC 9111 section 3.4).
         let Kept { object, own } = match &self.plan.stored {
             Some(stored) if is_part && stored.is_of_one_body_with(length.unwrap_or(0), fields) => {
                 self.judge_of().freshen(stored, fields, exchange)?
             }
-            Some(_) | None => self.judge_of().keep(status, fields, exchange)?,
+            Some(_) | None => self.judge_of().keep(answer.status(), fields, exchange)?,
         };
         if !origin::has_a_sure_end(answer) {
             return Err(NotStored::CloseDelimited);

@@ -14,6 +14,7 @@ use crate::headers;
 use crate::key::StoreKey;
 use crate::metrics::Outcome;
 use crate::origin::{Ask, Failure};
+use crate::policy::control::SURROGATE_CONTROL;
 use crate::policy::freshness::{Exchange, Lifetime};
 use crate::policy::reuse::Failing;
 use crate::policy::validator;
@@ -142,6 +143,7 @@ impl ClientExchange<'_> {
         let (mut parts, incoming) = answer.into_parts();
         headers::strip_hop_by_hop(&mut parts.headers);
         parts.headers.remove(TRANSFER_ENCODING);
+        parts.headers.remove(SURROGATE_CONTROL);
         // Interim and tunnel answers end here; hyper gives only final ones.
         parts.version = Version::HTTP_11;
         Response::from_parts(parts, Body::origin(Timed::new(incoming, u64::MAX, read_timeout)))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::file::{self, At, File, OneOrMany};
+use super::file::{self, At, File};
 use super::mistake::{self, Gather};
 use super::{
     AccessLog, Admin, Cache, Config, Disk, Dns, Health, Inputs, Limits, Listen, ListenAddress, Log, LogFormat,
@@ -16,6 +16,9 @@ use super::{
 use crate::pop::{Pop, PopId};
 
 mod fleet;
+mod keying;
+mod rule;
+mod site;
 mod values;
 
 /// See [`Config::parse`].
@@ -73,10 +76,10 @@ impl Compiler<'_> {
         let pops: Vec<Pop> = file.pop.iter().map(|entry| self.pop(entry, &file.listen)).collect();
         let zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
         self.names_are_unique("zone", "name", file.zone.iter().map(|z| z.get_ref().name.as_ref()));
-        let sites = self.sites(&file.site);
+        let cache = self.cache(&file.cache);
+        let sites = self.sites(&file.site, cache.lifetime_max);
         self.names_do_not_clash(file, &pops, &zones, &sites);
         let admin = self.admin(&file.admin, inputs, listen.admin);
-        let cache = self.cache(&file.cache);
         Some(Config {
             file: path.to_owned(),
             workers: self.workers(&file.runtime.workers),
@@ -264,11 +267,7 @@ impl Compiler<'_> {
 
     fn geo(&mut self, geo: &file::Geo) -> Vec<PathBuf> {
         let Some(database) = &geo.database else { return Vec::new() };
-        let given = match database.get_ref() {
-            OneOrMany::One(path) => std::slice::from_ref(path),
-            OneOrMany::Many(paths) => paths,
-        };
-        given.iter().map(|path| self.expand(path)).collect()
+        database.get_ref().all().iter().map(|path| self.expand(path)).collect()
     }
 
     fn health(&mut self, health: &file::Health) -> Health {
@@ -335,6 +334,12 @@ impl Compiler<'_> {
 fn is_label(label: &str) -> bool {
     let allowed = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     allowed && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+}
+
+/// "token = 1*tchar" (RFC 9110 section 5.6.2).
+fn is_token(text: &str) -> bool {
+    let tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(tchar)
 }
 
 fn name_of(pops: &[Spanned<file::Pop>], id: PopId) -> Option<String> {

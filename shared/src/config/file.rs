@@ -85,7 +85,7 @@ tables! {
     }
 
     Geo {
-        database: At<OneOrMany>,
+        database: At<Texts>,
     }
 
     Health {
@@ -160,6 +160,32 @@ tables! {
         origin_host: At<String>,
         tls: Option<Spanned<Certificate>>,
         trusted_proxies: Option<Vec<Spanned<String>>>,
+        set_cookie: At<String>,
+        client_revalidation: At<String>,
+        grace: At<String>,
+        query: Query,
+        key_headers: Option<Vec<Spanned<String>>>,
+        key_cookies: Option<Vec<Spanned<String>>>,
+        key_country: Option<bool>,
+        key_rewrite: Option<bool>,
+        rule: Vec<Spanned<Rule>>,
+    }
+
+    Query {
+        sort: Option<bool>,
+        keep: At<Vec<Spanned<String>>>,
+        drop: At<Vec<Spanned<String>>>,
+    }
+
+    Rule {
+        name: At<String>,
+        path: At<Texts>,
+        status: At<Statuses>,
+        content_type: At<Texts>,
+        bypass: At<bool>,
+        ttl: At<String>,
+        force: At<bool>,
+        browser_ttl: At<String>,
     }
 
     // Within an untagged enum: serde loses the places of values there.
@@ -171,10 +197,46 @@ tables! {
 
 /// `"a"` or `["a", "b"]`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "expected a path or a list of paths")]
-pub(super) enum OneOrMany {
+#[serde(untagged, expecting = "expected a string or a list of strings")]
+pub(super) enum Texts {
     One(String),
     Many(Vec<String>),
+}
+
+impl Texts {
+    /// As a list.
+    pub(super) fn all(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
+/// `404`, `"4xx"` or `[404, "5xx"]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected a status such as 404 or \"4xx\", or a list of them")]
+pub(super) enum Statuses {
+    One(Status),
+    Many(Vec<Status>),
+}
+
+impl Statuses {
+    /// As a list.
+    pub(super) fn all(&self) -> &[Status] {
+        match self {
+            Self::One(status) => std::slice::from_ref(status),
+            Self::Many(statuses) => statuses,
+        }
+    }
+}
+
+/// `404` or `"4xx"`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Status {
+    Number(i64),
+    Text(String),
 }
 
 /// `false` or a URL.

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::{Config, Inputs, Mistakes, file};
 
+mod site;
+
 const SAMPLE: &str = include_str!("../../../config/nearcast.toml");
 
 fn parse(text: &str) -> Result<Config, Mistakes> {
@@ -32,17 +34,41 @@ fn the_sample_is_right_and_shows_the_defaults() {
     assert_eq!(as_it_is, with_defaults);
 }
 
+/// The sample from the header of a table to the next; for tables that are written inline, all of it.
+fn part_of_the_sample(table: &str) -> String {
+    let header = match table {
+        "File" | "Certificate" | "Disk" | "NameserverTable" | "Query" => return SAMPLE.to_owned(),
+        "Pop" | "Zone" | "Site" => format!("[[{}]]", table.to_lowercase()),
+        "Rule" => "[[site.rule]]".to_owned(),
+        _ => format!("[{}]", table.to_lowercase()),
+    };
+    let (mut part, mut inside) = (String::new(), false);
+    for line in SAMPLE.lines() {
+        let line = line.trim_start_matches('#');
+        if line.starts_with('[') {
+            inside = line.starts_with(&header);
+        }
+        if inside {
+            part.push_str(line);
+            part.push('\n');
+        }
+    }
+    part
+}
+
 #[test]
 fn the_sample_names_every_key() {
     for (table, keys) in file::KEYS {
+        let part = part_of_the_sample(table);
         for key in *keys {
             let key = key.replace('_', "-");
-            let shown = SAMPLE.lines().any(|line| {
+            let shown = part.lines().any(|line| {
                 let line = line.trim_start_matches(['#', '[']);
                 line.starts_with(&format!("{key} =")) || line.starts_with(&format!("{key}]"))
             });
-            let inline = SAMPLE.contains(&format!("{{ {key} = ")) || SAMPLE.contains(&format!(", {key} = "));
-            assert!(shown || inline, "{table}: {key}");
+            let inline = part.contains(&format!("{{ {key} = ")) || part.contains(&format!(", {key} = "));
+            let below = SAMPLE.contains(&format!("[[{}.{key}]]", table.to_lowercase()));
+            assert!(shown || inline || below, "{table}: {key}");
         }
     }
 }

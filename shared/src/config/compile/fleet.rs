@@ -1,4 +1,4 @@
-//! PoPs, zones and sites.
+//! PoPs and zones, and names that are taken twice.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
 
 use super::super::file::{self, File, Nameserver as NameserverEntry, Probe as ProbeEntry};
-use super::super::{Caching, Domain, Keying, Nameserver, OriginHost, Site, Zone};
+use super::super::{Domain, Nameserver, Site, Zone};
 use super::{Compiler, id_of, span_of};
 use crate::geo::Coordinates;
 use crate::pop::{Pop, Probe};
@@ -132,72 +132,6 @@ impl Compiler<'_> {
             None => None,
         };
         Some(Nameserver { name, glue })
-    }
-
-    pub(super) fn sites(&mut self, entries: &[Spanned<file::Site>]) -> Vec<Site> {
-        let mut sites = Vec::new();
-        let (mut names, mut domains) = (HashSet::new(), HashSet::new());
-        for entry in entries {
-            let (span, file) = (Some(entry.span()), entry.get_ref());
-            let site = self.site(entry);
-            if !site.name.is_empty() && !names.insert(site.name.clone()) {
-                let at = span_of(&file.name).or(span.clone());
-                self.gather.at(at, "site.name", format!("`{}` names two sites", site.name));
-            }
-            for domain in &site.domains {
-                let text = match domain {
-                    Domain::Name(name) => name.as_str(),
-                    Domain::Any => "*",
-                };
-                if !domains.insert(text.to_owned()) {
-                    self.gather.at(span.clone(), "site.domains", format!("`{text}` is taken by two sites"));
-                }
-            }
-            sites.push(site);
-        }
-        sites
-    }
-
-    pub(super) fn site(&mut self, entry: &Spanned<file::Site>) -> Site {
-        let (span, site) = (Some(entry.span()), entry.get_ref());
-        let given = site.domains.as_deref().unwrap_or_default();
-        if given.is_empty() {
-            self.missing(
-                span.clone(),
-                "site.domains",
-                "missing; such as [\"www.cdn.example.net\"], or [\"*\"] for every host",
-            );
-        }
-        let domain = |c: &mut Self, entry: &Spanned<String>| match entry.get_ref().as_str() {
-            "*" => Some(Domain::Any),
-            _ => c.dns_name("site.domains", entry).map(Domain::Name),
-        };
-        let domains: Vec<Domain> = given.iter().filter_map(|entry| domain(self, entry)).collect();
-        let first = domains.first().map(|domain| match domain {
-            Domain::Name(name) => name.clone(),
-            Domain::Any => "*".to_owned(),
-        });
-        let name = site.name.as_ref().map(|name| name.get_ref().clone()).or(first).unwrap_or_default();
-        let origin = self.required(span, "site.origin", site.origin.as_ref(), "such as \"https://origin.example.com\"");
-        let origin = origin.and_then(|url| self.base_url("site.origin", url)).unwrap_or_default();
-        let origin_host = match site.origin_host.as_ref() {
-            None => OriginHost::Origin,
-            Some(text) => match text.get_ref().as_str() {
-                "origin" => OriginHost::Origin,
-                "client" => OriginHost::Client,
-                _ => self.dns_name("site.origin-host", text).map_or(OriginHost::Origin, OriginHost::Fixed),
-            },
-        };
-        Site {
-            name,
-            domains,
-            origin,
-            origin_host,
-            tls: site.tls.as_ref().and_then(|tls| self.certificate("site.tls", tls)),
-            trusted_proxies: self.networks("site.trusted-proxies", site.trusted_proxies.as_deref()),
-            caching: Caching::default(),
-            keying: Keying::default(),
-        }
     }
 
     /// Names that two things of a zone would have.

@@ -70,6 +70,18 @@ impl Compiler<'_> {
         *value.get_ref()
     }
 
+    /// One of `allowed`, by its name.
+    pub(super) fn choice<T: Copy + Default>(&mut self, key: &str, value: &At<String>, allowed: &[(&str, T)]) -> T {
+        let Some(value) = value else { return T::default() };
+        let found = allowed.iter().find(|(name, _)| name == value.get_ref());
+        if found.is_none() {
+            let names: Vec<String> = allowed.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            let message = format!("`{}` is not one of {}", value.get_ref(), names.join(", "));
+            self.gather.at(Some(value.span()), key, message);
+        }
+        found.map(|(_, value)| *value).unwrap_or_default()
+    }
+
     pub(super) fn path(&mut self, key: &str, value: &Spanned<String>) -> Option<PathBuf> {
         if value.get_ref().is_empty() {
             self.gather.at(Some(value.span()), key, "must not be empty");
@@ -153,13 +165,17 @@ impl Compiler<'_> {
     }
 
     pub(super) fn missing(&mut self, span: Option<Range<usize>>, key: &str, message: &str) {
-        let taken_out = self.misshapen.iter().any(|bad| {
+        if !self.is_taken_out(key) {
+            self.gather.at(span, key, message);
+        }
+    }
+
+    /// Whether the value of `key` may have been in the file, but in a wrong shape.
+    pub(super) fn is_taken_out(&self, key: &str) -> bool {
+        self.misshapen.iter().any(|bad| {
             let below = || key.strip_prefix(bad.as_str()).is_some_and(|rest| rest.starts_with('.'));
             // A mistake of syntax has no key: anything may be missing for it.
             bad.is_empty() || key == bad || below()
-        });
-        if !taken_out {
-            self.gather.at(span, key, message);
-        }
+        })
     }
 }
