@@ -20,7 +20,7 @@ mod sites;
 mod spelling;
 
 use drive::{Played, Player};
-use history::{History, histories};
+use history::histories;
 use model::Mistake;
 
 /// How many histories when nobody says.
@@ -70,7 +70,7 @@ fn play_share(thread: usize, share: usize, mistake: Option<Mistake>, total: &Tot
         let config = Config { cases, failure_persistence: None, max_shrink_iters: 4000, ..Config::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
         let player = Mutex::new(Player::start());
-        let mine = AtomicBool::new(false);
+        let (mine, last) = (AtomicBool::new(false), Mutex::new(String::new()));
         let result = runner.run(&histories(sites::SITES.to_vec()), |history| {
             if total.failed.load(Ordering::Relaxed) && !mine.load(Ordering::Relaxed) {
                 return Ok(());
@@ -84,26 +84,26 @@ fn play_share(thread: usize, share: usize, mistake: Option<Mistake>, total: &Tot
                         return Ok(());
                     }
                     mine.store(true, Ordering::Relaxed);
+                    *last.lock() = played.transcript;
                     Err(TestCaseError::fail(why))
                 }
             }
         });
         match result {
             Ok(()) => {}
-            Err(TestError::Fail(_, history)) => {
-                *total.difference.lock() = Some(explain(&mut player.lock(), &history, mistake));
+            Err(TestError::Fail(why, history)) => {
+                let again = player.lock().play(&history, mistake);
+                let seen = match again.difference {
+                    Some(_) => again.transcript,
+                    None => format!("It does not happen each time.\n{}", last.into_inner()),
+                };
+                let text = format!("the node and the model differ\n\n{seen}\nThe model would have it:\n{why}\n");
+                *total.difference.lock() = Some(text);
                 return;
             }
             Err(TestError::Abort(why)) => panic!("the histories ended: {why}"),
         }
     }
-}
-
-/// The shortest history that differs, played again.
-fn explain(player: &mut Player, history: &History, mistake: Option<Mistake>) -> String {
-    let Played { transcript, difference, .. } = player.play(history, mistake);
-    let difference = difference.unwrap_or_else(|| "(and not when played again)".to_owned());
-    format!("the node and the model differ\n\n{transcript}\nThe model would have it:\n{difference}\n")
 }
 
 impl Total {

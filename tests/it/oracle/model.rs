@@ -40,16 +40,34 @@ pub(crate) enum Mistake {
 
 /// Differences that are known and not yet mended in the node: the model lets them pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
+pub(super) enum Known {
     /// An origin that closes without an answer is an error, not a disconnection.
     ClosedIsAnError,
     /// A client that is refused (only-if-cached) uses up what clients may force.
     RefusalIsGranted,
+    /// Two lines of a field that Vary names are not the same as their list in one line.
+    LinesAreNotJoined,
+    /// Accept-Language in other words is another variant.
+    LanguagesAsWritten,
+    /// Location and Content-Location are not invalidated.
+    LocationsStay,
+    /// 429 and 431 are stored when they say how long.
+    Rfc6585,
+    /// Last-Modified in another form of date is another validator.
+    DatesAreTexts,
 }
 
-const KNOWN: &[Known] = &[Known::ClosedIsAnError, Known::RefusalIsGranted];
+const KNOWN: &[Known] = &[
+    Known::ClosedIsAnError,
+    Known::RefusalIsGranted,
+    Known::LinesAreNotJoined,
+    Known::LanguagesAsWritten,
+    Known::LocationsStay,
+    Known::Rfc6585,
+    Known::DatesAreTexts,
+];
 
-fn known(known: Known) -> bool {
+pub(super) fn known(known: Known) -> bool {
     KNOWN.contains(&known)
 }
 
@@ -289,17 +307,16 @@ impl Model {
     /// Whether a fresh answer is not what the client asked for (RFC 9111 section 5.2.1).
     fn is_unmet(&self, stored: &Stored, ask: &AskSpec, now: i64) -> Sure {
         let directives = ask.directives();
-        let lifetime = self.lifetime_ms(&stored.says);
+        let (least, most) = self.lifetime_ms(&stored.says);
         let age = self.age_s(&stored.says, now);
         let older = |seconds: u32| age.map_or(Sure::Either, |age| Sure::from(age > i64::from(seconds)));
         // With max-stale beside it a client may be said to take older ones.
         let older =
             |seconds| if directives.max_stale.is_some() { older(seconds).at_most_may() } else { older(seconds) };
         let too_short = |seconds: u32| {
-            age.map_or(Sure::Either, |age| match lifetime - 1000 * (age + i64::from(seconds)) {
-                // A lifetime may be counted in whole seconds.
-                left if left > -1000 && left < 0 => Sure::Either,
-                left => Sure::from(left < 0),
+            age.map_or(Sure::Either, |age| {
+                let wanted = 1000 * (age + i64::from(seconds));
+                Sure::between(most < wanted, least < wanted)
             })
         };
         Sure::from(ask.says_no_cache())
@@ -340,7 +357,7 @@ impl Model {
         let about = |which: usize| {
             let stored = &state.urls[ask.url][which];
             let age = self.age_s(&stored.says, now).map_or("unknown".to_owned(), |age| age.to_string());
-            let lifetime_ms = self.lifetime_ms(&stored.says);
+            let (_, lifetime_ms) = self.lifetime_ms(&stored.says);
             format!("\"{}\" (age {age} s, lifetime {lifetime_ms} ms, doubt {:?})", stored.body, stored.doubt)
         };
         match plan {
@@ -371,7 +388,8 @@ impl Model {
             return Ok(vec![state.clone()]);
         }
         let (mut removed, mut marked) = (state.clone(), state.clone());
-        for url in [Some(ask.url), given.location, given.content_location].into_iter().flatten() {
+        let others = |url: Option<usize>| url.filter(|_| !known(Known::LocationsStay));
+        for url in [Some(ask.url), others(given.location), others(given.content_location)].into_iter().flatten() {
             removed.urls[url].clear();
             marked.urls[url].iter_mut().for_each(|stored| stored.doubt = Doubt::Invalid);
         }

@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::answer::{AnswerSpec, Control, Expires, Number, Scope, Tag, Targeted, Vary};
 use super::ask::{AskControl, AskSpec, Color, Language, MaxStale, Tags};
+use super::model::{Known, known};
 
 type Lines = Vec<(String, String)>;
 
@@ -250,6 +251,8 @@ pub(super) fn answer(spec: &AnswerSpec, at: i64, began: i64, urls: &[String]) ->
         add(&mut lines, "etag", tag.text().to_owned());
     }
     if let Some(before) = spec.modified {
+        let plain = &mut Pen::new(0);
+        let pen = if known(Known::DatesAreTexts) { plain } else { &mut *pen };
         add(&mut lines, "last-modified", date(pen, began.div_euclid(1000) - before));
     }
     lines.extend(vary(pen, spec.vary));
@@ -340,7 +343,7 @@ pub(super) fn ask(spec: &AskSpec, began: i64) -> Lines {
         Color::Absent => {}
         Color::Empty => add("x-color", String::new()),
         Color::Red => add("x-color", "red".to_owned()),
-        Color::RedBlue if pen.rarely(3) => {
+        Color::RedBlue if pen.rarely(3) && !known(Known::LinesAreNotJoined) => {
             add("x-color", "red".to_owned());
             add("x-color", "blue".to_owned());
         }
@@ -348,6 +351,8 @@ pub(super) fn ask(spec: &AskSpec, began: i64) -> Lines {
     }
     match spec.selecting.language {
         Language::Absent => {}
+        Language::German if known(Known::LanguagesAsWritten) => add("accept-language", "de".to_owned()),
+        Language::GermanEnglish if known(Known::LanguagesAsWritten) => add("accept-language", "de,en;q=0.5".to_owned()),
         Language::German => add("accept-language", pen.one(&["de", "DE", "De"]).to_owned()),
         Language::GermanEnglish => {
             let spelled = pen.one(&["de,en;q=0.5", "de, en;q=0.5", "DE , en; q=0.5"]);

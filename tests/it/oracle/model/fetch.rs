@@ -303,20 +303,24 @@ impl Model {
     /// > a selected representation for update (RFC 9111 section 4.3.4).
     fn is_about(&self, state: &State, ask: &AskSpec, selected: Option<usize>, given: &Given) -> (Vec<usize>, Sure) {
         let all = &state.urls[ask.url];
+        // One that is to vary on other fields than before may be too much news for a 304.
+        let again = |which: usize| {
+            let varies = given.vary.is_some() && given.vary != all[which].says.vary;
+            if varies { Sure::Either } else { Sure::No }
+        };
         if let Some(tag) = given.etag {
             let named: Vec<usize> = (0..all.len()).filter(|which| all[*which].says.etag == Some(tag)).collect();
             return match selected {
-                Some(which) if named.contains(&which) => (vec![which], Sure::No),
+                Some(which) if named.contains(&which) => (vec![which], again(which)),
                 _ if named.is_empty() => (named, Sure::Yes),
-                Some(_) => (named, Sure::No),
+                Some(which) => (named, again(which)),
                 None => (named, Sure::Either),
             };
         }
         match selected {
             // It says nothing of what it is about, or not all.
             Some(which) if given.modified.is_some() && given.modified == all[which].says.modified => {
-                let again = if all[which].says.etag.is_some() { Sure::Either } else { Sure::No };
-                (vec![which], again)
+                (vec![which], if all[which].says.etag.is_some() { Sure::Either } else { again(which) })
             }
             Some(which) => (vec![which], Sure::Either),
             None => ((0..all.len()).collect(), Sure::Either),

@@ -29,6 +29,17 @@ impl Sure {
         self.sides().contains(&side)
     }
 
+    /// `surely` implies `perhaps`.
+    pub(super) fn between(surely: bool, perhaps: bool) -> Self {
+        if surely {
+            Self::Yes
+        } else if perhaps {
+            Self::Either
+        } else {
+            Self::No
+        }
+    }
+
     /// Left to the cache unless it must not be.
     pub(super) fn at_most_may(self) -> Self {
         if self == Self::No { self } else { Self::Either }
@@ -105,7 +116,12 @@ fn is_heuristic(status: u16) -> bool {
 
 /// Defined by RFC 9110.
 fn is_understood(status: u16) -> bool {
-    !matches!(status, 299 | 429 | 431 | 499 | 599)
+    !matches!(status, 299 | 499 | 599)
+}
+
+/// > Responses with the 428 [429, 431, 511] status code MUST NOT be stored by a cache (RFC 6585 sections 3 to 6).
+fn never_stored(status: u16) -> bool {
+    matches!(status, 428 | 429 | 431 | 511)
 }
 
 /// What `stale-if-error` calls an error.
@@ -134,12 +150,17 @@ impl Model {
         Some(1000 * (seconds + i64::from(self.mistaken(Mistake::LifetimeLonger))))
     }
 
-    /// Milliseconds; by a tenth of the time since it was modified when it says nothing (RFC 9111 section 4.2.2).
-    pub(super) fn lifetime_ms(&self, given: &Given) -> i64 {
-        self.explicit_ms(given).unwrap_or_else(|| {
-            let since = given.modified.map_or(0, |modified| given.date - modified);
-            (since * 100).clamp(0, 1000 * HEURISTIC_MAX_S)
-        })
+    /// Milliseconds, at least and at most; by a tenth of the time since it was modified when it says nothing (RFC 9111
+    /// section 4.2.2).
+    pub(super) fn lifetime_ms(&self, given: &Given) -> (i64, i64) {
+        if let Some(explicit) = self.explicit_ms(given) {
+            return (explicit, explicit);
+        }
+        let since = given.modified.map_or(0, |modified| given.date - modified);
+        let most = (since * 100).clamp(0, 1000 * HEURISTIC_MAX_S);
+        // A lifetime may be counted in whole seconds. Errors are kept briefly, whatever that is.
+        let least = if given.status >= 400 { 0 } else { most - most % 1000 };
+        (least, most)
     }
 
     /// Seconds (RFC 9111 section 4.2.3). Unknown when the clock was set back since.
@@ -151,13 +172,11 @@ impl Model {
 
     /// > response_is_fresh = (freshness_lifetime > current_age)
     pub(super) fn is_fresh(&self, stored: &Stored, now: i64) -> Sure {
-        let lifetime = self.lifetime_ms(&stored.says);
+        let (least, most) = self.lifetime_ms(&stored.says);
         match (stored.doubt, self.age_s(&stored.says, now)) {
             (Doubt::Stale | Doubt::Invalid, _) => Sure::No,
             (Doubt::Nothing, None) => Sure::Either,
-            // A lifetime may be counted in whole seconds.
-            (Doubt::Nothing, Some(age)) if lifetime % 1000 != 0 && age == lifetime / 1000 => Sure::Either,
-            (Doubt::Nothing, Some(age)) => (lifetime > 1000 * age).into(),
+            (Doubt::Nothing, Some(age)) => Sure::between(least > 1000 * age, most > 1000 * age),
         }
     }
 
@@ -167,14 +186,9 @@ impl Model {
         let Some(age) = known else {
             return if window.at_most > 0 { Sure::Either } else { Sure::No };
         };
-        let stale_ms = 1000 * age - self.lifetime_ms(&stored.says);
-        if stale_ms < 1000 * window.surely {
-            Sure::Yes
-        } else if stale_ms > 1000 * window.at_most {
-            Sure::No
-        } else {
-            Sure::Either
-        }
+        let (least, most) = self.lifetime_ms(&stored.says);
+        let (stale_least, stale_most) = (1000 * age - most, 1000 * age - least);
+        Sure::between(stale_most < 1000 * window.surely, stale_least <= 1000 * window.at_most)
     }
 
     /// RFC 5861 section 3, and the site's grace.
@@ -216,7 +230,7 @@ impl Model {
             return Sure::No;
         }
         if self.explicit_ms(given).is_some() {
-            return Sure::Yes;
+            return if never_stored(given.status) { Sure::Either } else { Sure::Yes };
         }
         let validator = given.etag.is_some() || given.modified.is_some();
         match given.status {
@@ -234,6 +248,7 @@ impl Model {
         let no_store = control.no_store && !(control.must_understand && understood);
         let private = control.private == Scope::Whole && !self.mistaken(Mistake::PrivateForgotten);
         !no_store
+            && (known(Known::Rfc6585) || !never_stored(given.status))
             && !private
             && (understood || !control.must_understand)
             && given.vary != Some(Vary::Star)
