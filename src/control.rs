@@ -7,6 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use nearcast_dns as dns;
 use nearcast_edge::key::Address;
+use nearcast_edge::keying::query;
 use nearcast_edge::listener::Phase;
 use nearcast_edge::purge::{Receipt, Scope};
 use nearcast_edge::worker::Edge;
@@ -49,7 +50,7 @@ pub struct Control {
     pub health: Arc<HealthBoard>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
-    pub(crate) geo: ArcSwap<GeoDb>,
+    pub(crate) geo: Arc<ArcSwap<GeoDb>>,
     /// Where `now` comes from.
     pub clock: Clock,
     /// Where the node listens.
@@ -143,7 +144,8 @@ impl Control {
         let view = self.edge.view.load();
         let site = view.site(&host).ok_or_else(|| OrderError::Unknown(format!("no site takes the host `{host}`")))?;
         let target = nearcast_edge::request::target(&uri).ok_or_else(malformed)?;
-        let address = Address { site: &site.name, https, host: &host, target: &target };
+        let target = query::canonical(&site.keying, target);
+        let address = Address { site: &site.name, https, host: &host, target: &target, parts: "" };
         Ok(Scope::Url(address.url_id(&self.edge.secret)))
     }
 

@@ -126,6 +126,7 @@ impl Node {
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
         let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
+        let geo = Arc::new(ArcSwap::new(geo));
         let edge = Arc::new(Edge {
             view: Arc::new(ArcSwap::from_pointee(edge_view)),
             store: runtime.block_on(Store::open(&config.cache))?,
@@ -136,6 +137,7 @@ impl Node {
             clock: clock.clone(),
             health: health.clone(),
             metrics: edge_metrics,
+            geo: geo.clone(),
             identity: Identity {
                 name: format!("nearcast-{}", config.this_pop().name),
                 loop_id: format!("nearcast-{}", state.node_id),
@@ -158,7 +160,7 @@ impl Node {
             dns_metrics,
             health,
             metrics,
-            geo: ArcSwap::new(geo),
+            geo,
             reloading: Mutex::new(()),
             generation: Mutex::new(Generation { number: 1, loaded: clock.now(), last_error: None }),
             clock,
@@ -202,6 +204,7 @@ impl Node {
             admin = %control.addresses.admin,
             "serving"
         );
+        reload::log_warnings(&config);
         Ok(Self { control, runtime, workers, admin: Some(admin), admin_stop, fatal, state })
     }
 

@@ -60,6 +60,13 @@ pub fn unusable(config: &Config) -> Vec<String> {
     mistakes
 }
 
+/// Logs the risks that `config` takes.
+pub fn log_warnings(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!(warning, "the config takes a risk");
+    }
+}
+
 impl Control {
     /// Reads the config file again and swaps the world, or says why not. Blocks: it reads files.
     ///
@@ -74,6 +81,7 @@ impl Control {
                 let number = generation.number + 1;
                 *generation = Generation { number, loaded: self.clock.now(), last_error: None };
                 tracing::info!(generation = number, file = %config.file.display(), "config reloaded");
+                log_warnings(config);
             }
             Err(error) => {
                 let text = chain(error);

@@ -291,6 +291,12 @@ impl Fills {
         shard.get(&key).filter(|fill| !covers(fill.tick)).map(|fill| Reader::new(fill.clone()))
     }
 
+    /// A fill that nobody else can join, of what was answered already.
+    pub fn lone(tick: u64) -> (Arc<Fill>, Reader) {
+        let fill = Fill::new(tick);
+        (fill.clone(), Reader::new(fill))
+    }
+
     /// Takes `fill` out if nobody wants it any more; nobody can join it after that.
     fn abandon(&self, key: &FillKey, fill: &Fill) -> bool {
         let mut shard = self.shard(key).lock();

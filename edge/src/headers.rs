@@ -1,9 +1,12 @@
 //! Header fields on their way through: hop by hop ones end here, and the origin learns who asked.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use nearcast_shared::net;
+
+mod overrides;
 
 /// RFC 8586.
 pub const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
@@ -13,37 +16,22 @@ pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// How the client came, for origins.
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// What we understand of Surrogate-Control (Edge Architecture Specification), for origins.
+pub const SURROGATE_CAPABILITY: HeaderName = HeaderName::from_static("surrogate-capability");
 
 /// Fields that end at each hop (RFC 9110 section 7.6.1).
-const HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("proxy-authorization"),
-];
+const HOP_BY_HOP: [HeaderName; 6] =
+    [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive")];
+
+/// What else is between a client and its proxy begins so.
+const PROXY_PREFIX: &str = "proxy-";
+
+/// But this is for clients, whoever stands between (RFC 9209 section 2).
+const PROXY_STATUS: &str = "proxy-status";
 
 /// Fields that must never be dropped because Connection names them: a client could make us forget what they say.
 const NEVER_NAMED: [&str; 9] =
     ["cdn-loop", "cache-control", "host", "content-length", "age", "vary", "set-cookie", "x-forwarded-for", "via"];
-
-/// Fields that some frameworks let override the URL, host or method; they are not part of the key, so they do not pass.
-/// So is every X-Forwarded-* but the two that we write ourselves.
-const OVERRIDES: [&str; 10] = [
-    "x-host",
-    "x-original-host",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-url-scheme",
-    "x-scheme",
-    "front-end-https",
-];
 
 /// Removes what ends at this hop, also what Connection names.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -60,8 +48,13 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
-    headers.remove("proxy-authenticate");
-    headers.remove("proxy-authentication-info");
+    remove_all(headers, |name| name.starts_with(PROXY_PREFIX) && name != PROXY_STATUS);
+}
+
+/// Removes the fields whose names are `unwanted`.
+fn remove_all(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name.as_str())).cloned().collect();
+    names.iter().for_each(|name| drop(headers.remove(name)));
 }
 
 /// Who this node is, in header fields.
@@ -104,26 +97,50 @@ pub fn is_looping(headers: &HeaderMap, identity: &Identity) -> bool {
     })
 }
 
-/// Turns a client's header fields into those for the origin.
-pub fn for_origin(headers: &mut HeaderMap, peer: Peer, identity: &Identity) {
+/// The client at the far end: the last address that X-Forwarded-For names before those of trusted proxies, as far as an
+/// unbroken row of these says so; else the other end of the connection. Element by element from the right: what a client
+/// wrote itself stands left of what the proxies know.
+pub fn client_address(headers: &HeaderMap, connection: IpAddr, trusts: impl Fn(IpAddr) -> bool) -> IpAddr {
+    let mut client = connection;
+    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    for element in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
+        if !trusts(client) {
+            break;
+        }
+        let Some(address) = std::str::from_utf8(element).ok().and_then(|element| address(element.trim())) else {
+            break;
+        };
+        client = address;
+    }
+    client
+}
+
+/// An address, with a port or without: `192.0.2.1`, `192.0.2.1:8080`, `2001:db8::1`, `[2001:db8::1]`,
+/// `[2001:db8::1]:8080`.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().or_else(|_| text.parse().map(|socket: SocketAddr| socket.ip())).ok()?;
+    Some(net::unmapped(address))
+}
+
+/// Turns a client's header fields into those for the origin. Of those that could make the origin answer for another URL,
+/// only `keyed` ones pass.
+pub fn for_origin(headers: &mut HeaderMap, peer: Peer, identity: &Identity, keyed: &[HeaderName]) {
     strip_hop_by_hop(headers);
     headers.remove(HOST);
-    for name in OVERRIDES {
-        headers.remove(name);
-    }
-    let ours = [X_FORWARDED_FOR, X_FORWARDED_PROTO];
-    let others = headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-") && !ours.contains(name));
-    let others: Vec<HeaderName> = others.cloned().collect();
-    others.iter().for_each(|name| drop(headers.remove(name)));
-    if !peer.trusted {
-        for name in ["forwarded", "x-real-ip", "x-forwarded-for"] {
-            headers.remove(name);
-        }
-    }
+    remove_all(headers, |name| {
+        let unkeyed = overrides::is_override(name) && !keyed.iter().any(|keyed| keyed == name);
+        unkeyed || (!peer.trusted && overrides::is_claim(name))
+    });
     append_to_list(headers, X_FORWARDED_FOR, &peer.address.to_string());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if peer.https { "https" } else { "http" }));
     append_to_list(headers, CDN_LOOP, &identity.loop_id);
     add_via(headers, peer.version, identity);
+    // Only ours: we act on what is addressed to us, and cannot vouch for who comes before.
+    headers.remove(&SURROGATE_CAPABILITY);
+    if let Ok(value) = HeaderValue::try_from(format!("{}=\"Surrogate/1.0\"", identity.name)) {
+        headers.insert(SURROGATE_CAPABILITY, value);
+    }
 }
 
 /// Adds this node to Via (RFC 9110 section 7.6.3); `version` is that of the message as it was received.
@@ -161,6 +178,7 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn map(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -181,6 +199,9 @@ mod tests {
     #[test]
     fn hop_by_hop_fields_end_here() {
         let mut headers = map(&[
+            ("proxy-authorization", "1"),
+            ("proxy-anything", "1"),
+            ("proxy-status", "cache; error=dns_error"),
             ("connection", "close, X-Secret, Cache-Control"),
             ("x-secret", "1"),
             ("cache-control", "no-store"),
@@ -192,7 +213,7 @@ mod tests {
         strip_hop_by_hop(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["cache-control", "x-kept"]);
+        assert_eq!(left, ["cache-control", "proxy-status", "x-kept"]);
     }
 
     #[test]
@@ -205,26 +226,84 @@ mod tests {
             ("x-original-url", "/admin"),
             ("x-real-ip", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
+            ("true-client-ip", "10.0.0.1"),
+            ("proxy", "http://evil"),
+            ("surrogate-capability", "evil=\"Surrogate/1.0\""),
             ("host", "www"),
             ("via", "1.1 before"),
         ]);
-        for_origin(&mut headers, peer(false), &identity());
+        for_origin(&mut headers, peer(false), &identity(), &[]);
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert_eq!(headers["via"], "1.1 before, 1.1 nearcast-fra");
         assert_eq!(headers["cdn-loop"], "nearcast-1234");
-        for gone in ["x-forwarded-host", "x-forwarded-scheme", "x-original-url", "x-real-ip", "forwarded", "host"] {
-            assert!(!headers.contains_key(gone), "{gone}");
-        }
+        assert_eq!(headers["surrogate-capability"], "nearcast-fra=\"Surrogate/1.0\"");
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["cdn-loop", "surrogate-capability", "via", "x-forwarded-for", "x-forwarded-proto"]);
+    }
+
+    #[test]
+    fn what_is_keyed_may_pass() {
+        let mut headers = map(&[("x-forwarded-host", "a"), ("x-original-url", "/b"), ("x-real-ip", "10.0.0.1")]);
+        let keyed = ["x-forwarded-host", "x-real-ip"].map(HeaderName::from_static);
+        for_origin(&mut headers, peer(false), &identity(), &keyed);
+        assert_eq!(headers["x-forwarded-host"], "a");
+        assert!(!headers.contains_key("x-original-url"), "only that");
+        assert!(!headers.contains_key("x-real-ip"), "who asks is not for the client to say");
     }
 
     #[test]
     fn a_trusted_proxy_is_believed() {
         let mut headers = map(&[("x-forwarded-for", "198.51.100.1"), ("x-forwarded-proto", "http")]);
         let https = came_over_tls(&headers, true, true);
-        for_origin(&mut headers, Peer { https, ..peer(true) }, &identity());
+        for_origin(&mut headers, Peer { https, ..peer(true) }, &identity(), &[]);
         assert_eq!(headers["x-forwarded-for"], "198.51.100.1, 192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn the_client_behind_proxies() {
+        let trusted: [IpAddr; 3] = ["10.0.0.1", "10.0.0.2", "fd00::1"].map(|address| address.parse().unwrap());
+        let rows: [(&str, &str, &[&str], &str); 14] = [
+            ("a stranger", "192.0.2.1", &["198.51.100.1"], "192.0.2.1"),
+            ("a proxy that says nothing", "10.0.0.1", &[], "10.0.0.1"),
+            ("a proxy", "10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("what the client wrote", "10.0.0.1", &["203.0.113.1, 198.51.100.1"], "198.51.100.1"),
+            ("what looks like a proxy before it", "10.0.0.1", &["10.0.0.2, 198.51.100.1"], "198.51.100.1"),
+            ("two proxies", "10.0.0.1", &["203.0.113.1, 198.51.100.1,10.0.0.2"], "198.51.100.1"),
+            ("several lines", "10.0.0.1", &["203.0.113.1", "198.51.100.1", "10.0.0.2"], "198.51.100.1"),
+            ("none but proxies", "10.0.0.1", &["fd00::1, 10.0.0.2"], "fd00::1"),
+            ("a port", "10.0.0.1", &["198.51.100.1:99"], "198.51.100.1"),
+            ("IPv6", "fd00::1", &["2001:db8::1"], "2001:db8::1"),
+            ("IPv6 in brackets, with a port", "fd00::1", &["[2001:db8::1]:99, [fd00::1]"], "2001:db8::1"),
+            ("IPv4 in IPv6", "10.0.0.1", &["198.51.100.1, ::ffff:10.0.0.2"], "198.51.100.1"),
+            ("unknown", "10.0.0.1", &["198.51.100.1, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("an empty element", "10.0.0.1", &["198.51.100.1,"], "10.0.0.1"),
+        ];
+        for (name, connection, lines, wanted) in rows {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
+            }
+            let found = client_address(&headers, connection.parse().unwrap(), |address| trusted.contains(&address));
+            assert_eq!(found, wanted.parse::<IpAddr>().unwrap(), "{name}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a stranger writes, it stays who it is; and behind a proxy, what that proxy says it is.
+        #[test]
+        fn nobody_says_who_they_are(written in proptest::collection::vec(0x20..=0xff_u8, 0..40)) {
+            let Ok(line) = HeaderValue::from_bytes(&written) else { return Ok(()) };
+            let mut headers = HeaderMap::new();
+            headers.append(X_FORWARDED_FOR, line);
+            let [stranger, proxy, client]: [IpAddr; 3] = ["192.0.2.1", "10.0.0.1", "198.51.100.1"].map(|text| text.parse().unwrap());
+            let trusts = |address| address == proxy;
+            prop_assert_eq!(client_address(&headers, stranger, trusts), stranger);
+            append_to_list(&mut headers, X_FORWARDED_FOR, "198.51.100.1");
+            prop_assert_eq!(client_address(&headers, proxy, trusts), client);
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What an object is stored under. What is keyed is what is forwarded: site, scheme, host, path and query, byte for
-//! byte, but for the case of the host.
+//! What an object is stored under: site, scheme, host, path and query, and what else the site's keys are made of. What is
+//! keyed is what is forwarded, byte for byte, but for the case of the host; [`crate::keying`] sees to it.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -16,9 +16,13 @@ impl fmt::Debug for HashSecret {
     }
 }
 
-/// The keyed 128-bit id of a URL without its scheme: a purge of a URL covers both schemes and all variants.
+/// The keyed 128-bit id of a URL without its scheme: a purge of a URL covers both schemes, all parts and all variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UrlId(pub u128);
+
+/// The keyed 128-bit id of a group of answers (RFC 9875): groups are of one scheme and host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GroupId(pub u128);
 
 /// What a request asks for, in the words of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +33,10 @@ pub struct Address<'a> {
     pub https: bool,
     /// Lower case, without the port.
     pub host: &'a str,
-    /// Path and query as the client sent them.
+    /// Path and query, after the site's rules for queries.
     pub target: &'a str,
+    /// What else of the request is keyed ([`crate::keying::Keyed::parts`]); often empty.
+    pub parts: &'a str,
 }
 
 impl Address<'_> {
@@ -44,12 +50,24 @@ impl Address<'_> {
         }
         UrlId(hasher.finish128().as_u128())
     }
+
+    /// The id of a group that an answer of this URL names. Two answers have the same group when they name the same string
+    /// and "both share the same URI origin" (RFC 9875 section 2.1): scheme and host.
+    pub fn group_id(&self, group: &str, secret: &HashSecret) -> GroupId {
+        let mut hasher = SipHasher24::new_with_key(&secret.0);
+        for part in [self.site, if self.https { "https" } else { "http" }, self.host, group] {
+            hasher.write(part.as_bytes());
+            hasher.write_u8(0);
+        }
+        GroupId(hasher.finish128().as_u128())
+    }
 }
 
 impl fmt::Display for Address<'_> {
-    /// For people: the URL.
+    /// For people: the URL, and the parts where there are any.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", if self.https { "https" } else { "http" }, self.host, self.target)
+        write!(f, "{}://{}{}", if self.https { "https" } else { "http" }, self.host, self.target)?;
+        if self.parts.is_empty() { Ok(()) } else { write!(f, " ({})", self.parts) }
     }
 }
 
@@ -63,17 +81,15 @@ impl fmt::Display for Address<'_> {
 pub struct StoreKey(pub [u8; 32]);
 
 impl StoreKey {
-    /// The entry of a URL: the object itself, or what its answers vary on.
-    pub fn primary(url: UrlId, https: bool) -> Self {
-        Self::new(url.0, b'p', https, 0, 0)
+    /// The entry of a URL, under the `parts` of an [`Address`]: the object itself, or what its answers vary on.
+    pub fn primary(url: UrlId, https: bool, parts: &str, secret: &HashSecret) -> Self {
+        Self::new(within(url, parts, secret), b'p', https, 0, 0)
     }
 
-    /// One variant of a URL; `text` is what the request selects it by.
-    pub fn variant(url: UrlId, https: bool, text: &[u8], secret: &HashSecret) -> Self {
-        let mut hasher = SipHasher24::new_with_key(&secret.0);
-        hasher.write(&url.0.to_le_bytes());
-        hasher.write(text);
-        Self::new(hasher.finish128().as_u128(), b'v', https, 0, 0)
+    /// One variant of a URL under `parts`; `text` is what the request selects it by.
+    pub fn variant(url: UrlId, https: bool, parts: &str, text: &[u8], secret: &HashSecret) -> Self {
+        let id = keyed_hash(within(url, parts, secret), text, secret);
+        Self::new(id, b'v', https, 0, 0)
     }
 
     /// Piece `number` of a body of that URL, in one version. Only objects name versions, so that old pieces cannot be
@@ -93,6 +109,18 @@ impl StoreKey {
     }
 }
 
+/// The id of `parts` of a URL; without parts the URL's own.
+fn within(url: UrlId, parts: &str, secret: &HashSecret) -> u128 {
+    if parts.is_empty() { url.0 } else { keyed_hash(url.0, parts.as_bytes(), secret) }
+}
+
+fn keyed_hash(id: u128, text: &[u8], secret: &HashSecret) -> u128 {
+    let mut hasher = SipHasher24::new_with_key(&secret.0);
+    hasher.write(&id.to_le_bytes());
+    hasher.write(text);
+    hasher.finish128().as_u128()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,7 +129,7 @@ mod tests {
     const SECRET: HashSecret = HashSecret([7; 16]);
 
     fn id(site: &str, host: &str, target: &str) -> UrlId {
-        Address { site, https: false, host, target }.url_id(&SECRET)
+        Address { site, https: false, host, target, parts: "" }.url_id(&SECRET)
     }
 
     #[test]
@@ -112,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_secret_matters() {
-        let address = Address { site: "a", https: false, host: "b", target: "/" };
+        let address = Address { site: "a", https: false, host: "b", target: "/", parts: "" };
         assert_ne!(address.url_id(&SECRET), address.url_id(&HashSecret([8; 16])));
     }
 
@@ -120,10 +148,14 @@ mod tests {
     fn kinds_schemes_versions_and_numbers_differ() {
         let url = id("a", "b", "/");
         let keys = [
-            StoreKey::primary(url, false),
-            StoreKey::primary(url, true),
-            StoreKey::variant(url, false, b"gzip", &SECRET),
-            StoreKey::variant(url, false, b"br", &SECRET),
+            StoreKey::primary(url, false, "", &SECRET),
+            StoreKey::primary(url, true, "", &SECRET),
+            StoreKey::primary(url, false, "br", &SECRET),
+            StoreKey::variant(url, false, "", b"gzip", &SECRET),
+            StoreKey::variant(url, false, "", b"br", &SECRET),
+            StoreKey::variant(url, false, "br", b"", &SECRET),
+            StoreKey::variant(url, false, "br", b"br", &SECRET),
+            StoreKey::variant(url, false, "b", b"rbr", &SECRET),
             StoreKey::chunk(url, false, 1, 0),
             StoreKey::chunk(url, false, 1, 1),
             StoreKey::chunk(url, false, 2, 0),
@@ -132,11 +164,48 @@ mod tests {
         assert_eq!(distinct.len(), keys.len());
     }
 
+    #[test]
+    fn groups_are_of_one_site_scheme_and_host() {
+        let group =
+            |site, https, host, group| Address { site, https, host, target: "/", parts: "" }.group_id(group, &SECRET);
+        let ids = [
+            group("a", false, "b", "g"),
+            group("x", false, "b", "g"),
+            group("a", true, "b", "g"),
+            group("a", false, "x", "g"),
+            group("a", false, "b", "G"),
+            group("a", false, "bg", ""),
+        ];
+        let distinct: std::collections::HashSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len());
+        let elsewhere = Address { site: "a", https: false, host: "b", target: "/other?x", parts: "" };
+        assert_eq!(elsewhere.group_id("g", &SECRET), ids[0]);
+    }
+
     proptest! {
         /// What is keyed is what is forwarded: equal ids imply equal hosts and targets.
         #[test]
         fn equal_ids_mean_equal_addresses(a in "[a-c]{0,2}", b in "[a-c/?]{0,2}", c in "[a-c]{0,2}", d in "[a-c/?]{0,2}") {
             prop_assert_eq!(id("s", &a, &b) == id("s", &c, &d), (&a, &b) == (&c, &d));
         }
+
+        /// Nor does anything run together where parts and selecting texts come in.
+        #[test]
+        fn equal_keys_mean_equal_everything(one in keyed(), other in keyed()) {
+            let keys = |(host, target, parts, text): &(String, String, String, String)| {
+                let url = id("s", host, target);
+                let variant = StoreKey::variant(url, false, parts, text.as_bytes(), &SECRET);
+                (StoreKey::primary(url, false, parts, &SECRET), variant)
+            };
+            let (one_keys, other_keys) = (keys(&one), keys(&other));
+            prop_assert_eq!(one_keys.0 == other_keys.0, (&one.0, &one.1, &one.2) == (&other.0, &other.1, &other.2));
+            prop_assert_eq!(one_keys.1 == other_keys.1, one == other);
+            prop_assert!(one_keys.0 != other_keys.1);
+        }
+    }
+
+    /// Host, target, parts and selecting text: few enough letters that equal ones and shifted ones come up.
+    fn keyed() -> impl Strategy<Value = (String, String, String, String)> {
+        ("[ab]{0,1}", "[ab/?]{0,2}", "[ab;]{0,2}", "[ab;]{0,2}")
     }
 }

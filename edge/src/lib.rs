@@ -1,7 +1,7 @@
 //! The edge: the request's path, in reading order.
 //!
 //! ```text
-//! listener -> tls -> http -> request (which site?) -> key -> store + variant -> policy (may I serve it?) -- hit -> deliver
+//! listener -> tls -> http -> request (which site?) -> keying -> key -> store + variant -> policy (may I serve it?) -- hit -> deliver
 //!                                                              `- stale/miss -> collapse -> fill -> origin -> store -'
 //! ```
 
@@ -13,7 +13,10 @@ pub mod tls;
 pub mod pipeline;
 pub mod request;
 
+pub mod canonical;
+pub mod forwarding;
 pub mod key;
+pub mod keying;
 pub mod variant;
 
 pub mod policy;
@@ -31,6 +34,7 @@ pub mod purge;
 pub mod body;
 pub mod cache_status;
 pub mod deliver;
+pub mod proxy_status;
 pub mod refusal;
 
 pub mod access_log;

@@ -109,6 +109,7 @@ fn http_server(limits: &Limits) -> auto::Builder<TokioExecutor> {
         // `Guarded` tells an idle connection from a header that does not end; hyper's own timer does not.
         .header_read_timeout(None)
         .max_buf_size(limits.header_size)
+        .max_headers(limits.header_count)
         .keep_alive(true);
     builder
         .http2()

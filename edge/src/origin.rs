@@ -1,62 +1,29 @@
 //! Requests to origins: a keep-alive pool per worker, so that no lock is shared, with a timeout on every step.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use nearcast_shared::config;
 use nearcast_shared::trust::{self, TrustError};
-use thiserror::Error;
-use tower_service::Service;
 
 use crate::body::RequestBody;
 use crate::metrics::Fetched;
 use crate::view::Site;
 
+mod connect;
+mod failure;
+mod framing;
 mod upload;
 
+use connect::Connector;
+pub use failure::Failure;
+pub use framing::has_a_sure_end;
 use upload::Upload;
-
-/// Why there is no answer from the origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Failure {
-    /// No connection: refused, unreachable, no such name, TLS.
-    #[error("the origin could not be reached")]
-    Unreachable,
-    /// No answer within the time.
-    #[error("the origin did not answer in time")]
-    TimedOut,
-    /// The connection broke, or what came was not HTTP.
-    #[error("the origin's answer broke off or was malformed")]
-    Broken,
-    /// The request's own body is larger than allowed.
-    #[error("the request's body is larger than the limit")]
-    RequestTooLarge,
-    /// The client sent nothing of its body for too long.
-    #[error("the request's body stalled")]
-    RequestStalled,
-    /// The client broke its body off.
-    #[error("the request's body broke off")]
-    RequestBroken,
-}
-
-impl Failure {
-    /// As the metric counts it; `None` when it is the client's doing.
-    pub fn fetched(self) -> Option<Fetched> {
-        match self {
-            Self::TimedOut => Some(Fetched::TimedOut),
-            Self::Unreachable | Self::Broken => Some(Fetched::Broken),
-            Self::RequestTooLarge | Self::RequestStalled | Self::RequestBroken => None,
-        }
-    }
-}
 
 /// What to ask an origin.
 #[derive(Debug)]
@@ -77,6 +44,7 @@ pub struct Origins {
     client: Client<Connector, Upload>,
     /// For sites whose Host is not the origin's own: in HTTP/2 the name in the URL is the host.
     http1: Client<Connector, Upload>,
+    header_count_max: usize,
     response_timeout: Duration,
     /// Between two pieces of an answer's body.
     pub read_timeout: Duration,
@@ -90,8 +58,8 @@ impl Origins {
     pub fn new(config: &config::Origin) -> Result<Self, TrustError> {
         let tls = trust::client_config(config.ca.as_deref(), &[])?;
         let https = || HttpsConnectorBuilder::new().with_tls_config(rustls::ClientConfig::clone(&tls)).https_or_http();
-        let both = https().enable_all_versions().wrap_connector(tcp());
-        let one = https().enable_http1().wrap_connector(tcp());
+        let both = https().enable_all_versions().wrap_connector(connect::tcp(config.connect_timeout));
+        let one = https().enable_http1().wrap_connector(connect::tcp(config.connect_timeout));
         let client = |inner| {
             Client::builder(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -99,6 +67,7 @@ impl Origins {
                 .pool_idle_timeout(config.idle_timeout)
                 .pool_max_idle_per_host(config.idle_connections)
                 .http1_max_buf_size(config.header_size)
+                .http1_max_headers(config.header_count)
                 .http2_max_header_list_size(u32::try_from(config.header_size).unwrap_or(u32::MAX))
                 .http2_initial_stream_window_size(1 << 20)
                 .http2_initial_connection_window_size(4 << 20)
@@ -106,10 +75,16 @@ impl Origins {
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .http2_keep_alive_timeout(Duration::from_secs(5))
                 .set_host(false)
-                .build(Connector { inner, timeout: config.connect_timeout })
+                .build(Connector::new(inner, config.connect_timeout))
         };
         let (client, http1) = (client(both), client(one));
-        Ok(Self { client, http1, response_timeout: config.response_timeout, read_timeout: config.read_timeout })
+        Ok(Self {
+            client,
+            http1,
+            header_count_max: config.header_count,
+            response_timeout: config.response_timeout,
+            read_timeout: config.read_timeout,
+        })
     }
 
     /// Asks, and waits for the answer's header. Interim answers are never taken for the final one.
@@ -121,7 +96,7 @@ impl Origins {
         let again = (ask.method.is_safe() && body.is_empty()).then(|| ask_again(&ask));
         let first = self.send(site, ask, body).await;
         let result = match (first, again) {
-            (Err(Failure::Broken), Some(again)) => self.send(site, again, RequestBody::Empty).await,
+            (Err(Failure::Closed), Some(again)) => self.send(site, again, RequestBody::Empty).await,
             (first, _) => first,
         };
         let counted = match &result {
@@ -156,19 +131,17 @@ impl Origins {
             answer = client.request(request) => answer,
             () = turn.overdue(self.response_timeout) => return Err(Failure::TimedOut),
         };
-        answer.map_err(|error| {
+        let answer = answer.map_err(|error| {
             tracing::debug!(site = site.name, error = &error as &dyn std::error::Error, "origin failed");
-            turn.failure().unwrap_or_else(|| classify(&error))
-        })
+            turn.failure().unwrap_or_else(|| Failure::of(&error))
+        })?;
+        // HTTP/1 counts as it reads; of HTTP/2 only the size is bounded there.
+        if answer.headers().len() > self.header_count_max {
+            tracing::debug!(site = site.name, fields = answer.headers().len(), "origin's answer has too many fields");
+            return Err(Failure::HeaderTooLarge);
+        }
+        framing::checked(answer)
     }
-}
-
-fn tcp() -> HttpConnector {
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_happy_eyeballs_timeout(Some(Duration::from_millis(300)));
-    http
 }
 
 fn ask_again(ask: &Ask) -> Ask {
@@ -178,62 +151,4 @@ fn ask_again(ask: &Ask) -> Ask {
         client_host: ask.client_host.clone(),
         headers: ask.headers.clone(),
     }
-}
-
-fn classify(error: &hyper_util::client::legacy::Error) -> Failure {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if inner.is::<ConnectTimedOut>() {
-            return Failure::TimedOut;
-        }
-        cause = inner.source();
-    }
-    if error.is_connect() { Failure::Unreachable } else { Failure::Broken }
-}
-
-/// Connecting took too long: DNS, TCP and TLS together.
-#[derive(Debug, Error)]
-#[error("connecting took too long")]
-struct ConnectTimedOut;
-
-/// hyper-rustls' connector under one timeout for all of its steps.
-#[derive(Debug, Clone)]
-struct Connector {
-    inner: HttpsConnector<HttpConnector>,
-    timeout: Duration,
-}
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-impl Service<Uri> for Connector {
-    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.inner.call(uri);
-        let timeout = self.timeout;
-        Box::pin(async move {
-            match tokio::time::timeout(timeout, connecting).await {
-                Ok(connected) => connected,
-                Err(_) => Err(ConnectTimedOut.into()),
-            }
-        })
-    }
-}
-
-/// Whether the end of the answer's body can be told from a broken connection (RFC 9112 section 8): HTTP/2 says so
-/// itself, HTTP/1 by length or last chunk.
-pub fn has_a_sure_end(answer: &Response<Incoming>) -> bool {
-    // hyper reads a body whose last transfer coding is not chunked until the connection closes.
-    let last = answer.headers().get_all(TRANSFER_ENCODING).iter().next_back().and_then(|line| line.to_str().ok());
-    let last = last.and_then(|line| line.rsplit(',').next()).map(str::trim);
-    answer.version() == Version::HTTP_2
-        || last.is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
-        || http_body::Body::size_hint(answer.body()).exact().is_some()
-        || http_body::Body::is_end_stream(answer.body())
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::access_log::Line;
 use crate::body::Body;
 use crate::cache_status::CacheStatus;
-use crate::headers;
+use crate::headers::{self, Identity};
 use crate::listener::connection::Connection;
 use crate::metrics::Outcome;
 use crate::origin::Failure;
@@ -45,7 +45,7 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
     let version = parts.version;
     let line = worker.edge.access_log.is_on().then(|| line(&worker, &connection, &parts));
     let (site, mut response, outcome) = match admit(&parts, connection.door(), &view) {
-        Err(refusal) => (None, refusal.response(), Outcome::Refused),
+        Err(refusal) => (None, refusal.response(&worker.edge.identity), Outcome::Refused),
         Ok(admitted) => {
             let site = admitted.site.clone();
             let exchange = ClientExchange::new(&worker, &view, &connection, admitted, parts);
@@ -54,7 +54,7 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
         }
     };
     if version == Version::HTTP_10 {
-        response = whole(response).await;
+        response = whole(response, &worker.edge.identity).await;
     }
     if outcome == Outcome::Refused {
         CacheStatus::default().add_to(response.headers_mut(), &worker.edge.identity, None);
@@ -75,7 +75,7 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
 
 /// To an HTTP/1.0 client a body of unknown length ends where the connection does, so that a broken one looks complete. It
 /// is sent once all of it is here, or not at all.
-async fn whole(response: Response<Body>) -> Response<Body> {
+async fn whole(response: Response<Body>, identity: &Identity) -> Response<Body> {
     /// Bytes of such a body.
     const BODY_MAX: usize = 16 << 20;
     if http_body::Body::size_hint(response.body()).exact().is_some() {
@@ -88,7 +88,7 @@ async fn whole(response: Response<Body>) -> Response<Body> {
             parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
             Response::from_parts(parts, Body::bytes(bytes))
         }
-        Err(_) => Refusal::Origin(Failure::Broken).response(),
+        Err(_) => Refusal::Origin(Failure::Incomplete).response(identity),
     }
 }
 

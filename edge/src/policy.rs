@@ -3,8 +3,11 @@
 pub mod control;
 pub mod directives;
 pub mod freshness;
+pub mod groups;
+pub mod location;
 pub mod range;
 pub mod reuse;
 pub mod rules;
 pub mod storable;
+pub mod structured;
 pub mod validator;

@@ -10,7 +10,7 @@ use nearcast_shared::clock::{Clock, Timestamp};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::key::UrlId;
+use crate::key::{GroupId, UrlId};
 
 mod log;
 mod tables;
@@ -33,6 +33,8 @@ pub enum Scope {
     Site(String),
     /// A URL: both schemes, all variants.
     Url(UrlId),
+    /// A group (RFC 9875): all answers of one scheme and host that name it.
+    Group(GroupId),
 }
 
 /// A purge that holds.
@@ -101,11 +103,11 @@ impl Purges {
         tick
     }
 
-    /// Whether a purge covers, at `now`, an answer of that site and URL whose fetch started at `tick`. An answer older
-    /// than purge records are kept counts as covered: nobody can tell any more.
-    pub fn covers(&self, site: &str, url: UrlId, tick: u64, now: Timestamp) -> bool {
+    /// Whether a purge covers, at `now`, an answer of that site and URL, and in those groups, whose fetch started at
+    /// `tick`. An answer older than purge records are kept counts as covered: nobody can tell any more.
+    pub fn covers(&self, site: &str, url: UrlId, groups: &[GroupId], tick: u64, now: Timestamp) -> bool {
         let now = u64::try_from(now.0).unwrap_or(0);
-        tick < now.saturating_sub(self.keep_ms) || self.tables.latest(site, url) >= tick
+        tick < now.saturating_sub(self.keep_ms) || self.tables.latest(site, url, groups) >= tick
     }
 
     /// Purges. When it returns, the purge is on disk and in force.
@@ -121,12 +123,17 @@ impl Purges {
     /// Covers a URL at once, without waiting for the disk: what an unsafe method does (RFC 9111 section 4.4). Clients cause
     /// this, so there is a bound: beyond it the whole site is covered, by one record.
     pub fn invalidate(&self, site: &str, url: UrlId) {
-        let tick = self.tick();
-        let record = if self.tables.len() < RECORDS_MAX {
-            Record::Url { tick, url }
-        } else {
-            Record::Site { tick, site: site.to_owned() }
-        };
+        self.cover_at_once(site, Scope::Url(url));
+    }
+
+    /// Covers a group at once, in the same way: what Cache-Group-Invalidation in the answer to an unsafe method does
+    /// (RFC 9875 section 3).
+    pub fn invalidate_group(&self, site: &str, group: GroupId) {
+        self.cover_at_once(site, Scope::Group(group));
+    }
+
+    fn cover_at_once(&self, site: &str, scope: Scope) {
+        let record = Record::new(self.tick(), bounded(scope, site, self.tables.len()));
         self.tables.apply(&record);
         let _stopping = self.orders.send(Order::Note(record));
     }
@@ -135,6 +142,11 @@ impl Purges {
     pub fn records(&self) -> usize {
         self.tables.len()
     }
+}
+
+/// What to cover for a client, with so many records in force.
+fn bounded(scope: Scope, site: &str, records: usize) -> Scope {
+    if records < RECORDS_MAX { scope } else { Scope::Site(site.to_owned()) }
 }
 
 /// The thread that owns the log.
@@ -204,6 +216,7 @@ mod tests {
     use super::*;
 
     const URL: UrlId = UrlId(7);
+    const GROUP: GroupId = GroupId(7);
     const KEEP_MS: u64 = 1_000_000_000;
     const NOW: Timestamp = Timestamp(5_000);
 
@@ -217,37 +230,71 @@ mod tests {
         let purges = open(folder.path(), 5_000);
         for scope in [Scope::Url(URL), Scope::Site("s".to_owned()), Scope::All] {
             let before = purges.tick();
-            assert!(!purges.covers("s", URL, before, NOW));
+            assert!(!purges.covers("s", URL, &[], before, NOW));
             let receipt = purges.purge(scope).await.unwrap();
             let after = purges.tick();
             assert!(before < receipt.tick && receipt.tick < after);
-            assert!(purges.covers("s", URL, before, NOW));
-            assert!(!purges.covers("s", URL, after, NOW));
+            assert!(purges.covers("s", URL, &[], before, NOW));
+            assert!(!purges.covers("s", URL, &[], after, NOW));
         }
     }
 
     #[tokio::test]
-    async fn other_urls_and_sites_are_left_alone() {
+    async fn a_group_is_covered_in_whatever_company() {
+        let folder = tempfile::tempdir().unwrap();
+        let purges = open(folder.path(), 5_000);
+        let before = purges.tick();
+        let receipt = purges.purge(Scope::Group(GROUP)).await.unwrap();
+        let after = purges.tick();
+        let with = [GroupId(1), GROUP, GroupId(2)];
+        assert!(before < receipt.tick && receipt.tick < after);
+        assert!(purges.covers("s", URL, &with, before, NOW) && purges.covers("t", UrlId(8), &[GROUP], before, NOW));
+        assert!(!purges.covers("s", URL, &with, after, NOW));
+        for others in [&[][..], &[GroupId(1), GroupId(2)]] {
+            assert!(!purges.covers("s", UrlId(GROUP.0), others, before, NOW), "{others:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn other_urls_sites_and_groups_are_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let purges = open(folder.path(), 5_000);
         let before = purges.tick();
         purges.purge(Scope::Url(URL)).await.unwrap();
         purges.purge(Scope::Site("s".to_owned())).await.unwrap();
-        assert!(!purges.covers("t", UrlId(8), before, NOW));
+        assert!(!purges.covers("t", UrlId(8), &[GroupId(URL.0)], before, NOW));
     }
 
     #[tokio::test]
     async fn purges_survive_restarts_and_a_clock_set_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let purges = open(folder.path(), 7_200_000);
-        let before = purges.tick();
-        purges.purge(Scope::Url(URL)).await.unwrap();
-        drop(purges);
-        for hour in [1, 0, 2] {
-            let again = open(folder.path(), 3_600_000 * hour + 3_600_000);
-            assert!(again.covers("s", URL, before, NOW));
-            assert!(!again.covers("s", URL, again.tick(), NOW), "what is fetched now is not covered");
+        for (scope, groups) in [(Scope::Url(URL), &[][..]), (Scope::Group(GROUP), &[GROUP])] {
+            let folder = tempfile::tempdir().unwrap();
+            let purges = open(folder.path(), 7_200_000);
+            let before = purges.tick();
+            purges.purge(scope).await.unwrap();
+            drop(purges);
+            for hour in [1, 0, 2] {
+                let again = open(folder.path(), 3_600_000 * hour + 3_600_000);
+                assert!(again.covers("s", URL, groups, before, NOW));
+                assert!(!again.covers("s", URL, groups, again.tick(), NOW), "what is fetched now is not covered");
+            }
         }
+    }
+
+    #[tokio::test]
+    async fn invalidations_survive_a_restart_once_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let purges = open(folder.path(), 5_000);
+        let before = purges.tick();
+        purges.invalidate("s", URL);
+        purges.invalidate_group("s", GROUP);
+        // Orders are written in turn.
+        purges.purge(Scope::Url(UrlId(99))).await.unwrap();
+        assert_eq!(purges.records(), 3);
+        drop(purges);
+        let again = open(folder.path(), 6_000);
+        assert_eq!(again.records(), 3);
+        assert!(again.covers("s", URL, &[], before, NOW) && again.covers("s", UrlId(8), &[GROUP], before, NOW));
     }
 
     #[tokio::test]
@@ -255,8 +302,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let purges = open(folder.path(), 5_000);
         let tick = purges.tick();
-        assert!(!purges.covers("s", URL, tick, Timestamp(5_000 + KEEP_MS as i64)));
-        assert!(purges.covers("s", URL, tick, Timestamp(6_000 + KEEP_MS as i64)));
+        assert!(!purges.covers("s", URL, &[], tick, Timestamp(5_000 + KEEP_MS as i64)));
+        assert!(purges.covers("s", URL, &[], tick, Timestamp(6_000 + KEEP_MS as i64)));
     }
 
     #[tokio::test]
@@ -265,6 +312,18 @@ mod tests {
         let purges = open(folder.path(), 5_000);
         let before = purges.tick();
         purges.invalidate("s", URL);
-        assert!(purges.covers("s", URL, before, NOW));
+        assert!(purges.covers("s", URL, &[], before, NOW));
+        assert!(!purges.covers("s", UrlId(8), &[GROUP], before, NOW));
+        purges.invalidate_group("s", GROUP);
+        assert!(purges.covers("s", UrlId(8), &[GROUP], before, NOW));
+    }
+
+    #[test]
+    fn clients_cannot_fill_the_tables() {
+        let site = Scope::Site("s".to_owned());
+        for scope in [Scope::Url(URL), Scope::Group(GROUP)] {
+            assert_eq!(bounded(scope.clone(), "s", RECORDS_MAX - 1), scope);
+            assert_eq!(bounded(scope, "s", RECORDS_MAX), site);
+        }
     }
 }

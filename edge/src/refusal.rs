@@ -1,11 +1,14 @@
-//! Answers that we make ourselves because there is no better one: the one place that picks their status.
+//! Answers that we make ourselves because there is no better one: the one place that picks their status and what
+//! Proxy-Status says of them.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::body::Body;
+use crate::headers::Identity;
 use crate::origin::Failure;
+use crate::proxy_status::{ErrorType, PROXY_STATUS};
 
 /// Why a request gets no answer of the site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub enum Refusal {
     OnlyIfCached,
     /// Its body is larger than allowed.
     TooLarge,
+    /// It has more fields than allowed.
+    TooManyFields,
     /// There is no answer from the origin.
     Origin(Failure),
 }
@@ -38,13 +43,44 @@ impl Refusal {
             Self::TooLarge | Self::Origin(Failure::RequestTooLarge) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large.")
             }
+            Self::TooManyFields => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many header fields.")
+            }
             Self::Origin(Failure::RequestStalled) => {
                 (StatusCode::REQUEST_TIMEOUT, "The request's body does not come in time.")
             }
             Self::Origin(Failure::RequestBroken) => (StatusCode::BAD_REQUEST, "The request's body broke off."),
-            Self::Origin(Failure::Unreachable) => (StatusCode::BAD_GATEWAY, "The origin cannot be reached."),
-            Self::Origin(Failure::Broken) => (StatusCode::BAD_GATEWAY, "The origin's answer cannot be understood."),
+            Self::Origin(
+                Failure::NoName
+                | Failure::Refused
+                | Failure::Unroutable
+                | Failure::Certificate
+                | Failure::TlsAlert
+                | Failure::Tls,
+            ) => (StatusCode::BAD_GATEWAY, "The origin cannot be reached."),
+            Self::Origin(Failure::Unreachable) => (StatusCode::SERVICE_UNAVAILABLE, "The origin cannot be reached."),
+            Self::Origin(Failure::NameTimedOut | Failure::ConnectTimedOut) => {
+                (StatusCode::GATEWAY_TIMEOUT, "The origin cannot be reached in time.")
+            }
             Self::Origin(Failure::TimedOut) => (StatusCode::GATEWAY_TIMEOUT, "The origin does not answer in time."),
+            Self::Origin(Failure::Closed) => (StatusCode::BAD_GATEWAY, "The origin does not answer."),
+            Self::Origin(Failure::Incomplete) => (StatusCode::BAD_GATEWAY, "The origin's answer broke off."),
+            Self::Origin(Failure::Broken | Failure::HeaderTooLarge | Failure::Coding) => {
+                (StatusCode::BAD_GATEWAY, "The origin's answer cannot be understood.")
+            }
+        }
+    }
+
+    /// As Proxy-Status calls it.
+    fn error_type(self) -> ErrorType {
+        match self {
+            // "The intermediary is generating a client (4xx) response on the origin's behalf" (RFC 9209 section 2.3.16).
+            Self::BadRequest(_) | Self::Misdirected | Self::Method | Self::TooLarge | Self::TooManyFields => {
+                ErrorType::HttpRequestError
+            }
+            Self::Loop => ErrorType::ProxyLoopDetected,
+            Self::OnlyIfCached => ErrorType::ProxyInternalResponse,
+            Self::Origin(failure) => failure.error_type(),
         }
     }
 
@@ -53,8 +89,8 @@ impl Refusal {
         matches!(self, Self::Origin(failure) if failure.fetched().is_some())
     }
 
-    /// The answer.
-    pub fn response(self) -> Response<Body> {
+    /// The answer of the node that `identity` names.
+    pub fn response(self, identity: &Identity) -> Response<Body> {
         let (status, sentence) = self.says();
         let page = format!("{} {}\n{sentence}\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
         let mut response = Response::new(Body::bytes(Bytes::from(page)));
@@ -62,9 +98,70 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(value) = self.error_type().value(identity) {
+            headers.insert(PROXY_STATUS, value);
+        }
         if self == Self::Method {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAILURES: [Failure; 18] = [
+        Failure::NoName,
+        Failure::NameTimedOut,
+        Failure::Refused,
+        Failure::Unroutable,
+        Failure::Unreachable,
+        Failure::ConnectTimedOut,
+        Failure::Certificate,
+        Failure::TlsAlert,
+        Failure::Tls,
+        Failure::Closed,
+        Failure::TimedOut,
+        Failure::Broken,
+        Failure::HeaderTooLarge,
+        Failure::Coding,
+        Failure::Incomplete,
+        Failure::RequestTooLarge,
+        Failure::RequestStalled,
+        Failure::RequestBroken,
+    ];
+
+    #[test]
+    fn statuses_are_the_recommended_ones() {
+        let own = [
+            Refusal::BadRequest("x"),
+            Refusal::Misdirected,
+            Refusal::Method,
+            Refusal::Loop,
+            Refusal::OnlyIfCached,
+            Refusal::TooLarge,
+            Refusal::TooManyFields,
+        ];
+        for refusal in own.into_iter().chain(FAILURES.map(Refusal::Origin)) {
+            let (status, kind) = (refusal.says().0, refusal.error_type());
+            match (refusal, kind.status()) {
+                // 508 is what CDNs say to a loop, and says it by itself.
+                (Refusal::Loop, _) => assert_eq!(status, StatusCode::LOOP_DETECTED),
+                (_, Some(recommended)) => assert_eq!(status, recommended, "{refusal:?}"),
+                (Refusal::OnlyIfCached, None) => assert_eq!(status, StatusCode::GATEWAY_TIMEOUT),
+                (_, None) => assert!(status.is_client_error(), "{refusal:?}"),
+            }
+            assert_eq!(refusal.is_origins(), matches!(refusal, Refusal::Origin(_)) && status.is_server_error());
+        }
+    }
+
+    #[test]
+    fn every_refusal_says_who_and_why_and_no_more() {
+        let identity = Identity { name: "nearcast-fra".to_owned(), loop_id: String::new() };
+        let response = Refusal::Origin(Failure::Refused).response(&identity);
+        assert_eq!(response.headers()[PROXY_STATUS], "nearcast-fra; error=connection_refused");
+        assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
     }
 }

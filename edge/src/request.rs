@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::HOST;
+use http::header::{COOKIE, HOST};
 use http::uri::Authority;
 use http::{Method, Uri, request};
 
@@ -39,19 +39,31 @@ pub fn admit(parts: &request::Parts, door: Door<'_>, view: &View) -> Result<Admi
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Refusal::Method);
     }
+    if field_count(parts) > view.header_count_max {
+        return Err(Refusal::TooManyFields);
+    }
     let authority = authority(parts)?;
     let (host, port) = split(&authority)?;
-    // Another port is another origin: its answers must not mix with ours.
+    let site = view.site(&host).ok_or(Refusal::Misdirected)?;
+    // Another port is another origin: its answers must not mix with ours. Who takes every host takes every port of it:
+    // the port goes neither into the key nor to the origin, so there is nothing to mix.
     let default = if door.https { 443 } else { 80 };
-    if port.is_some_and(|port| port != door.port && port != default) {
+    if port.is_some_and(|port| port != door.port && port != default) && !view.takes_every_host(site) {
         return Err(Refusal::Misdirected);
     }
-    let site = view.site(&host).ok_or(Refusal::Misdirected)?;
     if door.https && !same_certificate(site, door.server_name, view) {
         return Err(Refusal::Misdirected);
     }
     let target = target(&parts.uri).ok_or(Refusal::BadRequest("The request target is not a path."))?;
     Ok(Admitted { site: site.clone(), host, target })
+}
+
+/// The lines of all fields. Of HTTP/1 none beyond the limit get here; HTTP/2 bounds their size alone.
+fn field_count(parts: &request::Parts) -> usize {
+    // "To allow for better compression efficiency, the Cookie header field MAY be split into separate header fields, each
+    // with one or more cookie-pairs" (RFC 9113 section 8.2.3): together they are one.
+    let crumbs = parts.headers.get_all(COOKIE).iter().count();
+    parts.headers.len() - crumbs.saturating_sub(1)
 }
 
 /// Path and query, as they are keyed. "When a client .. the path is empty, "/" is sent" (RFC 9112 section 3.2.1), also
@@ -175,8 +187,46 @@ mod tests {
     #[test]
     fn a_site_that_takes_every_host() {
         let view = view("[\"*\"]");
-        for host in ["anything.test", "[::1]:8080", "127.0.0.1"] {
+        let bad = Err(Refusal::BadRequest("The Host is malformed."));
+        let rows = [
+            ("a name", "anything.test", Ok("anything.test")),
+            ("the listener's port", "[::1]:8080", Ok("[::1]")),
+            ("an address", "127.0.0.1", Ok("127.0.0.1")),
+            ("another port", "anything.test:81", Ok("anything.test")),
+            ("the other scheme's port", "anything.test:443", Ok("anything.test")),
+            ("another port of an address", "[::1]:8000", Ok("[::1]")),
+            ("an impossible port", "anything.test:99999", bad),
+            ("userinfo", "a@anything.test", bad),
+        ];
+        for (name, host, wanted) in rows {
+            let found = admit(&parts("GET", "/", &[host]), PLAIN, &view);
+            assert_eq!(found.as_ref().map(|a| a.host.as_str()).map_err(|refusal| *refusal), wanted, "{name}");
+        }
+        let absolute = parts("GET", "http://anything.test:81/a", &["anything.test:81"]);
+        assert_eq!(admit(&absolute, PLAIN, &view).unwrap().target, "/a");
+    }
+
+    #[test]
+    fn a_site_with_names_of_its_own_beside_every_host() {
+        let view = view("[\"www.test\", \"*\"]");
+        for host in ["www.test:81", "other.test:81"] {
             assert!(admit(&parts("GET", "/", &[host]), PLAIN, &view).is_ok(), "{host}");
         }
+    }
+
+    #[test]
+    fn fields_are_counted() {
+        let view = view("[\"www.test\"]");
+        let with = |name: &str, count: usize| {
+            let mut parts = parts("GET", "/", &["www.test"]);
+            let name: http::HeaderName = name.parse().unwrap();
+            for _ in 0..count {
+                parts.headers.append(&name, http::HeaderValue::from_static("a=1"));
+            }
+            admit(&parts, PLAIN, &view).err()
+        };
+        // Host is the 128th.
+        assert_eq!((with("x", 99), with("x", 100)), (None, Some(Refusal::TooManyFields)));
+        assert_eq!(with("cookie", 400), None, "the pieces of one Cookie");
     }
 }

@@ -53,7 +53,8 @@ impl Piece {
                         Body::Inline(bytes) => bytes.len(),
                         Body::Spans(spans) => size_of_val(spans.as_slice()),
                     };
-                    size_of::<Object>() + object.target.len() + body + fields.sum::<usize>()
+                    let texts = object.target.len() + object.parts.len() + 16 * object.groups.len();
+                    size_of::<Object>() + texts + body + fields.sum::<usize>()
                 }
             }
     }

@@ -62,6 +62,8 @@ pub struct View {
     pub variants_max: usize,
     /// Clients that see more in Cache-Status.
     pub detail_to: Vec<IpNet>,
+    /// Fields of a request.
+    pub header_count_max: usize,
     /// Bytes of a request's body.
     pub request_body_max: u64,
     /// A client that sends no byte of its body for so long is cut off.
@@ -120,6 +122,7 @@ impl View {
             uncacheable_for: config.cache.uncacheable_for,
             variants_max: config.cache.variants_max,
             detail_to: config.cache.detail_to.clone(),
+            header_count_max: config.limits.header_count,
             request_body_max: config.limits.request_body,
             receive_timeout: config.limits.receive_timeout,
             send_timeout: config.limits.send_timeout,
@@ -130,6 +133,11 @@ impl View {
     /// The site that takes `host` (lower case, without port).
     pub fn site(&self, host: &str) -> Option<&Arc<Site>> {
         self.hosts.get(host).or(self.any.as_ref())
+    }
+
+    /// Whether `site` is the one that takes every host.
+    pub fn takes_every_host(&self, site: &Arc<Site>) -> bool {
+        self.any.as_ref().is_some_and(|any| Arc::ptr_eq(any, site))
     }
 
     /// Whether `address` may see key and detail in Cache-Status.

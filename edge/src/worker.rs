@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use nearcast_shared::clock::Clock;
+use nearcast_shared::geo::GeoDb;
 use nearcast_shared::health::HealthBoard;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +42,8 @@ pub struct Edge {
     pub health: Arc<HealthBoard>,
     /// Counters.
     pub metrics: EdgeMetrics,
+    /// Where clients are; replaced whole by a reload, for DNS and HTTP alike.
+    pub geo: Arc<ArcSwap<GeoDb>>,
     /// Who this node is.
     pub identity: Identity,
     /// For keys.
@@ -52,7 +55,7 @@ pub struct Edge {
 impl Edge {
     /// Whether a purge covers what is stored of that site and URL.
     pub fn is_purged(&self, site: &str, url: UrlId, object: &Object) -> bool {
-        self.purges.covers(site, url, object.tick, self.clock.now())
+        self.purges.covers(site, url, &object.groups, object.tick, self.clock.now())
     }
 }
 

@@ -10,10 +10,10 @@ use nearcast_shared::config::{Config, Inputs};
 use super::run::{BAD_CONFIG, ConfigArgs};
 use crate::reload;
 
-/// Read the config, list every mistake in it, and say which CNAMEs to set.
+/// Read the config, list every mistake in it, warn of risks, and say which CNAMEs to set.
 ///
 /// Reads everything a node would read (geo data, certificates, authorities), binds nothing and changes nothing. Without
-/// --pop every PoP of the config is checked. Exit code 2: there are mistakes.
+/// --pop every PoP of the config is checked. Exit code 2: there are mistakes. Warnings leave it at 0.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearcast check --config /etc/nearcast/nearcast.toml")]
 pub(super) struct CheckArgs {
@@ -48,6 +48,9 @@ pub(super) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let names: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
     let (zones, sites) = (config.zones.len(), config.sites.len());
     println!("{}: right for {} ({zones} zone(s), {sites} site(s))", file.display(), names.join(", "));
+    for warning in config.warnings() {
+        println!("warning: {warning}");
+    }
     for (domain, target) in config.cnames_to_set() {
         println!("set at your DNS:  {domain}.  CNAME  {target}.");
     }

@@ -97,6 +97,55 @@ fn check_says_what_is_left_to_do() {
     assert!(!setup.folder().join("state").exists(), "it changes nothing");
 }
 
+const RISKY: &str = r#"
+set-cookie = "store"
+query = { drop = ["utm_*"] }
+key-rewrite = false
+[[site.rule]]
+ttl = "1h"
+force = true"#;
+
+/// What is said of [`RISKY`], in this order.
+const RISKS: [&str; 3] = [
+    "site `www.cdn.test`: key-rewrite = false with query.drop",
+    "site `www.cdn.test`: set-cookie = ",
+    "site `www.cdn.test`: rule `rule 1`: force = true",
+];
+
+#[test]
+fn check_warns_of_risks() {
+    let mut setup = Setup::new(&Origin::start(|_| Reply::ok("x")));
+    setup.write();
+    let process = Process::command(&["check", "--config", "nearcast.toml"], setup.folder());
+    assert_eq!(process.exit_code(), Some(0));
+    assert!(!process.log().contains("warning: "), "{}", process.log());
+    setup.sites[0].push_str(RISKY);
+    setup.write();
+    let process = Process::command(&["check", "--config", "nearcast.toml"], setup.folder());
+    assert_eq!(process.exit_code(), Some(0));
+    let said = process.log();
+    let warnings: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
+    assert_eq!(warnings.len(), RISKS.len(), "each once, though there are three PoPs: {said}");
+    assert!(warnings.iter().zip(RISKS).all(|(warning, risk)| warning.starts_with(risk)), "{said}");
+}
+
+#[test]
+fn a_node_logs_the_risks_it_takes() {
+    let mut setup = Setup::new(&Origin::start(|_| Reply::ok("x")));
+    let process = Process::run(&setup);
+    setup.sites[0].push_str(RISKY);
+    setup.write();
+    let warnings = |log: String| log.lines().filter(|line| line.contains("the config takes a risk")).count();
+    assert_eq!(warnings(process.log()), 0);
+    process.signal("HUP");
+    process.wait_for(RISKS[2]);
+    assert_eq!(warnings(process.log()), RISKS.len(), "after a reload");
+
+    let process = Process::run(&setup.pop("iad"));
+    process.wait_for(RISKS[2]);
+    assert_eq!(warnings(process.log()), RISKS.len(), "at the start");
+}
+
 #[test]
 fn check_reads_what_a_node_would() {
     let origin = Origin::start(|_| Reply::ok("x"));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 pub(crate) mod client;
 pub(crate) mod dns;
 pub(crate) mod gate;
+pub(crate) mod h2;
 pub(crate) mod node;
 pub(crate) mod origin;
 pub(crate) mod process;

@@ -1,10 +1,13 @@
 //! What may come in, what goes on to the origin, and what comes back.
 
-use http::Version;
+use http::{Response, Version};
+use http_body_util::Full;
 
 use crate::harness::client::{Answer, Ask, Plain};
+use crate::harness::h2;
 use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply};
+use crate::harness::tls::Authority;
 use crate::harness::wire::End;
 
 fn hello() -> Origin {
@@ -264,6 +267,66 @@ fn an_origins_header_over_the_limit_is_502() {
     assert_eq!(node.get("/a").status, 502);
 }
 
+/// `ask` with so many fields beside Host.
+fn with_fields(mut ask: Ask, count: usize) -> Ask {
+    for number in 0..count {
+        ask = ask.field(&format!("x-{number}"), "1");
+    }
+    ask
+}
+
+#[test]
+fn fields_beyond_the_limit_are_refused() {
+    let origin = hello();
+    let node = Setup::new(&origin).set("limits.header-count", "16").start();
+    assert_eq!(node.ask(&with_fields(Ask::get("/a"), 15)).status, 200, "Host is one of the 16");
+    assert_eq!(node.ask_h2(&with_fields(Ask::get("/a"), 16)).status, 200, ":authority is none of them");
+    let mut client = Plain::connect(node.http());
+    assert_eq!(client.ask(&with_fields(Ask::get("/b"), 16)).status, 431);
+    assert!(client.is_closed());
+    let answer = node.ask_h2(&with_fields(Ask::get("/b"), 17));
+    assert_eq!((answer.status, answer.field("cache-control").as_deref()), (431, Some("no-store")));
+    assert_eq!(origin.count("/b"), 0);
+    assert_eq!(node.metric("nearcast_http_requests_total{site=\"\",outcome=\"refused\"}"), Some(1.0));
+
+    let crumbs = |count: usize| (0..count).fold(Ask::get("/c"), |ask, n| ask.field("cookie", &format!("c{n}=1")));
+    assert_eq!(node.ask_h2(&crumbs(40)).status, 200, "HTTP/2 may send a Cookie in many pieces");
+    assert_eq!(node.ask_h2(&with_fields(crumbs(40), 16)).status, 431);
+}
+
+#[test]
+fn the_default_limit_of_fields_is_100() {
+    let origin = hello();
+    let node = Setup::new(&origin).start();
+    for (count, status) in [(99, 200), (100, 431)] {
+        assert_eq!(node.ask(&with_fields(Ask::get("/a"), count)).status, status, "{count} fields and Host");
+    }
+}
+
+#[test]
+fn an_origins_fields_beyond_the_limit_are_502() {
+    const LIMIT: usize = 16;
+    // Beside them: Content-Length over HTTP/1.1; Content-Length and Date over HTTP/2.
+    let count =
+        |target: &str| LIMIT - if target.starts_with("/h1") { 1 } else { 2 } + usize::from(target.ends_with("more"));
+    let names = move |target: &str| (0..count(target)).map(|number| format!("x-{number}"));
+    let h1 = Origin::start(move |seen| names(&seen.target).fold(Reply::ok("x"), |reply, name| reply.field(&name, "1")));
+    let authority = Authority::new();
+    let h2 = h2::origin(&authority.server("127.0.0.1"), move |request| {
+        assert_eq!(request.version(), Version::HTTP_2);
+        let builder = names(request.uri().path()).fold(Response::builder(), |builder, name| builder.header(name, "1"));
+        builder.body(Full::from("x")).unwrap()
+    });
+    let mut setup = Setup::new(&h1).set("origin.header-count", &LIMIT.to_string()).set("origin.ca", "\"ca.pem\"");
+    std::fs::write(setup.folder().join("ca.pem"), authority.pem()).unwrap();
+    setup.sites.push(format!("domains = [\"h2.test\"]\norigin = \"https://{h2}\""));
+    let node = setup.start();
+    for (host, just, more) in [("www.cdn.test", "/h1", "/h1-more"), ("h2.test", "/h2", "/h2-more")] {
+        assert_eq!(node.ask(&Ask::get(just).host(host)).status, 200, "{just}");
+        assert_eq!(node.ask(&Ask::get(more).host(host)).status, 502, "{more}");
+    }
+}
+
 #[test]
 fn slow_clients_are_cut_off() {
     let origin = hello();
@@ -294,8 +357,27 @@ fn a_site_for_every_host() {
     for host in ["anything.test", "127.0.0.1", "[::1]"] {
         assert_eq!(node.ask(&Ask::get("/a").host(host)).status, 200, "{host}");
         assert!(node.ask(&Ask::get("/a").host(host)).is_hit(), "{host}");
+        for port in [1, 443, 8000] {
+            let host = format!("{host}:{port}");
+            assert!(node.ask(&Ask::get("/a").host(&host)).is_hit(), "{host}: the port is not part of the host");
+            assert!(node.ask_h2(&Ask::get("/a").host(&host)).is_hit(), "{host} over h2");
+        }
     }
     assert_eq!(origin.count("/a"), 3, "each host is its own");
+    let own_port = origin.address.to_string();
+    assert!(origin.seen().iter().all(|seen| seen.field("host").as_ref() == Some(&own_port)));
+    assert_eq!(node.ask(&Ask::get("/a").host("www.cdn.test:1")).status, 421, "of another site");
+}
+
+#[test]
+fn a_foreign_test_suite_needs_no_setting_but_the_site() {
+    let origin = hello();
+    let mut setup = Setup::empty();
+    setup.sites.push(format!("domains = [\"*\"]\norigin = \"{}\"", origin.url()));
+    let node = setup.start();
+    for host in ["localhost", "localhost:8000", "127.0.0.1:9999", "[::1]:1", "www.web-platform.test:8001"] {
+        assert_eq!(node.ask(&Ask::get("/a?b=c").host(host)).text(), "hello", "{host}");
+    }
 }
 
 #[test]

@@ -55,6 +55,23 @@ fn a_url_in_both_schemes_and_all_variants() {
 }
 
 #[test]
+fn a_url_as_the_sites_rules_have_it() {
+    let origin = counting();
+    let mut setup = Setup::new(&origin);
+    setup.sites[0].push_str("\nquery = { sort = true, drop = [\"utm_*\"] }\nkey-headers = [\"x-tier\"]");
+    let node = setup.start();
+    let asks = [Ask::get("/a?b=1&a=2"), Ask::get("/a?b=1&a=2").field("x-tier", "gold")];
+    for url in ["/a?a=2&b=1", "/a?b=1&utm_source=x&a=2", "/a?utm_id=1&a=2&b=1"] {
+        asks.iter().for_each(|ask| drop(warm(&node, ask)));
+        let other = Ask::get("/a?b=1");
+        warm(&node, &other);
+        node.purge(&format!("{{\"url\": \"https://www.cdn.test{url}\"}}"));
+        assert!(asks.iter().all(|ask| !node.ask(ask).is_hit()), "{url}: every part of the key");
+        assert!(node.ask(&other).is_hit(), "{url}");
+    }
+}
+
+#[test]
 fn a_site_by_any_of_its_names() {
     let origin = counting();
     let mut setup = Setup::new(&origin);

@@ -8,9 +8,11 @@ use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::SetCookie;
 
 use crate::headers::{self, Identity};
+use crate::key::{Address, HashSecret};
 use crate::policy::control::{Control, SURROGATE_CONTROL};
 use crate::policy::directives::{self, RequestDirectives, ResponseDirectives};
 use crate::policy::freshness::{self, Exchange};
+use crate::policy::groups::{self, CACHE_GROUPS};
 use crate::policy::rules::Ruling;
 use crate::policy::storable::{self, Case, NotStored};
 use crate::policy::validator;
@@ -32,8 +34,12 @@ pub struct Judge<'a> {
     pub https: bool,
     /// The host asked for.
     pub host: &'a str,
-    /// Path and query.
+    /// Path and query, as they are keyed.
     pub target: &'a str,
+    /// What else of the request is keyed.
+    pub parts: &'a str,
+    /// For the ids of groups.
+    pub secret: &'a HashSecret,
     /// The tick of the fetch's start.
     pub tick: u64,
 }
@@ -107,6 +113,15 @@ impl Judge<'_> {
             cookies: caching.set_cookie,
         })?;
         let lifetime = freshness::lifetime(status, &fields, &control, &ruling, exchange, self.view.bounds);
+        let address = Address {
+            site: &self.site.name,
+            https: self.https,
+            host: self.host,
+            target: self.target,
+            parts: self.parts,
+        };
+        let groups = groups::groups(&fields, &CACHE_GROUPS);
+        let groups = groups.iter().map(|group| address.group_id(group, self.secret)).collect();
         let browser_ttl = ruling.browser_ttl.and_then(|rule| rule.browser_ttl);
         let (own, hidden) = self.divide(&mut fields, &control.directives, browser_ttl);
         let object = Object {
@@ -114,6 +129,7 @@ impl Judge<'_> {
             https: self.https,
             host: self.host.to_owned(),
             target: self.target.to_owned(),
+            parts: self.parts.to_owned(),
             status,
             headers: fields,
             hidden,
@@ -123,6 +139,7 @@ impl Judge<'_> {
             browser_ttl,
             directives: control.directives,
             source: control.source,
+            groups,
             tick: self.tick,
             length: 0,
             body: Body::Spans(Vec::new()),

@@ -16,7 +16,7 @@ use crate::headers;
 use crate::key::{Address, StoreKey, UrlId};
 use crate::origin::{self, Ask, Failure};
 use crate::policy::directives::RequestDirectives;
-use crate::policy::freshness::Exchange;
+use crate::policy::freshness::{By, Exchange};
 use crate::policy::reuse::{Failing, Reuse};
 use crate::policy::storable::NotStored;
 use crate::policy::{range, validator};
@@ -37,8 +37,12 @@ pub struct Plan {
     pub https: bool,
     /// The host asked for, without port.
     pub host: String,
-    /// Path and query.
+    /// Path and query, as they are keyed.
     pub target: String,
+    /// What else of the request is keyed.
+    pub parts: String,
+    /// Path and query that the origin is asked for.
+    pub sent_target: String,
     /// The URL's id.
     pub url: UrlId,
     /// The fields for the origin, by which answers are selected, too.
@@ -53,7 +57,7 @@ pub struct Plan {
 
 impl Plan {
     pub(super) fn address(&self) -> Address<'_> {
-        Address { site: &self.site.name, https: self.https, host: &self.host, target: &self.target }
+        Address { site: &self.site.name, https: self.https, host: &self.host, target: &self.target, parts: &self.parts }
     }
 }
 
@@ -61,6 +65,33 @@ impl Plan {
 pub fn start(worker: &Arc<Worker>, view: Arc<View>, plan: Plan, fill: Arc<Fill>, unshared: Unshared) {
     let place = Place { worker: worker.clone(), key: plan.key, fill };
     worker.fills.spawn(run(place, view, plan, unshared));
+}
+
+/// Takes in an answer that came already, to a request that was not a fill's. `Err`: it may not be stored for the URL.
+///
+/// # Errors
+/// The answer itself: it is the request's alone.
+pub fn adopt(
+    worker: &Arc<Worker>,
+    view: Arc<View>,
+    plan: Plan,
+    fill: Arc<Fill>,
+    (answer, exchange): Fetched,
+) -> Result<Arc<Head>, Box<Response<Incoming>>> {
+    let task = Task { worker, view: &view, plan: &plan, fill: &fill };
+    // "Responses to POST requests are only cacheable when they include explicit freshness information" (RFC 9110
+    // section 9.3.3).
+    let explicit = |head: &Head| matches!(head.object.lifetime.by, By::SMaxage | By::MaxAge | By::Expires);
+    let Some(head) = task.head(&answer, exchange).ok().filter(explicit) else { return Err(Box::new(answer)) };
+    let head = Arc::new(head);
+    fill.answer(Answer::Stream(head.clone()));
+    let (place, coming) = (Place { worker: worker.clone(), key: plan.key, fill }, head.clone());
+    worker.fills.spawn(async move {
+        let task = Task { worker: &place.worker, view: &view, plan: &plan, fill: &place.fill };
+        let ending = task.receive(answer, &coming).await.map_or(Ending::Broken, |()| Ending::Complete);
+        place.fill.finish(ending);
+    });
+    Ok(head)
 }
 
 async fn run(place: Place, view: Arc<View>, plan: Plan, unshared: Unshared) {
@@ -107,7 +138,8 @@ enum Mode {
     Missing { first: u64, end: u64 },
 }
 
-type Fetched = (Response<Incoming>, Exchange);
+/// An answer and when it came.
+pub type Fetched = (Response<Incoming>, Exchange);
 
 pub(super) struct Task<'a> {
     pub(super) worker: &'a Worker,
@@ -127,9 +159,9 @@ impl Task<'_> {
         let (answer, exchange) = match self.fetch(mode).await {
             Ok(fetched) => fetched,
             Err(failure) => {
-                let failing = if failure == Failure::Broken { Failing::Error } else { Failing::Disconnected };
                 let now = self.worker.edge.clock.now();
-                self.fill.answer(self.stand_in(failing, now).unwrap_or(Answer::Failed(failure)));
+                let stand_in = failing(failure).and_then(|failing| self.stand_in(failing, now));
+                self.fill.answer(stand_in.unwrap_or(Answer::Failed(failure)));
                 return None;
             }
         };
@@ -193,7 +225,7 @@ impl Task<'_> {
         }
         let ask = Ask {
             method: Method::GET,
-            target: self.plan.target.clone(),
+            target: self.plan.sent_target.clone(),
             client_host: self.plan.host.clone(),
             headers: fields,
         };
@@ -237,7 +269,7 @@ impl Task<'_> {
             }
             // It answers this request, too: from now on under both keys.
             let object = self.freshened(&object, other.key, not_modified, exchange)?;
-            if self.may_store() {
+            if self.may_store(&object) {
                 self.worker.edge.store.put(self.plan.key.store, Piece::Object(object.clone()));
                 self.add_variant(&variant::vary_of(&object.original_headers()), self.plan.key.store, &object).await;
             }
@@ -259,7 +291,7 @@ impl Task<'_> {
             return None;
         }
         let object = Arc::new(object);
-        if self.may_store() {
+        if self.may_store(&object) {
             self.worker.edge.store.put(key, Piece::Object(object.clone()));
         }
         Some(object)
@@ -329,6 +361,8 @@ impl Task<'_> {
             https: plan.https,
             host: &plan.host,
             target: &plan.target,
+            parts: &plan.parts,
+            secret: &self.worker.edge.secret,
             tick: self.fill.tick,
         }
     }
@@ -365,12 +399,13 @@ impl Task<'_> {
         // Selected by what the origin sent, whatever of it clients get.
         let vary = variant::vary_of(fields);
         let selecting = variant::selecting_text(&vary, &self.plan.headers);
+        let (plan, secret) = (self.plan, &self.worker.edge.secret);
         let key = match vary.as_slice() {
-            [] => StoreKey::primary(self.plan.url, self.plan.https),
-            _ => StoreKey::variant(self.plan.url, self.plan.https, &selecting, &self.worker.edge.secret),
+            [] => StoreKey::primary(plan.url, plan.https, &plan.parts, secret),
+            _ => StoreKey::variant(plan.url, plan.https, &plan.parts, &selecting, secret),
         };
         let object = Object { length: length.unwrap_or(0), ..object };
-        let (url, version) = (self.plan.url, rand::random());
+        let (url, version) = (plan.url, rand::random());
         Ok(Head { object, own, key, url, length, coming, version, vary, selecting })
     }
 
@@ -396,10 +431,9 @@ impl Task<'_> {
         intake.complete().await
     }
 
-    /// Whether no purge covers this fetch.
-    pub(super) fn may_store(&self) -> bool {
-        let edge = &self.worker.edge;
-        !edge.purges.covers(&self.plan.site.name, self.plan.url, self.fill.tick, edge.clock.now())
+    /// Whether no purge covers this fetch of `object`.
+    pub(super) fn may_store(&self, object: &Object) -> bool {
+        !self.worker.edge.is_purged(&self.plan.site.name, self.plan.url, object)
     }
 
     /// Adds what was stored under `key` to the URL's variants.
@@ -408,7 +442,8 @@ impl Task<'_> {
             return;
         }
         let store = &self.worker.edge.store;
-        let primary = StoreKey::primary(self.plan.url, self.plan.https);
+        let (plan, secret) = (self.plan, &self.worker.edge.secret);
+        let primary = StoreKey::primary(plan.url, plan.https, &plan.parts, secret);
         let known = match store.get(&primary).await {
             Some(Piece::Base(base)) if base.vary == vary => Base::clone(&base),
             _ => Base { vary: vary.to_vec(), variants: Vec::new() },
@@ -418,6 +453,12 @@ impl Task<'_> {
         dropped.iter().for_each(|key| store.remove(key));
         store.put(primary, Piece::Base(Arc::new(base)));
     }
+}
+
+/// How the origin fails; `None` when it is the client's doing.
+pub fn failing(failure: Failure) -> Option<Failing> {
+    failure.fetched()?;
+    Some(if failure.is_disconnected() { Failing::Disconnected } else { Failing::Error })
 }
 
 /// Whether an answer that may not be shared says something of the URL, and not just of one request: a client could send

@@ -19,8 +19,8 @@ use crate::fill::task::{self, Plan};
 use crate::fill::{Answer, Extent, FillKey, Joined};
 use crate::key::StoreKey;
 use crate::metrics::Outcome;
+use crate::policy::range;
 use crate::policy::reuse::{Reuse, Why};
-use crate::policy::{range, rules};
 use crate::refusal::Refusal;
 use crate::store::Piece;
 use crate::store::object::{Object, Variant};
@@ -55,7 +55,7 @@ struct Errand {
 
 impl ClientExchange<'_> {
     pub(super) async fn cached(&self) -> Answered {
-        if rules::bypass_unseen(&self.site.caching.rules, self.path()).is_some() {
+        if !self.looked_up {
             return self.pass(Forward::Bypass, None).await;
         }
         let mut tried = None;
@@ -74,7 +74,7 @@ impl ClientExchange<'_> {
                 None => (absent, true),
             };
             if self.wishes.only_if_cached {
-                return (Refusal::OnlyIfCached.response(), Outcome::Refused);
+                return (self.refused(Refusal::OnlyIfCached), Outcome::Refused);
             }
             // HEAD does not fill; what a client forbids to store is not shared either.
             if self.parts.method == Method::HEAD {
@@ -122,7 +122,7 @@ impl ClientExchange<'_> {
     /// What is stored for this request. `hint` is where a running fill said that its variant goes.
     async fn lookup(&self, hint: Option<StoreKey>) -> Lookup {
         let store = &self.worker.edge.store;
-        let primary = StoreKey::primary(self.url, self.peer.https);
+        let primary = self.primary(self.peer.https);
         let found = |key, object| Lookup { key, object, absent: Forward::VaryMiss, others: Vec::new() };
         let (key, absent, others) = match store.get(&primary).await {
             Some(Piece::Object(object)) => match self.usable(object) {
@@ -131,7 +131,7 @@ impl ClientExchange<'_> {
             },
             Some(Piece::Base(base)) => {
                 let text = variant::selecting_text(&base.vary, self.forwarded());
-                let key = StoreKey::variant(self.url, self.peer.https, &text, &self.worker.edge.secret);
+                let key = self.variant(&text);
                 let others = base.variants.iter().filter(|other| other.key != key).cloned().collect();
                 (key, Forward::VaryMiss, others)
             }
@@ -219,7 +219,7 @@ impl ClientExchange<'_> {
     fn join(&self, key: FillKey) -> Joined {
         let purges = &self.worker.edge.purges;
         let now = self.now();
-        let covers = |tick| purges.covers(&self.site.name, self.url, tick, now);
+        let covers = |tick| purges.covers(&self.site.name, self.url, &[], tick, now);
         let whole = FillKey { extent: Extent::Whole, ..key };
         // Who wants a part of what is coming as a whole waits for it there.
         if let Extent::Range(_) = key.extent
@@ -244,18 +244,7 @@ impl ClientExchange<'_> {
         if stored.is_none() && matches!(key.extent, Extent::Missing { .. }) {
             key.extent = Extent::Whole;
         }
-        Plan {
-            key,
-            site: self.site.clone(),
-            https: self.peer.https,
-            host: self.host.clone(),
-            target: self.target.clone(),
-            url: self.url,
-            headers: self.forwarded().clone(),
-            stored,
-            others: errand.others.clone(),
-            detached: false,
-        }
+        self.plan_of(key, stored, errand.others.clone())
     }
 
     /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is.
@@ -277,7 +266,7 @@ impl ClientExchange<'_> {
             Answer::Stream(head) => {
                 let selecting = variant::selecting_text(&head.vary, self.forwarded());
                 if !leads && head.selecting != selecting {
-                    return Err(StoreKey::variant(self.url, self.peer.https, &selecting, &self.worker.edge.secret));
+                    return Err(self.variant(&selecting));
                 }
                 if !leads && !self.may_share(&head.object, now) {
                     return Ok(self.pass(why, None).await);

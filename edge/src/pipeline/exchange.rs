@@ -10,17 +10,22 @@ use nearcast_shared::clock::Timestamp;
 use crate::body::Body;
 use crate::cache_status::CacheStatus;
 use crate::deliver::Wanted;
+use crate::fill::FillKey;
+use crate::fill::task::Plan;
+use crate::forwarding::Forwarding;
 use crate::headers::{self, Peer};
-use crate::key::{Address, UrlId};
+use crate::key::{Address, StoreKey, UrlId};
+use crate::keying::Keyed;
 use crate::listener::connection::Connection;
 use crate::metrics::Outcome;
 use crate::origin::Failure;
 use crate::policy::directives::RequestDirectives;
+use crate::policy::location::Base;
 use crate::policy::reuse::Standing;
+use crate::policy::rules;
 use crate::refusal::Refusal;
 use crate::request::Admitted;
-use crate::store::object::Object;
-use crate::variant;
+use crate::store::object::{Object, Variant};
 use crate::view::{Site, View};
 use crate::worker::Worker;
 
@@ -34,7 +39,12 @@ pub(super) struct ClientExchange<'a> {
     /// The fields for the origin, once they are needed.
     forwarded: OnceLock<HeaderMap>,
     pub(super) host: String,
-    pub(super) target: String,
+    /// The port that the request came to.
+    pub(super) port: u16,
+    country: Option<String>,
+    /// Whether the store is asked, or may keep the answer.
+    pub(super) looked_up: bool,
+    pub(super) keyed: Keyed,
     pub(super) url: UrlId,
     pub(super) wishes: RequestDirectives,
 }
@@ -52,15 +62,29 @@ impl<'a> ClientExchange<'a> {
         let Admitted { site, host, target } = admitted;
         let trusted = site.trusts(connection.peer);
         let https = headers::came_over_tls(&parts.headers, connection.is_https(), trusted);
-        let url = Address { site: &site.name, https, host: &host, target: &target }.url_id(&worker.edge.secret);
         let wishes = RequestDirectives::parse(&parts.headers);
+        let port = connection.door().port;
         let peer = Peer { address: connection.peer, trusted, https, version: parts.version };
-        Self { worker, view, site, peer, parts, forwarded: OnceLock::new(), host, target, url, wishes }
+        let country = site.keying.country.then(|| country(worker, &site, peer, &parts.headers)).flatten();
+        let looked_up = is_looked_up(&site, &parts.method, &target);
+        let forwarded = OnceLock::new();
+        let forwarding = Forwarding {
+            looked_up,
+            keying: &site.keying,
+            peer,
+            identity: &worker.edge.identity,
+            country: country.as_deref(),
+        };
+        let fields = || forwarded.get_or_init(|| fields(forwarding, &parts));
+        let keyed = Keyed::new(&site.keying, looked_up, target, fields, country.as_deref());
+        let address = Address { site: &site.name, https, host: &host, target: &keyed.target, parts: &keyed.parts };
+        let url = address.url_id(&worker.edge.secret);
+        Self { worker, view, site, peer, parts, forwarded, host, port, country, looked_up, keyed, url, wishes }
     }
 
     pub(super) async fn answer(&self, body: Incoming) -> Answered {
         if headers::is_looping(&self.parts.headers, &self.worker.edge.identity) {
-            return (Refusal::Loop.response(), Outcome::Refused);
+            return (self.refused(Refusal::Loop), Outcome::Refused);
         }
         match self.parts.method {
             // A body of a GET is neither keyed nor forwarded.
@@ -77,12 +101,49 @@ impl<'a> ClientExchange<'a> {
         object.standing(now, self.site.caching.grace)
     }
 
-    pub(super) fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
+    pub(super) fn address(&self) -> Address<'_> {
+        let Keyed { target, parts, .. } = &self.keyed;
+        Address { site: &self.site.name, https: self.peer.https, host: &self.host, target, parts }
     }
 
-    pub(super) fn address(&self) -> Address<'_> {
-        Address { site: &self.site.name, https: self.peer.https, host: &self.host, target: &self.target }
+    pub(super) fn primary(&self, https: bool) -> StoreKey {
+        StoreKey::primary(self.url, https, &self.keyed.parts, &self.worker.edge.secret)
+    }
+
+    pub(super) fn variant(&self, selecting: &[u8]) -> StoreKey {
+        StoreKey::variant(self.url, self.peer.https, &self.keyed.parts, selecting, &self.worker.edge.secret)
+    }
+
+    /// What URLs in the answer's fields are relative to.
+    pub(super) fn base(&self) -> Base<'_> {
+        let origin_host = self.site.origin_host.as_ref().and_then(|host| host.to_str().ok());
+        Base {
+            https: self.peer.https,
+            host: &self.host,
+            port: self.port,
+            target: self.keyed.sent_target(),
+            origin_scheme: &self.site.origin_scheme,
+            origin: &self.site.origin,
+            origin_host: origin_host.unwrap_or(&self.host),
+        }
+    }
+
+    /// What to fetch.
+    pub(super) fn plan_of(&self, key: FillKey, stored: Option<Arc<Object>>, others: Vec<Variant>) -> Plan {
+        Plan {
+            key,
+            site: self.site.clone(),
+            https: self.peer.https,
+            host: self.host.clone(),
+            target: self.keyed.target.clone(),
+            parts: self.keyed.parts.clone(),
+            sent_target: self.keyed.sent_target().to_owned(),
+            url: self.url,
+            headers: self.forwarded().clone(),
+            stored,
+            others,
+            detached: false,
+        }
     }
 
     pub(super) fn wanted(&self) -> Wanted<'_> {
@@ -92,18 +153,23 @@ impl<'a> ClientExchange<'a> {
     /// The client's fields as the origin gets them. Answers are selected by these: what is keyed is what is forwarded.
     pub(super) fn forwarded(&self) -> &HeaderMap {
         self.forwarded.get_or_init(|| {
-            let mut fields = self.parts.headers.clone();
-            variant::canonicalize_accept_encoding(&mut fields);
-            headers::for_origin(&mut fields, self.peer, &self.worker.edge.identity);
-            if matches!(self.parts.method, Method::GET | Method::HEAD) {
-                fields.remove(CONTENT_LENGTH);
-            }
-            fields
+            let forwarding = Forwarding {
+                looked_up: self.looked_up,
+                keying: &self.site.keying,
+                peer: self.peer,
+                identity: &self.worker.edge.identity,
+                country: self.country.as_deref(),
+            };
+            fields(forwarding, &self.parts)
         })
     }
 
     pub(super) fn failed(&self, failure: Failure, status: &CacheStatus) -> Response<Body> {
-        self.with_status(Refusal::Origin(failure).response(), status)
+        self.with_status(self.refused(Refusal::Origin(failure)), status)
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) -> Response<Body> {
+        refusal.response(&self.worker.edge.identity)
     }
 
     pub(super) fn with_status(&self, mut response: Response<Body>, status: &CacheStatus) -> Response<Body> {
@@ -111,6 +177,28 @@ impl<'a> ClientExchange<'a> {
         status.add_to(response.headers_mut(), &self.worker.edge.identity, shown.as_deref());
         response
     }
+}
+
+/// Whether the store is asked, or may keep the answer. Other requests are not rewritten: a page that the operator takes
+/// past the cache needs its session's cookie.
+fn is_looked_up(site: &Site, method: &Method, target: &str) -> bool {
+    let path = target.split('?').next().unwrap_or_default();
+    matches!(*method, Method::GET | Method::HEAD) && rules::bypass_unseen(&site.caching.rules, path).is_none()
+}
+
+/// The client's country, where it is known.
+fn country(worker: &Worker, site: &Site, peer: Peer, fields: &HeaderMap) -> Option<String> {
+    let client = headers::client_address(fields, peer.address, |address| site.trusts(address));
+    worker.edge.geo.load().locate(client).country
+}
+
+fn fields(forwarding: Forwarding<'_>, parts: &request::Parts) -> HeaderMap {
+    let mut fields = forwarding.fields(&parts.headers);
+    // A body of a GET is neither keyed nor forwarded.
+    if matches!(parts.method, Method::GET | Method::HEAD) {
+        fields.remove(CONTENT_LENGTH);
+    }
+    fields
 }
 
 /// Seconds of freshness left; negative when stale.

@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use http::header::TRANSFER_ENCODING;
-use http::{Method, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::exchange::{Answered, ClientExchange};
 use crate::body::{Body, RequestBody, Timed};
 use crate::cache_status::{CacheStatus, Forward};
-use crate::fill::Judge;
+use crate::deliver::{self, Wanted};
+use crate::fill::{Extent, FillKey, Fills, Judge, task};
 use crate::headers;
-use crate::key::StoreKey;
+use crate::key::{Address, StoreKey, UrlId};
+use crate::keying::{self, query};
 use crate::metrics::Outcome;
 use crate::origin::{Ask, Failure};
 use crate::policy::control::SURROGATE_CONTROL;
 use crate::policy::freshness::{Exchange, Lifetime};
+use crate::policy::groups::{self, CACHE_GROUP_INVALIDATION};
+use crate::policy::location;
 use crate::policy::reuse::Failing;
 use crate::policy::validator;
 use crate::refusal::Refusal;
@@ -34,28 +38,44 @@ impl ClientExchange<'_> {
     pub(super) async fn pass_with(&self, body: Incoming) -> Answered {
         let limit = self.view.request_body_max;
         if headers::content_length(&self.parts.headers).is_some_and(|length| length > limit) {
-            return (Refusal::TooLarge.response(), Outcome::Refused);
+            return (self.refused(Refusal::TooLarge), Outcome::Refused);
         }
         let body = if http_body::Body::is_end_stream(&body) {
             RequestBody::Empty
         } else {
             RequestBody::Client(Timed::new(body, limit, self.view.receive_timeout))
         };
-        let answered = self.pass_body(body, Forward::Method, None).await;
-        // "A cache MUST invalidate the target URI when it receives a non-error status code in response to an unsafe
-        // request method (including methods whose safety is unknown)" (RFC 9111 section 4.4).
-        let status = answered.0.status();
-        if !self.parts.method.is_safe() && (status.is_success() || status.is_redirection()) {
-            self.invalidate();
+        self.pass_body(body, Forward::Method, None).await
+    }
+
+    /// What an unsafe request changed, as its answer says: the URL itself, those in Location and Content-Location ("a cache
+    /// MAY invalidate other URIs", RFC 9111 section 4.4), and groups (RFC 9875 section 3).
+    ///
+    /// "A cache MUST invalidate the target URI when it receives a non-error status code in response to an unsafe request
+    /// method (including methods whose safety is unknown)"; "a "non-error response" is one with a 2xx (Successful) or 3xx
+    /// (Redirection) status code" (the same section).
+    fn invalidate_what_changed(&self, answer: &Response<Incoming>) {
+        let succeeded = answer.status().is_success() || answer.status().is_redirection();
+        if self.parts.method.is_safe() || !succeeded {
+            return;
         }
-        answered
+        let (secret, answer) = (&self.worker.edge.secret, answer.headers());
+        self.invalidate(self.url);
+        for target in location::same_host_targets(answer, &self.base()) {
+            let target = query::canonical(&self.site.keying, target);
+            self.invalidate(Address { target: &target, ..self.address() }.url_id(secret));
+        }
+        for group in groups::groups(answer, &CACHE_GROUP_INVALIDATION) {
+            let group = self.address().group_id(&group, secret);
+            self.worker.edge.purges.invalidate_group(&self.site.name, group);
+        }
     }
 
     async fn pass_body(&self, body: RequestBody, why: Forward, stored: Option<Stored>) -> Answered {
         let status = CacheStatus::forward(why);
         let ask = Ask {
             method: self.parts.method.clone(),
-            target: self.target.clone(),
+            target: self.keyed.sent_target().to_owned(),
             client_host: self.host.clone(),
             headers: self.forwarded().clone(),
         };
@@ -66,8 +86,7 @@ impl ClientExchange<'_> {
         let failing = match &answer {
             Ok(answer) if matches!(answer.status().as_u16(), 500 | 502..=504) => Some(Failing::Error),
             Ok(_) => None,
-            Err(Failure::Broken) => Some(Failing::Error),
-            Err(_) => Some(Failing::Disconnected),
+            Err(failure) => task::failing(*failure),
         };
         if let (Some(failing), Some((_, object))) = (failing, &stored)
             && self.standing(object, response_time).stands_in(failing, self.view.stale_max)
@@ -76,9 +95,15 @@ impl ClientExchange<'_> {
         }
         match answer {
             Ok(answer) => {
+                let exchange = Exchange { request_time, response_time };
                 if let Some((key, object)) = stored {
-                    self.learn_from_head(&answer, key, &object, Exchange { request_time, response_time }, tick);
+                    self.learn_from_head(&answer, key, &object, exchange, tick);
                 }
+                self.invalidate_what_changed(&answer);
+                let answer = match self.keep_posted(answer, exchange, &status) {
+                    Ok(answered) => return answered,
+                    Err(answer) => *answer,
+                };
                 (self.with_status(self.passed_on(answer), &status), Outcome::Pass)
             }
             Err(failure) => {
@@ -110,7 +135,9 @@ impl ClientExchange<'_> {
             request: self.forwarded(),
             https: self.peer.https,
             host: &self.host,
-            target: &self.target,
+            target: &self.keyed.target,
+            parts: &self.keyed.parts,
+            secret: &edge.secret,
             tick,
         };
         let same = validator::head_matches(answer.headers(), &object.original_headers(), object.length);
@@ -127,13 +154,45 @@ impl ClientExchange<'_> {
         }
     }
 
-    /// Covers what is stored of the URL, or being fetched. What is neither needs no record: else anyone could fill the
-    /// tables.
-    fn invalidate(&self) {
+    /// "A cached POST response can be reused to satisfy a later GET or HEAD request" when it has "explicit freshness
+    /// information .. and a Content-Location header field that has the same value as the POST's target URI" (RFC 9110
+    /// section 9.3.3).
+    fn keep_posted(
+        &self,
+        answer: Response<Incoming>,
+        exchange: Exchange,
+        status: &CacheStatus,
+    ) -> Result<Answered, Box<Response<Incoming>>> {
+        let succeeded = answer.status().is_success() && answer.status() != StatusCode::PARTIAL_CONTENT;
+        // It was asked for as the client had it: only where a GET of the URL would go on like that, too, is it that GET's.
+        let rewritten = keying::has_parts(&self.site.keying) || self.keyed.sent_target() != self.keyed.target;
+        let posted = self.parts.method == Method::POST && succeeded && !rewritten;
+        if !posted || self.wishes.no_store || !location::is_of_its_own_url(answer.headers(), &self.base()) {
+            return Err(Box::new(answer));
+        }
+        // Later than the invalidation, which covers all that was fetched before.
+        let (fill, reader) = Fills::lone(self.worker.edge.purges.tick());
+        let key = self.primary(self.peer.https);
+        let plan = self.plan_of(FillKey { store: key, authorized: false, extent: Extent::Whole }, None, Vec::new());
+        let head = task::adopt(self.worker, self.view.clone(), plan, fill, (answer, exchange))?;
+        let unconditional = Wanted { method: &self.parts.method, headers: &HeaderMap::new() };
+        let store = &self.worker.edge.store;
+        let response = deliver::from_fill(unconditional, &head, reader, true, None, store, exchange.response_time);
+        let status = CacheStatus { stored: true, ..status.clone() };
+        // All of it comes, so that nothing can be missing.
+        let response = response.unwrap_or_else(|| self.refused(Refusal::Origin(Failure::Broken)));
+        Ok((self.with_status(response, &status), Outcome::Pass))
+    }
+
+    /// Covers what is stored of a URL, or being fetched. What is neither needs no record: else anyone could fill the
+    /// tables. Where more than the URL is keyed, nobody knows under what else it is stored.
+    fn invalidate(&self, url: UrlId) {
         let edge = &self.worker.edge;
-        let stored = [false, true].map(|https| StoreKey::primary(self.url, https));
-        if stored.iter().any(|key| edge.store.contains(key) || edge.fills.runs(*key)) {
-            edge.purges.invalidate(&self.site.name, self.url);
+        let stored = [false, true].map(|https| StoreKey::primary(url, https, "", &edge.secret));
+        if keying::has_parts(&self.site.keying)
+            || stored.iter().any(|key| edge.store.contains(key) || edge.fills.runs(*key))
+        {
+            edge.purges.invalidate(&self.site.name, url);
             stored.iter().for_each(|key| edge.store.remove(key));
         }
     }

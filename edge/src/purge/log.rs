@@ -3,7 +3,7 @@
 //! ```text
 //! file   = "nearcast purges 1\n" record*
 //! record = length:u32 checksum:u64 body          little-endian; the checksum is over the body
-//! body   = tick:u64 kind:u8 ( 'a' | 's' site name | 'u' url id:u128 | 'r' )
+//! body   = tick:u64 kind:u8 ( 'a' | 's' site name | 'u' url id:u128 | 'g' group id:u128 | 'r' )
 //! ```
 
 use std::fs::{File, OpenOptions};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use siphasher::sip::SipHasher13;
 
 use super::Scope;
-use crate::key::UrlId;
+use crate::key::{GroupId, UrlId};
 
 const MAGIC: &[u8] = b"nearcast purges 1\n";
 
@@ -46,6 +46,13 @@ pub enum Record {
         /// Which.
         url: UrlId,
     },
+    /// A group up to `tick`.
+    Group {
+        /// When.
+        tick: u64,
+        /// Which.
+        group: GroupId,
+    },
     /// Ticks up to `tick` may have been given out.
     Reserve {
         /// The last of them.
@@ -60,13 +67,18 @@ impl Record {
             Scope::All => Self::All { tick },
             Scope::Site(site) => Self::Site { tick, site },
             Scope::Url(url) => Self::Url { tick, url },
+            Scope::Group(group) => Self::Group { tick, group },
         }
     }
 
     /// Its tick.
     pub fn tick(&self) -> u64 {
         match self {
-            Self::All { tick } | Self::Site { tick, .. } | Self::Url { tick, .. } | Self::Reserve { tick } => *tick,
+            Self::All { tick }
+            | Self::Site { tick, .. }
+            | Self::Url { tick, .. }
+            | Self::Group { tick, .. }
+            | Self::Reserve { tick } => *tick,
         }
     }
 
@@ -83,6 +95,10 @@ impl Record {
                 body.push(b'u');
                 body.extend_from_slice(&url.0.to_le_bytes());
             }
+            Self::Group { group, .. } => {
+                body.push(b'g');
+                body.extend_from_slice(&group.0.to_le_bytes());
+            }
         }
         out.extend_from_slice(&(body.len() as u32).to_le_bytes());
         out.extend_from_slice(&checksum(&body).to_le_bytes());
@@ -97,6 +113,7 @@ impl Record {
             (b'r', []) => Some(Self::Reserve { tick }),
             (b's', site) => Some(Self::Site { tick, site: String::from_utf8(site.to_vec()).ok()? }),
             (b'u', url) => Some(Self::Url { tick, url: UrlId(u128::from_le_bytes(url.try_into().ok()?)) }),
+            (b'g', id) => Some(Self::Group { tick, group: GroupId(u128::from_le_bytes(id.try_into().ok()?)) }),
             _ => None,
         }
     }
@@ -246,7 +263,8 @@ mod tests {
     const SURELY_LATER: u64 = 1_000;
 
     fn records() -> Vec<Record> {
-        let scopes = [Scope::Url(UrlId(9)), Scope::Site("www.example.net".to_owned()), Scope::All];
+        let group = Scope::Group(GroupId(u128::MAX - 1));
+        let scopes = [Scope::Url(UrlId(9)), Scope::Site("www.example.net".to_owned()), group, Scope::All];
         scopes.into_iter().zip(10..).map(|(scope, tick)| Record::new(tick, scope)).collect()
     }
 
@@ -266,7 +284,36 @@ mod tests {
         let mut wanted = records()[1..].to_vec();
         wanted.push(Record::All { tick: 11 });
         assert_eq!(purges(&later), wanted, "what is older than all records stays covered");
-        assert_eq!(later.iter().map(Record::tick).max(), Some(12), "ticks go on behind what was forgotten");
+        assert_eq!(later.iter().map(Record::tick).max(), Some(13), "ticks go on behind what was forgotten");
+    }
+
+    #[test]
+    fn the_layout_stays() {
+        let tick = |tick: u8| [tick, 0, 0, 0, 0, 0, 0, 0];
+        let id = |first: u8| [&[first][..], &[0; 14], &[0xff]].concat();
+        let bodies = [
+            [&tick(10)[..], b"a"].concat(),
+            [&tick(11)[..], b"swww"].concat(),
+            [&tick(12)[..], b"u", &id(1)].concat(),
+            [&tick(13)[..], b"g", &id(2)].concat(),
+            [&tick(14)[..], b"r"].concat(),
+        ];
+        let mut bytes = b"nearcast purges 1\n".to_vec();
+        for body in &bodies {
+            bytes.extend([body.len() as u8, 0, 0, 0]);
+            bytes.extend(checksum(body).to_le_bytes());
+            bytes.extend(body);
+        }
+        let id = |first: u128| first | 0xff << 120;
+        let wanted = [
+            Record::All { tick: 10 },
+            Record::Site { tick: 11, site: "www".to_owned() },
+            Record::Url { tick: 12, url: UrlId(id(1)) },
+            Record::Group { tick: 13, group: GroupId(id(2)) },
+            Record::Reserve { tick: 14 },
+        ];
+        assert_eq!(read(&bytes), (wanted.to_vec(), false));
+        assert_eq!(checksum(b"nearcast"), 0x0fc1_3514_7915_b40b);
     }
 
     #[test]
@@ -290,10 +337,10 @@ mod tests {
         let mut bytes = MAGIC.to_vec();
         records().iter().for_each(|record| record.encode(&mut bytes));
         let mut last = Vec::new();
-        records()[2].encode(&mut last);
+        records()[3].encode(&mut last);
         for cut in 1..last.len() {
             let (found, damaged) = read(&bytes[..bytes.len() - cut]);
-            assert_eq!((found.as_slice(), damaged), (&records()[..2], false), "cut {cut}");
+            assert_eq!((found.as_slice(), damaged), (&records()[..3], false), "cut {cut}");
         }
     }
 

@@ -3,8 +3,9 @@
 //! ```text
 //! Piece   = format:u8 kind:u8 ( Base | Object | Chunk )
 //! Base    = vary:names variants:u32 (key:[u8;32] tagged:u8 [tag:text])*
-//! Object  = https:u8 site:text host:text target:text status:u16 request_time:i64 response_time:i64 initial_age_ms:u64
-//!           lifetime_ms:u64 by:u8 [rule:text] browser_ttl:time source:u8 Said tick:u64 length:u64 headers:fields
+//! Object  = https:u8 site:text host:text target:text parts:text status:u16 request_time:i64 response_time:i64
+//!           initial_age_ms:u64 lifetime_ms:u64 by:u8 [rule:text] browser_ttl:time source:u8 Said groups:u32 (group:u128)*
+//!           tick:u64 length:u64 headers:fields
 //!           hidden:fields ( 1:u8 body:text | 0:u8 spans:u32 (first:u64 end:u64 version:u64)* )
 //! Said    = flags:u8 max_age:time s_maxage:time stale_while_revalidate:time stale_if_error:time no_cache:names
 //!           private:names
@@ -26,13 +27,13 @@ use nearcast_shared::clock::Timestamp;
 
 use super::Piece;
 use super::object::{Base, Body, CHUNK, Object, Span, Variant};
-use crate::key::StoreKey;
+use crate::key::{GroupId, StoreKey};
 use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::freshness::{By, Exchange, Lifetime};
 
 /// Raised whenever the layout changes: older pieces are then misses.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// No text of a valid piece is longer.
 const TEXT_MAX: u32 = CHUNK as u32;
@@ -147,7 +148,7 @@ impl<W: Write> Out<'_, W> {
 
     fn object(&mut self, o: &Object) -> Result<()> {
         self.u8(u8::from(o.https))?;
-        for text in [&o.site, &o.host, &o.target] {
+        for text in [&o.site, &o.host, &o.target, &o.parts] {
             self.text(text.as_bytes())?;
         }
         self.bytes(&o.status.as_u16().to_le_bytes())?;
@@ -162,6 +163,8 @@ impl<W: Write> Out<'_, W> {
             Source::SurrogateControl => 2,
         })?;
         self.said(&o.directives)?;
+        self.u32(o.groups.len())?;
+        o.groups.iter().try_for_each(|group| self.bytes(&group.0.to_le_bytes()))?;
         self.u64(o.tick)?;
         self.u64(o.length)?;
         self.fields(&o.headers)?;
@@ -343,7 +346,8 @@ impl<R: Read> From<'_, R> {
 
     fn object(&mut self) -> Result<Object> {
         let https = self.u8()? == 1;
-        let (site, host, target) = (self.string()?, self.string()?, self.string()?);
+        let (site, host) = (self.string()?, self.string()?);
+        let (target, parts) = (self.string()?, self.string()?);
         let status = StatusCode::from_u16(u16::from_le_bytes(self.array()?)).map_err(|_| invalid("not a status"))?;
         let exchange = Exchange {
             request_time: Timestamp(i64::from_le_bytes(self.array()?)),
@@ -352,6 +356,8 @@ impl<R: Read> From<'_, R> {
         let initial_age = Duration::from_millis(self.u64()?);
         let (lifetime, browser_ttl) = (self.lifetime()?, self.time()?);
         let (source, directives) = (self.source()?, self.said()?);
+        let groups = (0..self.count(LIST_MAX)?).map(|_| self.array().map(u128::from_le_bytes).map(GroupId));
+        let groups = groups.collect::<Result<_>>()?;
         let (tick, length) = (self.u64()?, self.u64()?);
         let (headers, hidden) = (self.fields()?, self.fields()?);
         let body = self.body(length)?;
@@ -360,6 +366,7 @@ impl<R: Read> From<'_, R> {
             https,
             host,
             target,
+            parts,
             status,
             headers,
             hidden,
@@ -369,6 +376,7 @@ impl<R: Read> From<'_, R> {
             browser_ttl,
             directives,
             source,
+            groups,
             tick,
             length,
             body,
@@ -396,6 +404,7 @@ mod tests {
             https: true,
             host: "h".to_owned(),
             target: "/a?b".to_owned(),
+            parts: "country=DE".to_owned(),
             status: StatusCode::OK,
             directives: ResponseDirectives {
                 private_fields: vec![http::header::ACCEPT],
@@ -409,6 +418,7 @@ mod tests {
             initial_age: Duration::from_millis(1),
             lifetime: Lifetime { duration: Duration::from_secs(60), by: By::Rule("r".into()) },
             browser_ttl: Some(Duration::from_secs(5)),
+            groups: vec![GroupId(7), GroupId(u128::MAX)],
             tick: 9,
             length,
             body,

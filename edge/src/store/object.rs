@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
 use super::Store;
-use crate::key::{Address, StoreKey, UrlId};
+use crate::key::{Address, GroupId, StoreKey, UrlId};
 use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::freshness::{self, Exchange, Lifetime};
@@ -34,6 +34,8 @@ pub struct Object {
     pub host: String,
     /// The path and query of its URL.
     pub target: String,
+    /// What else of the request is keyed; often empty.
+    pub parts: String,
     /// The status; that of the whole, also when only parts of it are here.
     pub status: StatusCode,
     /// The header that clients get, without hop-by-hop fields.
@@ -52,6 +54,8 @@ pub struct Object {
     pub directives: ResponseDirectives,
     /// Where that stands.
     pub source: Source,
+    /// The groups it belongs to (RFC 9875).
+    pub groups: Vec<GroupId>,
     /// The tick of the fetch's start: purges with a later tick cover it.
     pub tick: u64,
     /// Bytes of the whole body.
@@ -101,6 +105,7 @@ impl Object {
             && self.site == address.site
             && self.host == address.host
             && self.target == address.target
+            && self.parts == address.parts
     }
 
     /// Its age now.

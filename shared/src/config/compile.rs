@@ -310,7 +310,7 @@ impl Compiler<'_> {
             receive_timeout: or_default!(self, timeout, "limits.receive-timeout", l.receive_timeout, seconds(30)),
             tls_timeout: or_default!(self, timeout, "limits.tls-timeout", l.tls_timeout, seconds(10)),
             header_size: self.small_size("limits.header-size", &l.header_size, 16 << 10),
-            header_count: self.number("limits.header-count", &l.header_count, 16..=1024, 128) as usize,
+            header_count: self.number("limits.header-count", &l.header_count, 16..=1024, 100) as usize,
             request_body: or_default!(self, size, "limits.request-body", l.request_body, 1 << 30),
             streams: self.number("limits.streams", &l.streams, 1..=10_000, 128),
         }
@@ -325,7 +325,7 @@ impl Compiler<'_> {
             idle_timeout: or_default!(self, timeout, "origin.idle-timeout", o.idle_timeout, seconds(60)),
             idle_connections: self.number("origin.idle-connections", &o.idle_connections, 0..=100_000, 64) as usize,
             header_size: self.small_size("origin.header-size", &o.header_size, 64 << 10),
-            header_count: self.number("origin.header-count", &o.header_count, 16..=1024, 128) as usize,
+            header_count: self.number("origin.header-count", &o.header_count, 16..=1024, 100) as usize,
             ca: o.ca.as_ref().and_then(|ca| self.path("origin.ca", ca)),
         }
     }

@@ -84,6 +84,15 @@ fn the_readmes_config_is_right() {
 }
 
 #[test]
+fn the_readmes_site_is_right() {
+    let readme = include_str!("../../../README.md");
+    let block = readme.split("```toml").nth(2).and_then(|rest| rest.split("```").next()).unwrap();
+    let text = format!("[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n{block}");
+    let config = parse(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!((config.sites[0].caching.rules.len(), config.warnings()), (2, Vec::new()));
+}
+
+#[test]
 fn three_pops_and_a_site_fit_in_20_lines() {
     let text = r#"
 [[pop]]

@@ -191,8 +191,8 @@ pub(crate) enum Failed {
     Refused,
 }
 
-/// Drives hyper's clients.
-static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+/// Drives hyper's clients and servers.
+pub(crate) static RUNTIME: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
 
 /// A TLS client that trusts one authority.
@@ -251,8 +251,13 @@ impl Plain {
 
     /// Sends a request and reads its answer.
     pub(crate) fn ask(&mut self, ask: &Ask) -> Answer {
+        self.exchange(ask).expect("an answer before the connection ends")
+    }
+
+    /// The same; `None` when the connection ends first.
+    pub(crate) fn exchange(&mut self, ask: &Ask) -> Option<Answer> {
         self.write(&ask.bytes());
-        self.answer(&ask.method).expect("an answer before the connection ends")
+        self.answer(&ask.method)
     }
 
     /// Sends a request and reads the header of its answer.

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use ::http::HeaderMap;
 use parking_lot::Mutex;
@@ -34,7 +35,7 @@ impl Seen {
 
 /// All lines of a field, joined as a list.
 pub(crate) fn joined(fields: &HeaderMap, name: &str) -> Option<String> {
-    let lines: Vec<&str> = fields.get_all(name).iter().map(|line| line.to_str().unwrap()).collect();
+    let lines: Vec<_> = fields.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
@@ -72,6 +73,15 @@ impl Reply {
     /// The request's body and the answer's in the script's own hands.
     pub(crate) fn talk(script: impl FnOnce(&mut Talk<'_>) + Send + 'static) -> Self {
         Self { talk: Some(Box::new(script)), ..Self::new(200) }
+    }
+
+    /// Just these bytes, once the request's body is here; then the connection closes.
+    pub(crate) fn raw(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self::talk(move |talk| {
+            while talk.read().is_ok_and(|more| !more.is_empty()) {}
+            talk.write(&bytes);
+        })
     }
 
     /// No answer at all: the connection closes.
@@ -195,6 +205,22 @@ impl Talk<'_> {
     /// When it breaks off.
     pub(crate) fn read(&mut self) -> std::io::Result<Vec<u8>> {
         self.incoming.read(self.from)
+    }
+
+    /// Just so many bytes as they come, whatever the request's framing.
+    ///
+    /// # Errors
+    /// When the connection ends before.
+    pub(crate) fn take(&mut self, length: usize) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.from.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Closes the connection at once, which the other side sees as a reset.
+    pub(crate) fn reset(&mut self) {
+        let Wire::Plain(stream) = self.from.get_ref() else { panic!("a plain connection") };
+        socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Sends bytes as they are.

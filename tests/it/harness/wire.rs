@@ -45,7 +45,7 @@ impl Head {
             }
             let (name, value) = line.split_once(':').unwrap_or((&line, ""));
             let name: HeaderName = name.parse().unwrap();
-            fields.append(name, HeaderValue::from_str(value.trim()).unwrap());
+            fields.append(name, HeaderValue::from_bytes(value.trim().as_bytes()).unwrap());
         }
     }
 
