@@ -267,7 +267,7 @@ impl Task<'_> {
         let asked = usize::from(own.is_some()) + self.plan.others().filter(|other| other.tag.is_some()).count();
         if let Some(stored) = own
             && (validator::names_one(not_modified) || asked == 1)
-            && validator::confirms(not_modified, &stored.original_headers())
+            && validator::confirms(not_modified, &stored.original_headers(), exchange.response_time)
         {
             return self.freshened(stored, self.plan.key.store, not_modified, exchange);
         }
@@ -277,7 +277,7 @@ impl Task<'_> {
             let usable = object.is_for(&self.plan.address()) && !purged;
             let object = object.with_what_is_stored(self.plan.url, &self.worker.edge.store).filter(|_| usable);
             let Some(object) = object.filter(|object| object.is_complete()) else { continue };
-            if !validator::confirms(not_modified, &object.original_headers()) {
+            if !validator::confirms(not_modified, &object.original_headers(), exchange.response_time) {
                 continue;
             }
             // It answers this request, too: from now on under both keys.

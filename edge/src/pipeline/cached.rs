@@ -102,6 +102,8 @@ impl ClientExchange<'_> {
         let granted = || match self.site.caching.client_revalidation {
             ClientRevalidation::Honor => true,
             ClientRevalidation::Ignore => false,
+            // Nobody is asked for who wants only what is stored.
+            ClientRevalidation::Limit if self.wishes.only_if_cached => true,
             ClientRevalidation::Limit => self.worker.edge.forced.note_first(key, (), now, FORCED_EVERY),
         };
         match reuse {

@@ -142,7 +142,12 @@ impl ClientExchange<'_> {
             secret: &edge.secret,
             tick,
         };
-        let same = validator::head_matches(answer.headers(), &object.original_headers(), object.length);
+        let same = validator::head_matches(
+            answer.headers(),
+            &object.original_headers(),
+            object.length,
+            exchange.response_time,
+        );
         let vary = |object: &Object| variant::vary_of(&object.original_headers());
         let changed = match judge.freshen(object, answer.headers(), exchange) {
             Ok(kept) if same && vary(&kept.object) == vary(object) => kept.object,

@@ -144,7 +144,8 @@ pub fn storable(case: Case<'_>) -> Result<(), NotStored> {
 /// passes, needs an explicit lifetime.
 fn status_is_stored(status: StatusCode, explicit: bool, public: bool) -> Result<(), NotStored> {
     let code = status.as_u16();
-    let never = code < 200 || matches!(code, 206 | 304 | 416);
+    // "Responses with the 428 [429, 431, 511] status code MUST NOT be stored by a cache" (RFC 6585 sections 3 to 6).
+    let never = code < 200 || matches!(code, 206 | 304 | 416 | 428 | 429 | 431 | 511);
     let blameable = matches!(code, 400 | 413 | 431) || code >= 500;
     let heuristic = freshness::is_heuristic(status) || (public && !blameable);
     if never || !(explicit || heuristic) { Err(NotStored::Status) } else { Ok(()) }
@@ -153,7 +154,7 @@ fn status_is_stored(status: StatusCode, explicit: bool, public: bool) -> Result<
 /// The final statuses of RFC 9110 and the others that ask nothing special of a cache.
 fn is_understood(status: StatusCode) -> bool {
     let code = status.as_u16();
-    matches!(code, 200..=208 | 226 | 300..=308 | 400..=417 | 421..=426 | 428 | 429 | 431 | 451 | 500..=508 | 510 | 511)
+    matches!(code, 200..=208 | 226 | 300..=308 | 400..=417 | 421..=426 | 451 | 500..=508 | 510)
 }
 
 fn varies_on_all(response: &HeaderMap) -> bool {
@@ -194,7 +195,7 @@ mod tests {
         const TAG: (&str, &str) = ("etag", "\"a\"");
         let secret: Pairs<'_> = &[("authorization", "Basic x")];
         type Row<'a> = (&'a str, Pairs<'a>, u16, Pairs<'a>, Result<(), NotStored>);
-        let rows: [Row<'_>; 33] = [
+        let rows: [Row<'_>; 34] = [
             ("explicitly fresh", &[], 200, &[FRESH], Ok(())),
             ("only a validator", &[], 200, &[TAG], Ok(())),
             ("nothing", &[], 200, &[], Err(NotStored::NoUse)),
@@ -225,6 +226,7 @@ mod tests {
             ("302 with a validator and public", &[], 302, &[TAG, ("cache-control", "public")], Ok(())),
             ("501 with a validator", &[], 501, &[TAG], Err(NotStored::Status)),
             ("501 with a date for a heuristic", &[], 501, &[("last-modified", "x")], Ok(())),
+            ("429 explicitly fresh", &[], 429, &[FRESH], Err(NotStored::Status)),
             ("304", &[], 304, &[FRESH], Err(NotStored::Status)),
             ("599 explicitly fresh", &[], 599, &[FRESH], Ok(())),
             (

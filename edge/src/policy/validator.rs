@@ -140,25 +140,27 @@ pub fn names_one(not_modified: &HeaderMap) -> bool {
 /// Whether a 304 is about what we hold (RFC 9111 section 4.3.4): a strong validator must be the same, a weak one must
 /// correspond. One without the tag that we asked about, which it should have, is about what we asked for, when that was
 /// one answer.
-pub fn confirms(not_modified: &HeaderMap, stored: &HeaderMap) -> bool {
+pub fn confirms(not_modified: &HeaderMap, stored: &HeaderMap, now: Timestamp) -> bool {
     match (not_modified.get(ETAG), stored.get(ETAG)) {
         (Some(new), Some(old)) => new == old || (!is_strong(new) && opaque(new.as_bytes()) == opaque(old.as_bytes())),
         (Some(_), None) => false,
         (None, Some(_)) => true,
-        (None, None) => match (not_modified.get(LAST_MODIFIED), stored.get(LAST_MODIFIED)) {
-            (Some(new), old) => Some(new) == old,
-            (None, _) => true,
-        },
+        (None, None) => !not_modified.contains_key(LAST_MODIFIED) || same_date(not_modified, stored, now),
     }
+}
+
+/// Whether both were last modified at the same time, in whichever form of date.
+fn same_date(a: &HeaderMap, b: &HeaderMap, now: Timestamp) -> bool {
+    let date = |headers| freshness::date(headers, LAST_MODIFIED, now);
+    a.get(LAST_MODIFIED) == b.get(LAST_MODIFIED) || (date(a).is_some() && date(a) == date(b))
 }
 
 /// Whether the answer to a HEAD is about what is stored, so that its header may be taken over: "matching values for any
 /// received validator fields .. and, if the HEAD response has a Content-Length header field, the value of Content-Length
 /// matches" (RFC 9111 section 4.3.5).
-pub fn head_matches(head: &HeaderMap, stored: &HeaderMap, length: u64) -> bool {
-    let same = |name: HeaderName| head.get(&name).is_none_or(|value| stored.get(&name) == Some(value));
-    same(ETAG)
-        && same(LAST_MODIFIED)
+pub fn head_matches(head: &HeaderMap, stored: &HeaderMap, length: u64, now: Timestamp) -> bool {
+    head.get(ETAG).is_none_or(|tag| stored.get(ETAG) == Some(tag))
+        && (!head.contains_key(LAST_MODIFIED) || same_date(head, stored, now))
         && (!head.contains_key(CONTENT_LENGTH) || crate::headers::content_length(head) == Some(length))
 }
 
@@ -255,12 +257,15 @@ mod tests {
             ("no tag, whatever the date", map(&[("last-modified", "y")]), true),
         ];
         for (name, not_modified, wanted) in rows {
-            assert_eq!(confirms(&not_modified, &stored), wanted, "{name}");
+            assert_eq!(confirms(&not_modified, &stored, NOW), wanted, "{name}");
         }
-        assert!(!confirms(&map(&[("etag", "\"b\"")]), &map(&[])));
+        assert!(!confirms(&map(&[("etag", "\"b\"")]), &map(&[]), NOW));
         let dated = map(&[("last-modified", "x")]);
-        assert!(confirms(&dated, &dated) && !confirms(&map(&[("last-modified", "y")]), &dated));
-        assert!(!confirms(&map(&[("etag", "\"a\"")]), &map(&[("etag", "W/\"a\"")])), "a strong one must be the same");
+        assert!(confirms(&dated, &dated, NOW) && !confirms(&map(&[("last-modified", "y")]), &dated, NOW));
+        assert!(
+            !confirms(&map(&[("etag", "\"a\"")]), &map(&[("etag", "W/\"a\"")]), NOW),
+            "a strong one must be the same"
+        );
     }
 
     #[test]

@@ -38,30 +38,6 @@ pub(crate) enum Mistake {
     UpdateForgotten,
 }
 
-/// Differences that are known and not yet mended in the node: the model lets them pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
-    /// An origin that closes without an answer is an error, not a disconnection.
-    ClosedIsAnError,
-    /// A client that is refused (only-if-cached) uses up what clients may force.
-    RefusalIsGranted,
-    /// 429 and 431 are stored when they say how long.
-    Rfc6585,
-    /// Last-Modified in another form of date is another validator.
-    DatesAreTexts,
-}
-
-const KNOWN: &[Known] = &[
-    Known::ClosedIsAnError,
-    Known::RefusalIsGranted,
-    Known::Rfc6585,
-    Known::DatesAreTexts,
-];
-
-pub(super) fn known(known: Known) -> bool {
-    KNOWN.contains(&known)
-}
-
 /// What is stored, by URL.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct State {
@@ -139,9 +115,7 @@ enum Plan {
         grant: bool,
     },
     /// `only-if-cached`.
-    Refuse {
-        granted: Option<usize>,
-    },
+    Refuse,
 }
 
 /// The states that may be now, or why there is none.
@@ -156,7 +130,7 @@ impl Model {
             Err(why) => against.push(format!("{name}, but {why}")),
         };
         if !ask.method.is_safe() {
-            judge("it goes to the origin".to_owned(), self.change(state, ask, seen, shown));
+            judge("it goes to the origin".to_owned(), self.change(state, ask, now, seen, shown));
         } else {
             for plan in self.plans(state, ask, now) {
                 judge(self.named(state, ask, plan, now), self.follow(state, ask, plan, now, seen, shown));
@@ -175,16 +149,8 @@ impl Model {
         shown: &Shown,
     ) -> Result<Vec<State>, String> {
         match plan {
-            Plan::Refuse { granted } => match (shown.status, seen.len()) {
-                (504, 0) => {
-                    let mut states = vec![state.clone()];
-                    if let (Some(which), true) = (granted, known(Known::RefusalIsGranted)) {
-                        let mut next = state.clone();
-                        next.urls[ask.url][which].granted = Some(now);
-                        states.push(next);
-                    }
-                    Ok(states)
-                }
+            Plan::Refuse => match (shown.status, seen.len()) {
+                (504, 0) => Ok(vec![state.clone()]),
                 (status, asked) => Err(format!("the status is {status}, and the origin was asked {asked} time(s)")),
             },
             Plan::Serve { which, refresh, .. } => {
@@ -210,7 +176,10 @@ impl Model {
     fn plans(&self, state: &State, ask: &AskSpec, now: i64) -> Vec<Plan> {
         let suitable = self.suitable(state, ask);
         let mut plans = Vec::new();
-        if suitable.is_empty() {
+        // An answer that forgot to say Vary, among others that do, may be taken for one of requests like its own.
+        let all = &state.urls[ask.url];
+        let forgot = suitable.iter().any(|which| all[*which].says.vary.is_none());
+        if suitable.is_empty() || (forgot && all.iter().any(|stored| stored.says.vary.is_some())) {
             plans.push(Plan::Forward { selected: None, grant: false });
         }
         for which in suitable {
@@ -218,13 +187,13 @@ impl Model {
         }
         if ask.directives().only_if_cached {
             for plan in &mut plans {
-                if let Plan::Forward { selected, grant } = *plan {
-                    *plan = Plan::Refuse { granted: selected.filter(|_| grant) };
+                if let Plan::Forward { .. } = plan {
+                    *plan = Plan::Refuse;
                 }
             }
             // Stale within a window, or fresh but not enough for this client: refusing is right, too.
             if plans.iter().any(|plan| matches!(plan, Plan::Serve { refresh: Sure::Yes, .. })) {
-                plans.push(Plan::Refuse { granted: None });
+                plans.push(Plan::Refuse);
             }
         }
         plans
@@ -356,7 +325,7 @@ impl Model {
             Plan::Serve { which, stale: true, .. } => format!("{} serves though stale", about(which)),
             Plan::Forward { selected: None, .. } => "nothing stored: to the origin".to_owned(),
             Plan::Forward { selected: Some(which), .. } => format!("{} must be validated", about(which)),
-            Plan::Refuse { .. } => "only-if-cached: 504".to_owned(),
+            Plan::Refuse => "only-if-cached: 504".to_owned(),
         }
     }
 
@@ -365,7 +334,17 @@ impl Model {
     /// > A cache MUST invalidate the target URI when it receives a non-error status code in response to an unsafe request
     /// > method. [..] A cache MAY invalidate other URIs [..]: the URI(s) in the Location and Content-Location (RFC 9111
     /// > section 4.4).
-    fn change(&self, state: &State, ask: &AskSpec, seen: &[Exchange], shown: &Shown) -> Result<Vec<State>, String> {
+    ///
+    /// And of POST: "a cached POST response can be reused to satisfy a later GET or HEAD request" when it has explicit
+    /// freshness and a Content-Location that is the target URI (RFC 9110 section 9.3.3).
+    fn change(
+        &self,
+        state: &State,
+        ask: &AskSpec,
+        now: i64,
+        seen: &[Exchange],
+        shown: &Shown,
+    ) -> Result<Vec<State>, String> {
         let [one] = seen else { return Err(format!("the origin was asked {} time(s)", seen.len())) };
         if one.method != ask.method.text() {
             return Err(format!("the origin was asked with {}", one.method));
@@ -383,7 +362,16 @@ impl Model {
             removed.urls[url].clear();
             marked.urls[url].iter_mut().for_each(|stored| stored.doubt = Doubt::Invalid);
         }
-        Ok(vec![removed, marked])
+        let mut states = vec![removed, marked];
+        let own = AskSpec { method: Method::Get, ..ask.clone() };
+        let posted = ask.method == Method::Post && (200..300).contains(&given.status) && given.status != 206;
+        let of_itself = given.content_location == Some(ask.url) && self.explicit_ms(given).is_some();
+        if posted && of_itself && self.is_storable(&own, given).allows(true) {
+            let kept: Vec<State> =
+                states.iter().flat_map(|state| self.inserted(state, &own, None, now, given)).collect();
+            kept.into_iter().for_each(|state| add(&mut states, state));
+        }
+        Ok(states)
     }
 }
 

@@ -230,7 +230,14 @@ impl Model {
     }
 
     /// With a new stored answer.
-    fn inserted(&self, state: &State, ask: &AskSpec, selected: Option<usize>, now: i64, given: &Given) -> Vec<State> {
+    pub(super) fn inserted(
+        &self,
+        state: &State,
+        ask: &AskSpec,
+        selected: Option<usize>,
+        now: i64,
+        given: &Given,
+    ) -> Vec<State> {
         let vary = given.vary;
         let granted = selected.and_then(|which| state.urls[ask.url][which].granted);
         let new = Stored {

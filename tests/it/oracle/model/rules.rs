@@ -2,7 +2,7 @@
 
 use std::ops::BitOr;
 
-use super::{Doubt, Known, Mistake, Model, Stored, known};
+use super::{Doubt, Mistake, Model, Stored};
 use crate::oracle::answer::{Control, Expiry, Given, Number, Scope, Targeted, Vary};
 use crate::oracle::ask::{AskSpec, Method};
 use crate::oracle::sites::Cookies;
@@ -135,7 +135,7 @@ impl Model {
     }
 
     /// Milliseconds, when the answer says it itself (RFC 9111 section 4.2.1).
-    fn explicit_ms(&self, given: &Given) -> Option<i64> {
+    pub(super) fn explicit_ms(&self, given: &Given) -> Option<i64> {
         let (control, expires) = effective(given);
         let numbers = match self.mistaken(Mistake::MaxAgeFirst) {
             false => control.s_maxage.or(control.max_age),
@@ -230,7 +230,7 @@ impl Model {
             return Sure::No;
         }
         if self.explicit_ms(given).is_some() {
-            return if never_stored(given.status) { Sure::Either } else { Sure::Yes };
+            return Sure::Yes;
         }
         let validator = given.etag.is_some() || given.modified.is_some();
         match given.status {
@@ -248,7 +248,7 @@ impl Model {
         let no_store = control.no_store && !(control.must_understand && understood);
         let private = control.private == Scope::Whole && !self.mistaken(Mistake::PrivateForgotten);
         !no_store
-            && (known(Known::Rfc6585) || !never_stored(given.status))
+            && !never_stored(given.status)
             && !private
             && (understood || !control.must_understand)
             && given.vary != Some(Vary::Star)
@@ -276,7 +276,6 @@ impl Model {
             self.is_within(stored, self.if_error(&control), now)
         } else {
             let disconnected = self.is_within(stored, Window::exactly(STALE_MAX_S), now);
-            let disconnected = if known(Known::ClosedIsAnError) { disconnected.at_most_may() } else { disconnected };
             self.is_within(stored, self.if_error(&control), now) | disconnected
         };
         let sure = match fresh {
