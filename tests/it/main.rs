@@ -10,6 +10,7 @@ mod conformance;
 mod dns;
 mod errors;
 mod fill;
+mod framing;
 mod geo;
 mod health;
 mod http;

@@ -132,7 +132,7 @@ enum Mode {
     Plain,
     /// Whether what is stored still holds, else for all of it.
     Conditional,
-    /// For the part that the client wants.
+    /// The same, but for the part that the client wants.
     ClientsRange,
     /// For the part that is missing.
     Missing { first: u64, end: u64 },
@@ -154,7 +154,8 @@ impl Task<'_> {
         let mode = match self.plan.key.extent {
             Extent::Whole => Mode::Conditional,
             Extent::Range(_) => Mode::ClientsRange,
-            Extent::Missing { first, end } => Mode::Missing { first, end },
+            Extent::Missing { first, end } if self.plan.stored.is_some() => Mode::Missing { first, end },
+            Extent::Missing { .. } => Mode::Plain,
         };
         let (answer, exchange) = match self.fetch(mode).await {
             Ok(fetched) => fetched,
@@ -181,7 +182,7 @@ impl Task<'_> {
                 // shared any more.
                 None => true,
             },
-            StatusCode::PARTIAL_CONTENT if matches!(mode, Mode::Missing { .. }) => !self.completes(&answer),
+            StatusCode::PARTIAL_CONTENT if matches!(mode, Mode::Missing { .. }) => !self.completes(&answer, exchange),
             StatusCode::RANGE_NOT_SATISFIABLE => matches!(mode, Mode::Missing { .. }),
             _ => false,
         };
@@ -204,8 +205,10 @@ impl Task<'_> {
             fields.remove(name);
         }
         let stored = self.plan.stored.as_ref().map(|stored| stored.original_headers());
-        let conditional = mode == Mode::Conditional && {
-            let tags: Vec<HeaderValue> = self.plan.others.iter().filter_map(|other| other.tag.clone()).collect();
+        let conditional = matches!(mode, Mode::Conditional | Mode::ClientsRange) && {
+            // A tag of another variant would answer with all of that.
+            let others = self.plan.others.iter().filter(|_| mode == Mode::Conditional);
+            let tags: Vec<HeaderValue> = others.filter_map(|other| other.tag.clone()).collect();
             validator::make_conditional(&mut fields, stored.as_ref(), &tags)
         };
         match mode {
@@ -219,7 +222,8 @@ impl Task<'_> {
                 let whole = self.plan.stored.as_ref().map_or(0, |stored| stored.length);
                 let range = if end == whole { format!("bytes={first}-") } else { format!("bytes={first}-{}", end - 1) };
                 fields.insert(RANGE, HeaderValue::try_from(range).expect("digits and ASCII punctuation"));
-                let validator = stored.as_ref().and_then(validator::for_if_range);
+                let now = self.worker.edge.clock.now();
+                let validator = stored.as_ref().and_then(|stored| validator::for_if_range(stored, now));
                 fields.extend(validator.map(|validator| (IF_RANGE, validator)));
             }
         }
@@ -243,7 +247,7 @@ impl Task<'_> {
 
     /// What is stored, when it may stand in for an origin that fails.
     fn stand_in(&self, failing: Failing, now: Timestamp) -> Option<Answer> {
-        let stored = self.plan.stored.as_ref().filter(|_| self.plan.key.extent == Extent::Whole)?;
+        let stored = self.plan.stored.as_ref().filter(|_| !matches!(self.plan.key.extent, Extent::Missing { .. }))?;
         let standing = stored.standing(now, self.plan.site.caching.grace);
         standing.stands_in(failing, self.view.stale_max).then(|| Answer::StandIn(stored.clone()))
     }
@@ -298,12 +302,12 @@ impl Task<'_> {
     }
 
     /// Whether a part is of the body that is stored, and brings what is missing of it.
-    fn completes(&self, answer: &Response<Incoming>) -> bool {
+    fn completes(&self, answer: &Response<Incoming>, exchange: Exchange) -> bool {
         let (Extent::Missing { first, end }, Some(stored)) = (self.plan.key.extent, &self.plan.stored) else {
             return false;
         };
         range::received(answer.headers()).is_some_and(|(from, to, whole)| {
-            from <= first && end <= to && stored.is_of_one_body_with(whole, answer.headers())
+            from <= first && end <= to && stored.is_of_one_body_with(whole, answer.headers(), exchange.response_time)
         })
     }
 
@@ -385,7 +389,9 @@ impl Task<'_> {
         };
         // A part of what is stored already changes its header (RFC 9111 section 3.4).
         let Kept { object, own } = match &self.plan.stored {
-            Some(stored) if is_part && stored.is_of_one_body_with(length.unwrap_or(0), fields) => {
+            Some(stored)
+                if is_part && stored.is_of_one_body_with(length.unwrap_or(0), fields, exchange.response_time) =>
+            {
                 self.judge_of().freshen(stored, fields, exchange)?
             }
             Some(_) | None => self.judge_of().keep(answer.status(), fields, exchange)?,

@@ -19,8 +19,8 @@ use crate::fill::task::{self, Plan};
 use crate::fill::{Answer, Extent, FillKey, Joined};
 use crate::key::StoreKey;
 use crate::metrics::Outcome;
-use crate::policy::range;
 use crate::policy::reuse::{Reuse, Why};
+use crate::policy::{range, validator};
 use crate::refusal::Refusal;
 use crate::store::Piece;
 use crate::store::object::{Object, Variant};
@@ -115,7 +115,7 @@ impl ClientExchange<'_> {
         if object.is_complete() {
             return None;
         }
-        let (first, end) = deliver::needs(self.wanted(), object)?;
+        let (first, end) = deliver::needs(self.wanted(), object).unwrap_or((0, object.length));
         object.missing(first, end)
     }
 
@@ -158,7 +158,7 @@ impl ClientExchange<'_> {
         if reuse == Reuse::StaleWhileRevalidate {
             self.refresh(key, object.clone(), others);
         }
-        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store, now);
+        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store);
         let outcome = if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale };
         (self.with_status(response, &CacheStatus::hit(ttl(object, now))), outcome)
     }
@@ -182,21 +182,24 @@ impl ClientExchange<'_> {
     ) -> Errand {
         // What is stale is asked about, and what is not here cannot be: then the part that is wanted or missing will do.
         let extent = match &object {
+            Some(object) if object.is_complete() => Extent::Whole,
             Some(object) if fetch_part => match self.missing(object) {
-                Some((first, end)) if is_worth_completing(object) => Extent::Missing { first, end },
+                Some((first, end)) if self.can_complete(object, (first, end)) => Extent::Missing { first, end },
                 _ => self.clients_range(),
             },
-            // A condition cannot complete what is missing.
-            Some(object) if self.missing(object).is_some() => self.clients_range(),
-            Some(_) => Extent::Whole,
-            None => self.clients_range(),
+            Some(_) | None => self.clients_range(),
         };
-        let stored = object.filter(|object| match extent {
-            Extent::Whole => self.missing(object).is_none(),
-            Extent::Range(_) => false,
-            Extent::Missing { .. } => true,
-        });
+        // A condition cannot complete what is missing.
+        let missing_none = |object: &Arc<Object>| self.missing(object).is_none();
+        let stored = object.filter(|object| matches!(extent, Extent::Missing { .. }) || missing_none(object));
         Errand { key, stored, others, extent, why }
+    }
+
+    /// Whether the bytes of that range make a stored part of use: some of what the request needs is here, and parts may be
+    /// put together, which takes a strong validator (RFC 9111 section 3.4).
+    fn can_complete(&self, object: &Object, missing: (u64, u64)) -> bool {
+        deliver::needs(self.wanted(), object).is_some_and(|needed| needed != missing)
+            && validator::for_if_range(&object.original_headers(), self.now()).is_some()
     }
 
     /// The part that the client asks for, when it is one range of we do not know what.
@@ -240,11 +243,7 @@ impl ClientExchange<'_> {
         let edge = &self.worker.edge;
         let alive = |object: &Arc<Object>| !edge.is_purged(&self.site.name, self.url, object);
         let stored = errand.stored.clone().filter(alive);
-        let mut key = self.fill_key(errand);
-        if stored.is_none() && matches!(key.extent, Extent::Missing { .. }) {
-            key.extent = Extent::Whole;
-        }
-        self.plan_of(key, stored, errand.others.clone())
+        self.plan_of(self.fill_key(errand), stored, errand.others.clone())
     }
 
     /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is.
@@ -272,12 +271,11 @@ impl ClientExchange<'_> {
                     return Ok(self.pass(why, None).await);
                 }
                 let stored = errand.stored.as_deref();
-                let response = deliver::from_fill(self.wanted(), &head, reader, leads, stored, store, now);
+                let response = deliver::from_fill(self.wanted(), &head, reader, leads, stored, store);
                 let Some(response) = response else { return Ok(self.pass(why, None).await) };
                 status.stored = true;
-                if response.status() != head.object.status {
-                    status.forward_status = Some(head.object.status);
-                }
+                let received = if head.is_whole() { head.object.status } else { StatusCode::PARTIAL_CONTENT };
+                status.forward_status = Some(received).filter(|received| *received != response.status());
                 Ok((self.with_status(response, &status), if leads { Outcome::Miss } else { Outcome::Collapsed }))
             }
             Answer::Confirmed(object) => {
@@ -286,7 +284,7 @@ impl ClientExchange<'_> {
                 }
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);
                 status.ttl = Some(ttl(&object, now));
-                let response = deliver::from_store(self.wanted(), &object, self.url, store, now);
+                let response = deliver::from_store(self.wanted(), &object, self.url, store);
                 Ok((self.with_status(response, &status), Outcome::Revalidated))
             }
             Answer::StandIn(object) => {
@@ -306,14 +304,22 @@ impl ClientExchange<'_> {
                     None => self.pass(why, None).await,
                 })
             }
-            Answer::Failed(failure) => Ok((self.failed(failure, &status), Outcome::Failed)),
+            Answer::Failed(failure) => {
+                // "When disconnected .. a cache MUST generate an error response rather than reuse the stale response. The
+                // generated response SHOULD have status code 504 (Gateway Timeout) unless another error status code is
+                // more applicable" (section 5.2.2.2).
+                let forbids = |object: &Arc<Object>| object.directives.forbids_stale();
+                let held_back = failure.is_disconnected() && errand.stored.as_ref().is_some_and(forbids);
+                let refusal = if held_back { Refusal::HeldBack(failure) } else { Refusal::Origin(failure) };
+                Ok((self.with_status(self.refused(refusal), &status), Outcome::Failed))
+            }
         }
     }
 
     /// What is stored, in place of an origin that fails.
     pub(super) fn stand_in(&self, object: &Object, now: Timestamp) -> Answered {
         let status = CacheStatus { detail: Some("origin-failed"), ..CacheStatus::hit(ttl(object, now)) };
-        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store, now);
+        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store);
         (self.with_status(response, &status), Outcome::Stale)
     }
 
@@ -331,9 +337,4 @@ impl ClientExchange<'_> {
     fn unshared(&self, answer: Response<Incoming>, status: &CacheStatus) -> Response<Body> {
         self.with_status(self.passed_on(answer), status)
     }
-}
-
-/// Parts are put together only under a strong validator (RFC 9111 section 3.4).
-fn is_worth_completing(object: &Object) -> bool {
-    crate::policy::validator::for_if_range(&object.original_headers()).is_some()
 }

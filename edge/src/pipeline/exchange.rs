@@ -147,7 +147,7 @@ impl<'a> ClientExchange<'a> {
     }
 
     pub(super) fn wanted(&self) -> Wanted<'_> {
-        Wanted { method: &self.parts.method, headers: &self.parts.headers }
+        Wanted { method: &self.parts.method, headers: &self.parts.headers, now: self.now() }
     }
 
     /// The client's fields as the origin gets them. Answers are selected by these: what is keyed is what is forwarded.

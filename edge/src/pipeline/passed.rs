@@ -175,9 +175,9 @@ impl ClientExchange<'_> {
         let key = self.primary(self.peer.https);
         let plan = self.plan_of(FillKey { store: key, authorized: false, extent: Extent::Whole }, None, Vec::new());
         let head = task::adopt(self.worker, self.view.clone(), plan, fill, (answer, exchange))?;
-        let unconditional = Wanted { method: &self.parts.method, headers: &HeaderMap::new() };
+        let unconditional = Wanted { headers: &HeaderMap::new(), ..self.wanted() };
         let store = &self.worker.edge.store;
-        let response = deliver::from_fill(unconditional, &head, reader, true, None, store, exchange.response_time);
+        let response = deliver::from_fill(unconditional, &head, reader, true, None, store);
         let status = CacheStatus { stored: true, ..status.clone() };
         // All of it comes, so that nothing can be missing.
         let response = response.unwrap_or_else(|| self.refused(Refusal::Origin(Failure::Broken)));

@@ -4,6 +4,7 @@
 //! What is malformed is read the safe way: a restriction holds whatever stands behind it, a lifetime must be written as
 //! the grammar says, else it is zero.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, PRAGMA};
@@ -63,12 +64,12 @@ pub struct RequestDirectives {
 }
 
 /// What stands behind a directive's name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Argument<'a> {
     /// Nothing.
     None,
     /// The text, without quotes.
-    Text(&'a str),
+    Text(Cow<'a, str>),
     /// White space where the grammar has none, or half a quoted string.
     Malformed,
 }
@@ -185,9 +186,23 @@ fn read_argument<'a>(name: &str, argument: &'a str) -> Argument<'a> {
         return Argument::Malformed;
     }
     match argument.strip_prefix('"') {
-        None => Argument::Text(argument),
-        Some(rest) => rest.strip_suffix('"').map_or(Argument::Malformed, Argument::Text),
+        None => Argument::Text(argument.into()),
+        Some(rest) => rest.strip_suffix('"').map_or(Argument::Malformed, |text| Argument::Text(unescaped(text))),
     }
+}
+
+/// "Recipients that process the value of a quoted-string MUST handle a quoted-pair as if it were replaced by the octet
+/// following the backslash" (RFC 9110 section 5.6.4).
+fn unescaped(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return text.into();
+    }
+    let mut escaped = false;
+    let keep = |c: &char| {
+        escaped = *c == '\\' && !escaped;
+        !escaped
+    };
+    text.chars().filter(keep).collect::<String>().into()
 }
 
 /// The Cache-Control of `headers` without what it says of lifetimes; `None` when nothing is left.
@@ -252,10 +267,11 @@ mod tests {
 
     #[test]
     fn max_age() {
-        let rows: [(&str, &[&str], Option<Duration>); 19] = [
+        let rows: [(&str, &[&str], Option<Duration>); 20] = [
             ("plain", &["max-age=60"], secs(60)),
             ("names are case-insensitive", &["MAX-AGE=60"], secs(60)),
             ("quoted form", &["max-age=\"60\""], secs(60)),
+            ("quoted pairs", &["max-age=\"\\6\\0\""], secs(60)),
             ("among others", &["public, max-age=60 ,x"], secs(60)),
             ("empty elements", &[", ,max-age=60,,"], secs(60)),
             ("several lines", &["public", "max-age=60"], secs(60)),

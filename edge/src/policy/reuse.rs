@@ -83,7 +83,7 @@ impl Standing<'_> {
         if wishes.max_stale.is_some_and(|limit| self.staleness() <= limit) {
             return Reuse::StaleAllowed;
         }
-        if self.is_within(self.directives.stale_while_revalidate) {
+        if self.staleness() < self.directives.stale_while_revalidate.unwrap_or(self.grace) {
             return Reuse::StaleWhileRevalidate;
         }
         Reuse::Validate(Why::Stale)
@@ -102,14 +102,11 @@ impl Standing<'_> {
         if self.directives.forbids_stale() {
             return false;
         }
-        let permitted = self.directives.stale_if_error.or(self.directives.stale_while_revalidate);
+        let said = self.directives;
+        // What may be served while it is refreshed may be served when that fails.
+        let permitted = said.stale_if_error.unwrap_or(self.grace.max(said.stale_while_revalidate.unwrap_or_default()));
         let disconnected = failing == Failing::Disconnected && self.staleness() < disconnected_max;
-        disconnected || self.is_within(permitted)
-    }
-
-    /// Whether its staleness is within what it says itself, else within the operator's grace.
-    fn is_within(&self, said: Option<Duration>) -> bool {
-        self.staleness() < said.unwrap_or(self.grace)
+        disconnected || self.staleness() < permitted
     }
 }
 
