@@ -62,8 +62,8 @@ fn has_test(file: &Path, name: &str) -> bool {
     lines.iter().enumerate().any(|(at, line)| begins(line) && is_marked(at))
 }
 
-/// `edge policy::reuse::tests::table` is in edge/src/policy/reuse.rs, `cache::x` in tests/it/cache.rs, and `conformance::..` is
-/// a case, or a test of tests/it/conformance/.
+/// `edge policy::reuse::tests::table` is in edge/src/policy/reuse.rs, `cache::x` in tests/it/cache.rs; `conformance::..`
+/// is a case, or a test of tests/it/conformance/.
 fn exists(name: &str, cases: &HashSet<String>) -> bool {
     if cases.contains(name) {
         return true;
@@ -127,12 +127,9 @@ fn rfc_rows_say_what_is_not_kept_yet() {
 #[test]
 fn a_name_is_looked_for_and_not_guessed() {
     let cases = HashSet::from(["conformance::a::b".to_owned()]);
-    for name in [
-        "conformance::a::b",
-        "cache::only_if_cached",
-        "edge policy::reuse::tests::table",
-        "conformance::open::not_yet",
-    ] {
+    for name in
+        ["conformance::a::b", "cache::only_if_cached", "edge policy::reuse::tests::table", "conformance::open::not_yet"]
+    {
         assert!(exists(name, &cases), "{name}");
     }
     for name in

@@ -41,8 +41,8 @@ fn cases() -> Vec<Case> {
                 get().with(["foo: 1"]).stored_from(0),
             ],
         ),
-        // "the cache MUST NOT use that stored response without revalidation unless all the presented request header fields
-        // nominated by that Vary field value match": also when HEAD brought the Vary.
+        // "the cache MUST NOT use that stored response without revalidation unless all the presented request header
+        // fields nominated by that Vary field value match": also when HEAD brought the Vary.
         case(
             "head-that-brings-vary",
             "RFC 9111 section 4.1",
@@ -61,7 +61,8 @@ fn cases() -> Vec<Case> {
                 get().with(["foo: 2"]).origin(minute(["vary: foo"])).origin_saw_no(["if-none-match"]),
             ],
         ),
-        // "unless the max-stale request directive is also present, the client does not wish to receive a stale response"
+        // "unless the max-stale request directive is also present, the client does not wish to receive a stale
+        // response"
         case(
             "max-age-of-a-client-against-stale",
             "RFC 9111 section 5.2.1.1",

@@ -1,8 +1,15 @@
 //! Rules of docs/rfc9111.md that no other topic has.
 
-use super::case::{Case, PLAIN, Reply, case, get, head, minute, not_modified, ok, reply, send};
+use super::case::{Case, Framing, PLAIN, Reply, case, get, minute, not_modified, ok, reply, send};
 
 pub(super) const SITES: &[(&str, &str)] = &[("browser.test", "[[site.rule]]\npath = \"*\"\nbrowser-ttl = \"30s\"")];
+
+/// An answer that says one thing in its header and another in its trailer.
+const TRAILED: &str = concat!(
+    "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n",
+    "transfer-encoding: chunked\r\ntrailer: cache-control, x-a\r\n\r\n",
+    "5\r\nhello\r\n0\r\ncache-control: no-store\r\nx-a: 1\r\n\r\n",
+);
 
 pub(super) fn cases() -> Vec<Case> {
     storing().into_iter().chain(reusing()).chain(directives()).chain(targeted()).chain(reports()).collect()
@@ -10,28 +17,36 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn storing() -> Vec<Case> {
     vec![
-        case("a-trailer-is-no-header", "RFC 9111 section 3.1", [
-            get()
-                .origin(Reply::Raw(
-                    "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\ntrailer: cache-control, x-a\r\n\
-                     \r\n5\r\nhello\r\n0\r\ncache-control: no-store\r\nx-a: 1\r\n\r\n"
-                        .to_owned(),
-                ))
-                .body("hello")
-                .shows(["cache-control: max-age=60"])
-                .hides(["x-a"]),
-            get().stored().body("hello").shows(["cache-control: max-age=60"]).hides(["x-a"]),
-        ]),
+        case(
+            "a-trailer-is-no-header",
+            "RFC 9111 section 3.1",
+            [
+                get()
+                    .origin(Reply::Raw(TRAILED.to_owned()))
+                    .body("hello")
+                    .shows(["cache-control: max-age=60"])
+                    .hides(["x-a"]),
+                get().stored().body("hello").shows(["cache-control: max-age=60"]).hides(["x-a"]),
+            ],
+        ),
         // RFC 9111 section 3.3 allows to keep what broke off; we do not.
-        case("what-broke-off-is-not-completed", "RFC 9111 section 3.3", [
-            get().origin(minute(["etag: \"a\""]).sent(super::case::Framing::Short)),
-            get().origin(minute(["etag: \"a\""])).fetched().origin_saw_no(["range", "if-range"]),
-        ]),
-        case("a-second-of-the-same-is-the-only-one", "RFC 9111 section 4", [
-            get().origin(minute(["date: {0}", "etag: \"a\""])),
-            get().with(["cache-control: no-cache"]).origin(minute(["date: {-5}", "etag: \"b\""])),
-            get().stored_from(1).shows(["etag: \"b\""]),
-        ]),
+        case(
+            "what-broke-off-is-not-completed",
+            "RFC 9111 section 3.3",
+            [
+                get().origin(minute(["etag: \"a\""]).sent(Framing::Short)),
+                get().origin(minute(["etag: \"a\""])).fetched().origin_saw_no(["range", "if-range"]),
+            ],
+        ),
+        case(
+            "a-second-of-the-same-is-the-only-one",
+            "RFC 9111 section 4",
+            [
+                get().origin(minute(["date: {0}", "etag: \"a\""])),
+                get().with(["cache-control: no-cache"]).origin(minute(["date: {-5}", "etag: \"b\""])),
+                get().stored_from(1).shows(["etag: \"b\""]),
+            ],
+        ),
     ]
 }
 
