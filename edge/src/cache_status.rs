@@ -25,8 +25,6 @@ pub enum Forward {
     Partial,
     /// The request's own directives.
     Request,
-    /// Only parts of it are stored.
-    Partial,
 }
 
 impl Forward {
@@ -39,7 +37,6 @@ impl Forward {
             Self::Stale => "stale",
             Self::Partial => "partial",
             Self::Request => "request",
-            Self::Partial => "partial",
         }
     }
 }

@@ -11,10 +11,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -42,8 +43,8 @@ pub enum Answer {
     Stream(Arc<Head>),
     /// What we hold serves: confirmed by the origin.
     Confirmed(Arc<Object>),
-    /// What we hold serves though stale: the origin failed.
-    StandIn(Arc<Object>),
+    /// What we hold serves though stale: the origin failed, with that status if any.
+    StandIn(Arc<Object>, Option<StatusCode>),
     /// The answer must not be shared.
     Uncacheable(NotStored),
     /// There is none.
@@ -240,12 +241,15 @@ const PACE: u64 = 4 << 20;
 /// The fills of a node that run.
 #[derive(Debug)]
 pub struct Fills {
+    /// Those that can be joined.
     shards: [Mutex<HashMap<FillKey, Arc<Fill>>>; SHARDS],
+    /// All, also those that nobody joins any more.
+    running: AtomicUsize,
 }
 
 impl Default for Fills {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+        Self { shards: std::array::from_fn(|_| Mutex::default()), running: AtomicUsize::new(0) }
     }
 }
 
@@ -281,6 +285,7 @@ impl Fills {
         }
         let fill = Fill::new(tick());
         shard.insert(key, fill.clone());
+        self.running.fetch_add(1, Ordering::SeqCst);
         let (unshared, takes) = oneshot::channel();
         Joined::Leader(Reader::new(fill.clone()), Lead { fill, unshared, takes })
     }
@@ -292,8 +297,9 @@ impl Fills {
     }
 
     /// A fill that nobody else can join, of what was answered already.
-    pub fn lone(tick: u64) -> (Arc<Fill>, Reader) {
+    pub fn lone(&self, tick: u64) -> (Arc<Fill>, Reader) {
         let fill = Fill::new(tick);
+        self.running.fetch_add(1, Ordering::SeqCst);
         (fill.clone(), Reader::new(fill))
     }
 
@@ -321,9 +327,14 @@ impl Fills {
         self.shard(&any).lock().keys().any(|running| running.store == key)
     }
 
+    /// A fill is over: what it stores is stored.
+    fn ended(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// How many run.
     pub fn running(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.running.load(Ordering::SeqCst)
     }
 
     fn shard(&self, key: &FillKey) -> &Mutex<HashMap<FillKey, Arc<Fill>>> {

@@ -28,7 +28,6 @@ mod keys;
 mod methods;
 mod moment;
 mod one_second;
-mod open;
 mod partial;
 mod personal;
 mod ranges;

@@ -16,6 +16,7 @@ mod health;
 mod http;
 mod keys;
 mod life;
+mod oracle;
 mod parts;
 mod purge;
 mod rfc_table;

@@ -62,8 +62,8 @@ fn has_test(file: &Path, name: &str) -> bool {
     lines.iter().enumerate().any(|(at, line)| begins(line) && is_marked(at))
 }
 
-/// `edge policy::reuse::tests::table` is in edge/src/policy/reuse.rs, `cache::x` in tests/it/cache.rs; `conformance::..`
-/// is a case, or a test of tests/it/conformance/.
+/// `edge policy::reuse::tests::table` is in edge/src/policy/reuse.rs, `cache::x` in tests/it/cache.rs, and `conformance::..` is
+/// a case, or a test of tests/it/conformance/.
 fn exists(name: &str, cases: &HashSet<String>) -> bool {
     if cases.contains(name) {
         return true;
@@ -115,21 +115,10 @@ fn rfc_rows_do_not_get_lost() {
     assert_eq!(twice.map(|row| row.line), None, "a rule stands twice");
 }
 
-/// What is not kept says so in both places.
-#[test]
-fn rfc_rows_say_what_is_not_kept_yet() {
-    let told = |row: &Row| row.cells[2].contains("**Not yet**");
-    let shown = |row: &Row| row.cells[3].contains("`conformance::open::not_yet`");
-    let odd: Vec<usize> = rows().iter().filter(|row| shown(row) && !told(row)).map(|row| row.line).collect();
-    assert_eq!(odd, [0; 0], "lines that name a broken rule's test and do not say so");
-}
-
 #[test]
 fn a_name_is_looked_for_and_not_guessed() {
     let cases = HashSet::from(["conformance::a::b".to_owned()]);
-    for name in
-        ["conformance::a::b", "cache::only_if_cached", "edge policy::reuse::tests::table", "conformance::open::not_yet"]
-    {
+    for name in ["conformance::a::b", "cache::only_if_cached", "edge policy::reuse::tests::table"] {
         assert!(exists(name, &cases), "{name}");
     }
     for name in

@@ -61,6 +61,8 @@ pub struct RequestDirectives {
     pub min_fresh: Option<Duration>,
     /// `max-stale`: the allowed staleness, the longest there is when it has no argument.
     pub max_stale: Option<Duration>,
+    /// `stale-if-error` (RFC 5861 section 4).
+    pub stale_if_error: Option<Duration>,
 }
 
 /// What stands behind a directive's name.
@@ -153,6 +155,7 @@ impl RequestDirectives {
             "no-cache" => found.no_cache = true,
             "only-if-cached" => found.only_if_cached = true,
             "max-age" => found.max_age = found.max_age.or(seconds(argument)),
+            "stale-if-error" => found.stale_if_error = found.stale_if_error.or(seconds(argument)),
             "min-fresh" => found.min_fresh = found.min_fresh.or(seconds(argument)),
             "max-stale" => {
                 let any = Duration::from_secs(DELTA_MAX);

@@ -191,9 +191,22 @@ pub fn parse_date(text: &str, now: Timestamp) -> Option<Timestamp> {
         return parse_date(&text.replacen(":60 ", ":59 ", 1), now).map(|date| Timestamp(date.0 + 1000));
     }
     let text = full_year(text, now).map_or(Cow::Borrowed(text), Cow::Owned);
-    let time = httpdate::parse_http_date(&text).ok()?;
+    let time = httpdate::parse_http_date(&text).or_else(|_| httpdate::parse_http_date(&in_usual_case(&text))).ok()?;
     let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_secs()).ok().map(Timestamp::from_seconds)
+}
+
+/// "Although all date formats are specified to be case-sensitive, a cache recipient SHOULD match the field value
+/// case-insensitively" (RFC 9111 section 4.2).
+fn in_usual_case(text: &str) -> String {
+    let mut within = false;
+    let cased = text.chars().map(|c| {
+        let c = if within { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() };
+        within = c.is_ascii_alphabetic();
+        c
+    });
+    let cased: String = cased.collect();
+    cased.strip_suffix("Gmt").map(|rest| format!("{rest}GMT")).unwrap_or(cased)
 }
 
 /// The form with a two-digit year as the one with four. "Recipients of a timestamp value in rfc850-date format, which uses a
@@ -204,7 +217,7 @@ fn full_year(text: &str, now: Timestamp) -> Option<String> {
     let (day_name, rest) = text.split_once(", ")?;
     let (date, time) = rest.split_once(' ')?;
     let [day, month, short] = date.split('-').collect::<Vec<_>>().try_into().ok()?;
-    if !DAYS.contains(&day_name) || short.len() != 2 {
+    if !DAYS.iter().any(|day| day.eq_ignore_ascii_case(day_name)) || short.len() != 2 {
         return None;
     }
     let today = httpdate::fmt_http_date(now.to_system_time());
@@ -297,6 +310,7 @@ mod tests {
             ),
             ("another weekday", "Monday, 01-Jan-26 00:00:00 GMT", None),
             ("a short weekday", "Thu, 01-Jan-26 00:00:00 GMT", None),
+            ("other case", "THURSDAY, 01-jan-26 00:00:00 gmt", Some("Thu, 01 Jan 2026 00:00:00 GMT")),
             ("signs", "Thursday, 01-Jan-+6 00:00:00 GMT", None),
             ("a leap second", "Thu, 01 Jan 2026 23:59:60 GMT", Some("Fri, 02 Jan 2026 00:00:00 GMT")),
         ];

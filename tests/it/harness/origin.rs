@@ -348,6 +348,11 @@ impl Origin {
         self.seen.lock().clone()
     }
 
+    /// Forgets all requests so far. None may be running.
+    pub(crate) fn forget(&self) {
+        self.seen.lock().clear();
+    }
+
     /// The newest request for `target`.
     pub(crate) fn last(&self, target: &str) -> Seen {
         self.seen().into_iter().rfind(|seen| seen.target == target).unwrap()
