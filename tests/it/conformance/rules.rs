@@ -1,6 +1,6 @@
 //! Rules of docs/rfc9111.md that no other topic has.
 
-use super::case::{Case, PLAIN, Reply, case, get, head, minute, not_modified, ok, reply, send};
+use super::case::{Case, Framing, PLAIN, Reply, case, get, head, minute, not_modified, ok, reply, send};
 
 /// Where the proxy in front says how its client came.
 const PROXIED: &str = "proxied.test";
@@ -10,6 +10,13 @@ pub(super) const SITES: &[(&str, &str)] = &[
     (PROXIED, "trusted-proxies = [\"127.0.0.0/8\"]"),
     ("browser.test", "[[site.rule]]\npath = \"*\"\nbrowser-ttl = \"30s\""),
 ];
+
+/// An answer that says one thing in its header and another in its trailer.
+const TRAILED: &str = concat!(
+    "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\n",
+    "transfer-encoding: chunked\r\ntrailer: cache-control, x-a\r\n\r\n",
+    "5\r\nhello\r\n0\r\ncache-control: no-store\r\nx-a: 1\r\n\r\n",
+);
 
 pub(super) fn cases() -> Vec<Case> {
     storing()
@@ -24,28 +31,36 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn storing() -> Vec<Case> {
     vec![
-        case("a-trailer-is-no-header", "RFC 9111 section 3.1", [
-            get()
-                .origin(Reply::Raw(
-                    "HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ntransfer-encoding: chunked\r\ntrailer: cache-control, x-a\r\n\
-                     \r\n5\r\nhello\r\n0\r\ncache-control: no-store\r\nx-a: 1\r\n\r\n"
-                        .to_owned(),
-                ))
-                .body("hello")
-                .shows(["cache-control: max-age=60"])
-                .hides(["x-a"]),
-            get().stored().body("hello").shows(["cache-control: max-age=60"]).hides(["x-a"]),
-        ]),
+        case(
+            "a-trailer-is-no-header",
+            "RFC 9111 section 3.1",
+            [
+                get()
+                    .origin(Reply::Raw(TRAILED.to_owned()))
+                    .body("hello")
+                    .shows(["cache-control: max-age=60"])
+                    .hides(["x-a"]),
+                get().stored().body("hello").shows(["cache-control: max-age=60"]).hides(["x-a"]),
+            ],
+        ),
         // RFC 9111 section 3.3 allows to keep what broke off; we do not.
-        case("what-broke-off-is-not-completed", "RFC 9111 section 3.3", [
-            get().origin(minute(["etag: \"a\""]).sent(super::case::Framing::Short)),
-            get().origin(minute(["etag: \"a\""])).fetched().origin_saw_no(["range", "if-range"]),
-        ]),
-        case("a-second-of-the-same-is-the-only-one", "RFC 9111 section 4", [
-            get().origin(minute(["date: {0}", "etag: \"a\""])),
-            get().with(["cache-control: no-cache"]).origin(minute(["date: {-5}", "etag: \"b\""])),
-            get().stored_from(1).shows(["etag: \"b\""]),
-        ]),
+        case(
+            "what-broke-off-is-not-completed",
+            "RFC 9111 section 3.3",
+            [
+                get().origin(minute(["etag: \"a\""]).sent(Framing::Short)),
+                get().origin(minute(["etag: \"a\""])).fetched().origin_saw_no(["range", "if-range"]),
+            ],
+        ),
+        case(
+            "a-second-of-the-same-is-the-only-one",
+            "RFC 9111 section 4",
+            [
+                get().origin(minute(["date: {0}", "etag: \"a\""])),
+                get().with(["cache-control: no-cache"]).origin(minute(["date: {-5}", "etag: \"b\""])),
+                get().stored_from(1).shows(["etag: \"b\""]),
+            ],
+        ),
     ]
 }
 
@@ -255,8 +270,8 @@ fn fine_points() -> Vec<Case> {
                 get().with(["foo: 1"]).stored_from(0),
             ],
         ),
-        // "the cache MUST NOT use that stored response without revalidation unless all the presented request header fields
-        // nominated by that Vary field value match": also when HEAD brought the Vary.
+        // "the cache MUST NOT use that stored response without revalidation unless all the presented request header
+        // fields nominated by that Vary field value match": also when HEAD brought the Vary.
         case(
             "head-that-brings-vary",
             "RFC 9111 section 4.1",
@@ -275,7 +290,8 @@ fn fine_points() -> Vec<Case> {
                 get().with(["foo: 2"]).origin(minute(["vary: foo"])).origin_saw_no(["if-none-match"]),
             ],
         ),
-        // "unless the max-stale request directive is also present, the client does not wish to receive a stale response"
+        // "unless the max-stale request directive is also present, the client does not wish to receive a stale
+        // response"
         case(
             "max-age-of-a-client-against-stale",
             "RFC 9111 section 5.2.1.1",
