@@ -11,6 +11,7 @@ mod client;
 mod demo;
 mod drain;
 mod explain;
+mod explain_url;
 mod geo;
 mod purge;
 mod reload;

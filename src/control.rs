@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use nearcast_dns as dns;
+use nearcast_edge::explain::{self, ExplainError, Explanation, Question};
 use nearcast_edge::key::Address;
 use nearcast_edge::keying::query;
 use nearcast_edge::listener::Phase;
@@ -157,6 +158,24 @@ impl Control {
         dns::explain(&self.dns_view.load(), name, client, &self.health.table()).map_err(|error| match error {
             dns::ExplainError::NotAName(_) => OrderError::Malformed(error.to_string()),
             _ => OrderError::Unknown(error.to_string()),
+        })
+    }
+
+    /// What the cache would do with a GET, and why.
+    ///
+    /// # Errors
+    /// When no site would take it.
+    pub async fn explain_url(
+        &self,
+        url: &str,
+        fields: &http::HeaderMap,
+        client: std::net::IpAddr,
+    ) -> Result<Explanation, OrderError> {
+        let malformed = || OrderError::Malformed(ExplainError::NotAUrl(url.to_owned()).to_string());
+        let url: http::Uri = url.parse().map_err(|_| malformed())?;
+        explain::explain(&self.edge, Question { url: &url, fields, client }).await.map_err(|error| match error {
+            ExplainError::NotAUrl(_) => OrderError::Malformed(error.to_string()),
+            ExplainError::NoSite(_) => OrderError::Unknown(error.to_string()),
         })
     }
 

@@ -37,6 +37,8 @@ pub mod deliver;
 pub mod proxy_status;
 pub mod refusal;
 
+pub mod explain;
+
 pub mod access_log;
 pub mod metrics;
 pub mod track;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
@@ -87,7 +87,7 @@ async fn route(control: &Arc<Control>, request: Request<Incoming>) -> Result<Ans
         }
         ["v1", "explain"] => {
             require(&parts.method, &Method::GET)?;
-            explain(control, parts.uri.query().unwrap_or_default())
+            explain(control, parts.uri.query().unwrap_or_default()).await
         }
         ["v1", "purge"] => {
             require(&parts.method, &Method::POST)?;
@@ -131,15 +131,29 @@ fn metrics(control: &Control) -> Answer {
     text_answer(StatusCode::OK, kind, control.metrics.render())
 }
 
-fn explain(control: &Control, query: &str) -> Result<Answer, Refusal> {
-    let form = || Refusal::BadRequest("ask as /v1/explain?name=www.example.net&ip=192.0.2.1".to_owned());
-    let (mut name, mut ip) = (None, None);
+async fn explain(control: &Control, query: &str) -> Result<Answer, Refusal> {
+    let form = || {
+        let of_cache = "/v1/explain?url=https%3A%2F%2Fwww.example.net%2Fa&field=accept-language%3A%20de";
+        Refusal::BadRequest(format!("ask as /v1/explain?name=www.example.net&ip=192.0.2.1 or as {of_cache}"))
+    };
+    let (mut name, mut ip, mut url, mut fields) = (None, None, None, HeaderMap::new());
     for pair in query.split('&') {
         match pair.split_once('=') {
             Some(("name", value)) => name = Some(unescape(value).ok_or_else(form)?),
             Some(("ip", value)) => ip = unescape(value).ok_or_else(form)?.parse::<IpAddr>().ok(),
+            Some(("url", value)) => url = Some(unescape(value).ok_or_else(form)?),
+            Some(("field", value)) => {
+                let line = unescape(value).ok_or_else(form)?;
+                let (name, value) = line.split_once(':').ok_or_else(form)?;
+                let name = HeaderName::try_from(name.trim()).map_err(|_| form())?;
+                fields.append(name, HeaderValue::try_from(value.trim()).map_err(|_| form())?);
+            }
             _ => return Err(form()),
         }
+    }
+    if let (Some(url), None) = (&url, &name) {
+        let client = ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        return Ok(json_answer(StatusCode::OK, &control.explain_url(url, &fields, client).await?));
     }
     let (Some(name), Some(ip)) = (name, ip) else { return Err(form()) };
     Ok(json_answer(StatusCode::OK, &control.explain(&name, ip)?))

@@ -1,9 +1,10 @@
-//! `nearcast explain`: which PoP a client gets, and why.
+//! `nearcast explain`: which PoP a client gets, or what the cache does with a URL, and why.
 
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use nearcast_dns::{DnsMetrics, View};
 use nearcast_shared::config::Config;
@@ -13,11 +14,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Answers, Call, Nodes, encode};
+use super::explain_url;
 use super::run::BAD_CONFIG;
 use super::table::table;
 use crate::reload;
 
-/// Say which PoP a client is sent to, and why.
+/// Say which PoP a client is sent to, or what the cache does with a URL, and why.
+///
+/// With a name and an address: which PoP that client gets. With a URL: what becomes of a GET of it now, what is stored for
+/// it, and which directive or rule of the site decided; nothing is fetched.
 ///
 /// Asks the first node that answers; others may see the health of the fleet differently. With --offline no node is asked:
 /// the answer comes from the config here, as the node of --pop would give it while all PoPs are up. Exit code 1: no node
@@ -25,12 +30,16 @@ use crate::reload;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     nearcast explain www.cdn.example.net 193.0.0.1\n  \
-    nearcast explain www.cdn.example.net 2001:db8::1 --offline --config new.toml --pop fra")]
+    nearcast explain www.cdn.example.net 2001:db8::1 --offline --config new.toml --pop fra\n  \
+    nearcast explain https://www.cdn.example.net/logo.png -H 'accept-encoding: br'")]
 pub(super) struct ExplainArgs {
-    /// The name that the client asks for.
+    /// The name that the client asks for, or a URL of http:// or https://.
     name: String,
-    /// The client's address; its resolver's, if that sends no client subnet.
-    ip: IpAddr,
+    /// The client's address; its resolver's, if that sends no client subnet. With a URL only its country may matter.
+    ip: Option<IpAddr>,
+    /// With a URL: a field of the request, as `name: value`; as often as needed.
+    #[arg(short = 'H', long = "field", value_name = "FIELD")]
+    fields: Vec<String>,
     /// Print the explanation as JSON.
     #[arg(long)]
     json: bool,
@@ -78,6 +87,10 @@ struct Ranked {
 }
 
 pub(super) fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
+    if let Some(mistake) = args.mistake() {
+        eprintln!("{mistake}");
+        return Ok(ExitCode::from(BAD_CONFIG));
+    }
     if args.offline { offline(&args) } else { online(&args) }
 }
 
@@ -90,7 +103,27 @@ fn online(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn call(args: &ExplainArgs) -> Call {
-    Call::get(format!("/v1/explain?name={}&ip={}", encode(&args.name), encode(&args.ip.to_string())))
+    let what = if args.is_url() { "url" } else { "name" };
+    let mut target = format!("/v1/explain?{what}={}", encode(&args.name));
+    args.ip.iter().for_each(|ip| target.push_str(&format!("&ip={}", encode(&ip.to_string()))));
+    args.fields.iter().for_each(|field| target.push_str(&format!("&field={}", encode(field))));
+    Call::get(target)
+}
+
+impl ExplainArgs {
+    fn is_url(&self) -> bool {
+        self.name.starts_with("http://") || self.name.starts_with("https://")
+    }
+
+    /// What does not go together on the command line.
+    fn mistake(&self) -> Option<&'static str> {
+        match (self.is_url(), self.ip) {
+            (true, _) if self.offline => Some("what is cached only a node knows: leave out --offline"),
+            (false, None) => Some("give the client's address, too, or a URL such as https://www.example.net/a"),
+            (false, Some(_)) if !self.fields.is_empty() => Some("--field goes with a URL"),
+            _ => None,
+        }
+    }
 }
 
 /// The last answer is the one that counts.
@@ -109,6 +142,7 @@ fn finish(answers: Answers<'_>, json: bool) -> ExitCode {
 }
 
 fn offline(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let client = args.ip.context("there is no address to explain")?;
     let config = match args.nodes.config() {
         Ok(config) => config,
         Err(unusable) => return Ok(unusable.exit()),
@@ -120,7 +154,7 @@ fn offline(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(BAD_CONFIG));
         }
     };
-    let explained = nearcast_dns::explain(&view, &args.name, args.ip, &HealthTable::default());
+    let explained = nearcast_dns::explain(&view, &args.name, client, &HealthTable::default());
     let mut value = serde_json::to_value(explained?)?;
     for pop in value["ranking"].as_array_mut().into_iter().flatten() {
         pop["reason"] = "supposed".into();
@@ -136,6 +170,10 @@ fn compile(config: &Config) -> anyhow::Result<View> {
 }
 
 fn print(value: &Value, json: bool, source: &str) {
+    if let Some(text) = explain_url::show(value, source).filter(|_| !json) {
+        print!("{text}");
+        return;
+    }
     match Shown::deserialize(value) {
         Ok(shown) if !json => print!("{}", show(&shown, source)),
         // Another version's words are shown as they are.
@@ -195,6 +233,17 @@ mod tests {
 
     fn parse(name: &str, ip: &str) -> Option<ExplainArgs> {
         Line::try_parse_from(["nearcast", name, ip]).ok().map(|line| line.explain)
+    }
+
+    #[test]
+    fn a_url_and_its_fields() {
+        let args = |words: &[&str]| Line::try_parse_from([&["nearcast"], words].concat()).unwrap().explain;
+        let url = args(&["https://www.test/a?b", "-H", "accept: a/b"]);
+        assert_eq!(call(&url), Call::get("/v1/explain?url=https%3A%2F%2Fwww.test%2Fa%3Fb&field=accept%3A%20a%2Fb"));
+        assert_eq!(url.mistake(), None);
+        assert!(args(&["www.test"]).mistake().is_some(), "a name alone");
+        assert!(args(&["https://www.test/", "--offline"]).mistake().is_some());
+        assert!(args(&["www.test", "192.0.2.1", "-H", "a: b"]).mistake().is_some());
     }
 
     #[test]

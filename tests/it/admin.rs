@@ -225,3 +225,44 @@ fn off_loopback_it_takes_tls() {
     plain.write(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n");
     assert!(plain.answer("GET").is_none(), "plain HTTP gets nothing");
 }
+
+#[test]
+fn explain_says_what_the_cache_does_with_a_url() {
+    let origin = Origin::start(|seen| match seen.target.as_str() {
+        "/own" => Reply::ok("x").control("max-age=60, stale-if-error=5").field("vary", "accept-language"),
+        "/never" => Reply::ok("x").control("no-store"),
+        _ => Reply::ok("x").field("content-type", "image/png"),
+    });
+    let mut setup = Setup::new(&origin);
+    let rules = "path = \"/me*\"\nbypass = true\nname = \"people\"\n[[site.rule]]\nname = \"images\"\n\
+                 content-type = \"image/*\"\nttl = \"1h\"\nbrowser-ttl = \"5m\"";
+    setup.sites[0].push_str(&format!("\n[[site.rule]]\n{rules}"));
+    let node = setup.start();
+    let ask = |target: &str, more: &str| -> Value {
+        let url = format!("http%3A%2F%2Fwww.cdn.test{}", target.replace('/', "%2F"));
+        serde_json::from_slice(&node.admin("GET", &format!("/v1/explain?url={url}{more}"), "").body).unwrap()
+    };
+    assert_eq!(ask("/own", "")["verdict"], "the origin is asked: nothing is stored");
+    for target in ["/own", "/never", "/a.png", "/me"] {
+        node.ask(&Ask::get(target).field("accept-language", "de"));
+    }
+    let german = ask("/own", "&field=accept-language%3A%20DE");
+    assert_eq!(
+        (german["stored"]["lifetime_by"].as_str(), german["stored"]["lifetime"].as_u64()),
+        (Some("max-age"), Some(60))
+    );
+    assert_eq!(german["selected_by"][0], "accept-language");
+    assert_eq!(german["stored"]["directives"], serde_json::json!(["max-age=60", "stale-if-error=5"]));
+    assert!(ask("/own", "")["stored"].is_null(), "another variant");
+    let image = ask("/a.png", "");
+    assert_eq!(
+        (image["stored"]["lifetime_by"].as_str(), image["stored"]["browser_ttl"].as_u64()),
+        (Some("rule `images`"), Some(300))
+    );
+    assert_eq!(
+        (ask("/never", "")["not_stored"].as_str(), ask("/me", "")["bypassed_by"].as_str()),
+        (Some("no-store"), Some("people"))
+    );
+    let other = node.admin("GET", "/v1/explain?url=http%3A%2F%2Fother.test%2F", "");
+    assert_eq!(other.status, 404);
+}

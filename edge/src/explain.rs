@@ -1,0 +1,225 @@
+//! What the cache would do with a request now, and why: every rule that decides, for `nearcast explain`. Nothing is
+//! fetched and nothing is changed.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::{ETAG, LAST_MODIFIED};
+use http::{HeaderMap, Uri, Version};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::forwarding::Forwarding;
+use crate::headers::Peer;
+use crate::key::{Address, StoreKey};
+use crate::keying::Keyed;
+use crate::policy::control::Source;
+use crate::policy::directives::{RequestDirectives, ResponseDirectives};
+use crate::policy::reuse::{Reuse, Why};
+use crate::policy::rules;
+use crate::request;
+use crate::store::Piece;
+use crate::store::object::Object;
+use crate::variant;
+use crate::view::Site;
+use crate::worker::Edge;
+
+/// A GET that a client could send.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Of `http://` or `https://`.
+    pub url: &'a Uri,
+    /// The client's fields.
+    pub fields: &'a HeaderMap,
+    /// The client's address.
+    pub client: IpAddr,
+}
+
+/// Why there is nothing to explain.
+#[derive(Debug, Error)]
+pub enum ExplainError {
+    /// It is not a URL of a site.
+    #[error("`{0}` is not a URL such as https://www.example.net/a?b")]
+    NotAUrl(String),
+    /// No site takes its host.
+    #[error("no site takes the host `{0}`")]
+    NoSite(String),
+}
+
+/// What would happen, and why.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explanation {
+    /// The site that takes the host.
+    pub site: String,
+    /// What it is stored under: the URL, and what else of the request the site keys.
+    pub key: String,
+    /// The path and query that the origin is asked for.
+    pub sent: String,
+    /// What would happen now, in a sentence.
+    pub verdict: String,
+    /// The site's rule that keeps the request from the cache.
+    pub bypassed_by: Option<String>,
+    /// The names of the fields that select among the URL's stored answers.
+    pub selected_by: Vec<String>,
+    /// How many of those are stored.
+    pub variants: usize,
+    /// The answer that is stored for this request.
+    pub stored: Option<Stored>,
+    /// Why the last answer was not stored, while that is remembered.
+    pub not_stored: Option<&'static str>,
+}
+
+/// A stored answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stored {
+    /// Its status.
+    pub status: u16,
+    /// Bytes of its body.
+    pub length: u64,
+    /// Whether all of them are here.
+    pub complete: bool,
+    /// Seconds.
+    pub age: u64,
+    /// Seconds.
+    pub lifetime: u64,
+    /// Who says so: a directive, a heuristic, or a rule of the site.
+    pub lifetime_by: String,
+    /// The field that governs it.
+    pub governed_by: Source,
+    /// Its directives, as far as they decide.
+    pub directives: Vec<String>,
+    /// Seconds for which clients may keep it, when a rule says so.
+    pub browser_ttl: Option<u64>,
+    /// Its ETag.
+    pub etag: Option<String>,
+    /// Its Last-Modified.
+    pub last_modified: Option<String>,
+    /// Whether a purge covers it, so that it is not used.
+    pub purged: bool,
+}
+
+/// Explains what would become of a request.
+///
+/// # Errors
+/// When no site would take it.
+pub async fn explain(edge: &Edge, question: Question<'_>) -> Result<Explanation, ExplainError> {
+    let not_a_url = || ExplainError::NotAUrl(question.url.to_string());
+    let https = match question.url.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(not_a_url()),
+    };
+    let host = question.url.host().ok_or_else(not_a_url)?.trim_end_matches('.').to_ascii_lowercase();
+    let target = request::target(question.url).ok_or_else(not_a_url)?;
+    let view = edge.view.load_full();
+    let site = view.site(&host).ok_or(ExplainError::NoSite(host.clone()))?;
+    let path = target.split('?').next().unwrap_or_default();
+    let bypass = rules::bypass_unseen(&site.caching.rules, path);
+    let country = site.keying.country.then(|| edge.geo.load().locate(question.client).country).flatten();
+    let peer = Peer { address: question.client, trusted: false, https, version: Version::HTTP_11 };
+    let looked_up = bypass.is_none();
+    let (keying, identity) = (&site.keying, &edge.identity);
+    let forwarding = Forwarding { looked_up, keying, peer, identity, country: country.as_deref() };
+    let fields = forwarding.fields(question.fields);
+    let keyed = Keyed::new(keying, looked_up, target, || &fields, country.as_deref());
+    let address = Address { site: &site.name, https, host: &host, target: &keyed.target, parts: &keyed.parts };
+    let mut told = Explanation {
+        site: site.name.clone(),
+        key: address.to_string(),
+        sent: keyed.sent_target().to_owned(),
+        verdict: String::new(),
+        bypassed_by: bypass.map(|rule| rule.name.clone()),
+        selected_by: Vec::new(),
+        variants: 0,
+        stored: None,
+        not_stored: None,
+    };
+    if let Some(rule) = bypass {
+        told.verdict = format!("the origin is asked, past the cache: rule `{}` says so", rule.name);
+        return Ok(told);
+    }
+    let url = address.url_id(&edge.secret);
+    let mut key = StoreKey::primary(url, https, &keyed.parts, &edge.secret);
+    let mut found = edge.store.get(&key).await;
+    if let Some(Piece::Base(base)) = &found {
+        told.selected_by = base.vary.iter().map(ToString::to_string).collect();
+        told.variants = base.variants.len();
+        let selecting = variant::selecting_text(&base.vary, &fields);
+        key = StoreKey::variant(url, https, &keyed.parts, &selecting, &edge.secret);
+        found = edge.store.get(&key).await;
+    }
+    told.not_stored = edge.uncacheable.of(&key, edge.clock.now()).map(|reason| reason.token());
+    let object = match &found {
+        Some(Piece::Object(object)) if object.is_for(&address) => Some(object),
+        _ => None,
+    };
+    let purged = object.is_some_and(|object| edge.is_purged(&site.name, url, object));
+    told.stored = object.map(|object| stored(object, edge, purged));
+    told.verdict = verdict(edge, site, object.filter(|_| !purged), &fields, told.not_stored);
+    Ok(told)
+}
+
+fn verdict(
+    edge: &Edge,
+    site: &Site,
+    object: Option<&std::sync::Arc<Object>>,
+    fields: &HeaderMap,
+    not_stored: Option<&str>,
+) -> String {
+    let Some(object) = object else {
+        return match not_stored {
+            Some(reason) => format!("the origin is asked, without waiting for others: not stored lately ({reason})"),
+            None => "the origin is asked: nothing is stored".to_owned(),
+        };
+    };
+    let standing = object.standing(edge.clock.now(), site.caching.grace);
+    let left = standing.lifetime.saturating_sub(standing.age).as_secs();
+    match standing.reuse(&RequestDirectives::parse(fields)) {
+        Reuse::Fresh => format!("served from the cache: fresh for {left} s more"),
+        Reuse::StaleAllowed => "served from the cache though stale: the request says max-stale".to_owned(),
+        Reuse::StaleWhileRevalidate => "served from the cache though stale, and refreshed behind".to_owned(),
+        Reuse::Validate(Why::Stale) => format!("the origin is asked: stale for {} s", standing.staleness().as_secs()),
+        Reuse::Validate(Why::Response) => "the origin is asked: the answer says no-cache".to_owned(),
+        Reuse::Validate(Why::Request) => {
+            format!("the request insists on asking the origin; fresh for {left} s more (client-revalidation decides)")
+        }
+    }
+}
+
+fn stored(object: &Object, edge: &Edge, purged: bool) -> Stored {
+    let text = |name| object.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    Stored {
+        status: object.status.as_u16(),
+        length: object.length,
+        complete: object.is_complete(),
+        age: object.age(edge.clock.now()).as_secs(),
+        lifetime: object.lifetime.duration.as_secs(),
+        lifetime_by: object.lifetime.by.to_string(),
+        governed_by: object.source,
+        directives: directives(&object.directives),
+        browser_ttl: object.browser_ttl.map(|ttl| ttl.as_secs()),
+        etag: text(ETAG),
+        last_modified: text(LAST_MODIFIED),
+        purged,
+    }
+}
+
+fn directives(said: &ResponseDirectives) -> Vec<String> {
+    let flags = [
+        ("no-store", said.no_store),
+        ("no-cache", said.no_cache),
+        ("private", said.private),
+        ("public", said.public),
+        ("must-revalidate", said.must_revalidate),
+        ("proxy-revalidate", said.proxy_revalidate),
+    ];
+    let times = [
+        ("max-age", said.max_age),
+        ("s-maxage", said.s_maxage),
+        ("stale-while-revalidate", said.stale_while_revalidate),
+        ("stale-if-error", said.stale_if_error),
+    ];
+    let flags = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name.to_owned());
+    let time = |(name, time): (&str, Option<Duration>)| time.map(|time| format!("{name}={}", time.as_secs()));
+    flags.chain(times.into_iter().filter_map(time)).collect()
+}
