@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
@@ -240,12 +241,15 @@ const PACE: u64 = 4 << 20;
 /// The fills of a node that run.
 #[derive(Debug)]
 pub struct Fills {
+    /// Those that can be joined.
     shards: [Mutex<HashMap<FillKey, Arc<Fill>>>; SHARDS],
+    /// All, also those that nobody joins any more.
+    running: AtomicUsize,
 }
 
 impl Default for Fills {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+        Self { shards: std::array::from_fn(|_| Mutex::default()), running: AtomicUsize::new(0) }
     }
 }
 
@@ -281,6 +285,7 @@ impl Fills {
         }
         let fill = Fill::new(tick());
         shard.insert(key, fill.clone());
+        self.running.fetch_add(1, Ordering::SeqCst);
         let (unshared, takes) = oneshot::channel();
         Joined::Leader(Reader::new(fill.clone()), Lead { fill, unshared, takes })
     }
@@ -321,9 +326,14 @@ impl Fills {
         self.shard(&any).lock().keys().any(|running| running.store == key)
     }
 
+    /// A fill is over: what it stores is stored.
+    fn ended(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// How many run.
     pub fn running(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.running.load(Ordering::SeqCst)
     }
 
     fn shard(&self, key: &FillKey) -> &Mutex<HashMap<FillKey, Arc<Fill>>> {

@@ -122,6 +122,7 @@ impl Drop for Place {
             self.fill.answer(Answer::Failed(Failure::Broken));
         }
         self.fill.finish(Ending::Broken);
+        self.worker.edge.fills.ended();
     }
 }
 

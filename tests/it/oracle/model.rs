@@ -45,27 +45,13 @@ pub(super) enum Known {
     ClosedIsAnError,
     /// A client that is refused (only-if-cached) uses up what clients may force.
     RefusalIsGranted,
-    /// Two lines of a field that Vary names are not the same as their list in one line.
-    LinesAreNotJoined,
-    /// Accept-Language in other words is another variant.
-    LanguagesAsWritten,
-    /// Location and Content-Location are not invalidated.
-    LocationsStay,
     /// 429 and 431 are stored when they say how long.
     Rfc6585,
     /// Last-Modified in another form of date is another validator.
     DatesAreTexts,
 }
 
-const KNOWN: &[Known] = &[
-    Known::ClosedIsAnError,
-    Known::RefusalIsGranted,
-    Known::LinesAreNotJoined,
-    Known::LanguagesAsWritten,
-    Known::LocationsStay,
-    Known::Rfc6585,
-    Known::DatesAreTexts,
-];
+const KNOWN: &[Known] = &[Known::ClosedIsAnError, Known::RefusalIsGranted, Known::Rfc6585, Known::DatesAreTexts];
 
 pub(super) fn known(known: Known) -> bool {
     KNOWN.contains(&known)
@@ -388,8 +374,7 @@ impl Model {
             return Ok(vec![state.clone()]);
         }
         let (mut removed, mut marked) = (state.clone(), state.clone());
-        let others = |url: Option<usize>| url.filter(|_| !known(Known::LocationsStay));
-        for url in [Some(ask.url), others(given.location), others(given.content_location)].into_iter().flatten() {
+        for url in [Some(ask.url), given.location, given.content_location].into_iter().flatten() {
             removed.urls[url].clear();
             marked.urls[url].iter_mut().for_each(|stored| stored.doubt = Doubt::Invalid);
         }

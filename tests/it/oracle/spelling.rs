@@ -343,7 +343,7 @@ pub(super) fn ask(spec: &AskSpec, began: i64) -> Lines {
         Color::Absent => {}
         Color::Empty => add("x-color", String::new()),
         Color::Red => add("x-color", "red".to_owned()),
-        Color::RedBlue if pen.rarely(3) && !known(Known::LinesAreNotJoined) => {
+        Color::RedBlue if pen.rarely(3) => {
             add("x-color", "red".to_owned());
             add("x-color", "blue".to_owned());
         }
@@ -351,8 +351,6 @@ pub(super) fn ask(spec: &AskSpec, began: i64) -> Lines {
     }
     match spec.selecting.language {
         Language::Absent => {}
-        Language::German if known(Known::LanguagesAsWritten) => add("accept-language", "de".to_owned()),
-        Language::GermanEnglish if known(Known::LanguagesAsWritten) => add("accept-language", "de,en;q=0.5".to_owned()),
         Language::German => add("accept-language", pen.one(&["de", "DE", "De"]).to_owned()),
         Language::GermanEnglish => {
             let spelled = pen.one(&["de,en;q=0.5", "de, en;q=0.5", "DE , en; q=0.5"]);

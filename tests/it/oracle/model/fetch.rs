@@ -303,10 +303,11 @@ impl Model {
     /// > a selected representation for update (RFC 9111 section 4.3.4).
     fn is_about(&self, state: &State, ask: &AskSpec, selected: Option<usize>, given: &Given) -> (Vec<usize>, Sure) {
         let all = &state.urls[ask.url];
-        // One that is to vary on other fields than before may be too much news for a 304.
+        // One after which what is stored may not be shared, or varies on other fields than before, may be too much news for
+        // a 304.
         let again = |which: usize| {
             let varies = given.vary.is_some() && given.vary != all[which].says.vary;
-            if varies { Sure::Either } else { Sure::No }
+            if varies || !self.may_keep(&merged(&all[which], given).says) { Sure::Either } else { Sure::No }
         };
         if let Some(tag) = given.etag {
             let named: Vec<usize> = (0..all.len()).filter(|which| all[*which].says.etag == Some(tag)).collect();
