@@ -27,6 +27,8 @@ pub struct Wanted<'a> {
     pub method: &'a Method,
     /// Conditions and ranges.
     pub headers: &'a HeaderMap,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// How much of a body an answer takes.
@@ -42,23 +44,31 @@ enum Take {
     Many(Vec<(u64, u64)>),
 }
 
-/// The bytes of a stored body that the request needs, as the smallest range around them; `None`: none at all.
+/// The bytes of a stored body that must be here for the request, as the smallest range around them; `None`: it asks for
+/// bytes that the body does not have.
+///
+/// "A cache MUST NOT use an incomplete response to answer requests unless the response has been made complete, or the
+/// request is partial and specifies a range wholly within the incomplete response" (RFC 9111 section 3.3): a request
+/// without a range needs all, also where it takes nothing.
 pub fn needs(wanted: Wanted<'_>, object: &Object) -> Option<(u64, u64)> {
-    let (_, _, take) = outline(wanted, object.status, HeaderMap::clone(&object.headers), Some(object.length));
-    match take {
-        Take::Nothing => None,
-        Take::All => Some((0, object.length)),
-        Take::One(first, end) => Some((first, end)),
-        Take::Many(parts) => {
-            let first = parts.iter().map(|(first, _)| *first).min()?;
-            Some((first, parts.iter().map(|(_, end)| *end).max()?))
+    let all = Some((0, object.length));
+    if wanted.method != Method::GET || object.status != StatusCode::OK {
+        return all;
+    }
+    match range::ranged(wanted.headers, &object.headers, object.length, wanted.now) {
+        Ranged::Whole => all,
+        Ranged::Part { first, end } => Some((first, end)),
+        Ranged::Parts(parts) => {
+            let first = parts.iter().map(|(first, _)| *first).min();
+            first.zip(parts.iter().map(|(_, end)| *end).max())
         }
+        Ranged::Unsatisfiable => None,
     }
 }
 
 /// The answer from a stored object, of which nothing that is needed is missing.
-pub fn from_store(wanted: Wanted<'_>, object: &Object, url: UrlId, store: &Store, now: Timestamp) -> Response<Body> {
-    let age = object.age(now).as_secs();
+pub fn from_store(wanted: Wanted<'_>, object: &Object, url: UrlId, store: &Store) -> Response<Body> {
+    let age = object.age(wanted.now).as_secs();
     let mut headers = object.headers.clone();
     headers.insert(AGE, HeaderValue::from(age));
     tell_browsers(&mut headers, object, age);
@@ -94,13 +104,12 @@ pub fn from_fill(
     own: bool,
     stored: Option<&Object>,
     store: &Store,
-    now: Timestamp,
 ) -> Option<Response<Body>> {
     let mut headers = match &head.own {
         Some(all) if own => all.clone(),
         _ => head.object.headers.clone(),
     };
-    let age = head.object.age(now).as_secs();
+    let age = head.object.age(wanted.now).as_secs();
     if !own {
         // "When a stored response is used to satisfy a request without validation, a cache MUST generate an Age header
         // field" (RFC 9111 section 4).
@@ -127,7 +136,8 @@ pub fn from_fill(
     };
     // A part comes, and the rest is stored.
     let length = head.length?;
-    let stored = stored.filter(|stored| stored.is_of_one_body_with(length, &head.object.original_headers()));
+    let stored =
+        stored.filter(|stored| stored.is_of_one_body_with(length, &head.object.original_headers(), wanted.now));
     let (from, to) = (coming.first.clamp(first, end), coming.end?.clamp(first, end));
     let completed = stored.filter(|it| it.missing(first, from).is_none() && it.missing(to, end).is_none());
     let Some(stored) = completed else {
@@ -173,13 +183,14 @@ fn outline(
     mut headers: HeaderMap,
     length: Option<u64>,
 ) -> (StatusCode, HeaderMap, Take) {
-    // Conditions and ranges are about what GET would answer with 200 (RFC 9110 sections 13.2.1 and 14.2).
-    if status == StatusCode::OK && validator::client_has_it(wanted.headers, &headers) {
+    // "A server MUST ignore the conditional request header fields .. if its response to the same request without those
+    // conditions .. would be a status code other than a 2xx (Successful) or 412" (RFC 9110 section 13.2.1).
+    if status.is_success() && validator::client_has_it(wanted.headers, &headers, wanted.now) {
         return (StatusCode::NOT_MODIFIED, not_modified(headers), Take::Nothing);
     }
     let ranged = match length {
         Some(length) if status == StatusCode::OK && wanted.method == Method::GET => {
-            range::ranged(wanted.headers, &headers, length)
+            range::ranged(wanted.headers, &headers, length, wanted.now)
         }
         _ => Ranged::Whole,
     };

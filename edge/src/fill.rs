@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -43,8 +43,8 @@ pub enum Answer {
     Stream(Arc<Head>),
     /// What we hold serves: confirmed by the origin.
     Confirmed(Arc<Object>),
-    /// What we hold serves though stale: the origin failed.
-    StandIn(Arc<Object>),
+    /// What we hold serves though stale: the origin failed, with that status if any.
+    StandIn(Arc<Object>, Option<StatusCode>),
     /// The answer must not be shared.
     Uncacheable(NotStored),
     /// There is none.
@@ -297,8 +297,9 @@ impl Fills {
     }
 
     /// A fill that nobody else can join, of what was answered already.
-    pub fn lone(tick: u64) -> (Arc<Fill>, Reader) {
+    pub fn lone(&self, tick: u64) -> (Arc<Fill>, Reader) {
         let fill = Fill::new(tick);
+        self.running.fetch_add(1, Ordering::SeqCst);
         (fill.clone(), Reader::new(fill))
     }
 

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use nearcast_shared::clock::Timestamp;
 use nearcast_shared::net;
 
 mod overrides;
@@ -165,6 +166,16 @@ fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &str) {
     value.extend_from_slice(element.as_bytes());
     if let Ok(value) = HeaderValue::from_bytes(&value) {
         headers.insert(name, value);
+    }
+}
+
+/// "A recipient with a clock that receives a response message without a Date header field MUST record the time it was
+/// received and append a corresponding Date header field to the message's header section if it is cached or forwarded
+/// downstream" (RFC 9110 section 6.6.1).
+pub fn record_date(fields: &mut HeaderMap, received: Timestamp) {
+    if !fields.contains_key(DATE) {
+        let date = httpdate::fmt_http_date(received.to_system_time());
+        fields.insert(DATE, HeaderValue::try_from(date).expect("an HTTP-date is ASCII"));
     }
 }
 

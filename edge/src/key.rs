@@ -20,6 +20,15 @@ impl fmt::Debug for HashSecret {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UrlId(pub u128);
 
+impl UrlId {
+    /// The id of the URL in one scheme, for what concerns that alone.
+    #[must_use]
+    pub fn of_scheme(self, https: bool) -> Self {
+        const MARKS: [u128; 2] = [0x6874_7470 << 64, 0x6874_7470_73 << 64];
+        Self(self.0 ^ MARKS[usize::from(https)])
+    }
+}
+
 /// The keyed 128-bit id of a group of answers (RFC 9875): groups are of one scheme and host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GroupId(pub u128);

@@ -59,6 +59,7 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
     if outcome == Outcome::Refused {
         CacheStatus::default().add_to(response.headers_mut(), &worker.edge.identity, None);
     }
+    headers::record_date(response.headers_mut(), worker.edge.clock.now());
     headers::add_via(response.headers_mut(), Version::HTTP_11, &worker.edge.identity);
     let metrics = site.as_ref().map_or(&view.no_site, |site| &site.metrics);
     metrics.request(outcome);

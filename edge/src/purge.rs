@@ -105,9 +105,9 @@ impl Purges {
 
     /// Whether a purge covers, at `now`, an answer of that site and URL, and in those groups, whose fetch started at
     /// `tick`. An answer older than purge records are kept counts as covered: nobody can tell any more.
-    pub fn covers(&self, site: &str, url: UrlId, groups: &[GroupId], tick: u64, now: Timestamp) -> bool {
+    pub fn covers(&self, site: &str, url: UrlId, https: bool, groups: &[GroupId], tick: u64, now: Timestamp) -> bool {
         let now = u64::try_from(now.0).unwrap_or(0);
-        tick < now.saturating_sub(self.keep_ms) || self.tables.latest(site, url, groups) >= tick
+        tick < now.saturating_sub(self.keep_ms) || self.tables.latest(site, url, https, groups) >= tick
     }
 
     /// Purges. When it returns, the purge is on disk and in force.
@@ -122,8 +122,10 @@ impl Purges {
 
     /// Covers a URL at once, without waiting for the disk: what an unsafe method does (RFC 9111 section 4.4). Clients cause
     /// this, so there is a bound: beyond it the whole site is covered, by one record.
-    pub fn invalidate(&self, site: &str, url: UrlId) {
-        self.cover_at_once(site, Scope::Url(url));
+    ///
+    /// Of the other scheme's URL nothing is known: "a cache MUST NOT trigger an invalidation .. if the origin .. differs".
+    pub fn invalidate(&self, site: &str, url: UrlId, https: bool) {
+        self.cover_at_once(site, Scope::Url(url.of_scheme(https)));
     }
 
     /// Covers a group at once, in the same way: what Cache-Group-Invalidation in the answer to an unsafe method does
@@ -230,12 +232,12 @@ mod tests {
         let purges = open(folder.path(), 5_000);
         for scope in [Scope::Url(URL), Scope::Site("s".to_owned()), Scope::All] {
             let before = purges.tick();
-            assert!(!purges.covers("s", URL, &[], before, NOW));
+            assert!(!purges.covers("s", URL, false, &[], before, NOW));
             let receipt = purges.purge(scope).await.unwrap();
             let after = purges.tick();
             assert!(before < receipt.tick && receipt.tick < after);
-            assert!(purges.covers("s", URL, &[], before, NOW));
-            assert!(!purges.covers("s", URL, &[], after, NOW));
+            assert!(purges.covers("s", URL, false, &[], before, NOW));
+            assert!(!purges.covers("s", URL, false, &[], after, NOW));
         }
     }
 
@@ -248,10 +250,13 @@ mod tests {
         let after = purges.tick();
         let with = [GroupId(1), GROUP, GroupId(2)];
         assert!(before < receipt.tick && receipt.tick < after);
-        assert!(purges.covers("s", URL, &with, before, NOW) && purges.covers("t", UrlId(8), &[GROUP], before, NOW));
-        assert!(!purges.covers("s", URL, &with, after, NOW));
+        assert!(
+            purges.covers("s", URL, false, &with, before, NOW)
+                && purges.covers("t", UrlId(8), false, &[GROUP], before, NOW)
+        );
+        assert!(!purges.covers("s", URL, false, &with, after, NOW));
         for others in [&[][..], &[GroupId(1), GroupId(2)]] {
-            assert!(!purges.covers("s", UrlId(GROUP.0), others, before, NOW), "{others:?}");
+            assert!(!purges.covers("s", UrlId(GROUP.0), false, others, before, NOW), "{others:?}");
         }
     }
 
@@ -262,7 +267,7 @@ mod tests {
         let before = purges.tick();
         purges.purge(Scope::Url(URL)).await.unwrap();
         purges.purge(Scope::Site("s".to_owned())).await.unwrap();
-        assert!(!purges.covers("t", UrlId(8), &[GroupId(URL.0)], before, NOW));
+        assert!(!purges.covers("t", UrlId(8), false, &[GroupId(URL.0)], before, NOW));
     }
 
     #[tokio::test]
@@ -275,8 +280,11 @@ mod tests {
             drop(purges);
             for hour in [1, 0, 2] {
                 let again = open(folder.path(), 3_600_000 * hour + 3_600_000);
-                assert!(again.covers("s", URL, groups, before, NOW));
-                assert!(!again.covers("s", URL, groups, again.tick(), NOW), "what is fetched now is not covered");
+                assert!(again.covers("s", URL, false, groups, before, NOW));
+                assert!(
+                    !again.covers("s", URL, false, groups, again.tick(), NOW),
+                    "what is fetched now is not covered"
+                );
             }
         }
     }
@@ -286,7 +294,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let purges = open(folder.path(), 5_000);
         let before = purges.tick();
-        purges.invalidate("s", URL);
+        purges.invalidate("s", URL, false);
         purges.invalidate_group("s", GROUP);
         // Orders are written in turn.
         purges.purge(Scope::Url(UrlId(99))).await.unwrap();
@@ -294,7 +302,10 @@ mod tests {
         drop(purges);
         let again = open(folder.path(), 6_000);
         assert_eq!(again.records(), 3);
-        assert!(again.covers("s", URL, &[], before, NOW) && again.covers("s", UrlId(8), &[GROUP], before, NOW));
+        assert!(
+            again.covers("s", URL, false, &[], before, NOW)
+                && again.covers("s", UrlId(8), false, &[GROUP], before, NOW)
+        );
     }
 
     #[tokio::test]
@@ -302,8 +313,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let purges = open(folder.path(), 5_000);
         let tick = purges.tick();
-        assert!(!purges.covers("s", URL, &[], tick, Timestamp(5_000 + KEEP_MS as i64)));
-        assert!(purges.covers("s", URL, &[], tick, Timestamp(6_000 + KEEP_MS as i64)));
+        assert!(!purges.covers("s", URL, false, &[], tick, Timestamp(5_000 + KEEP_MS as i64)));
+        assert!(purges.covers("s", URL, false, &[], tick, Timestamp(6_000 + KEEP_MS as i64)));
     }
 
     #[tokio::test]
@@ -311,11 +322,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let purges = open(folder.path(), 5_000);
         let before = purges.tick();
-        purges.invalidate("s", URL);
-        assert!(purges.covers("s", URL, &[], before, NOW));
-        assert!(!purges.covers("s", UrlId(8), &[GROUP], before, NOW));
+        purges.invalidate("s", URL, false);
+        assert!(purges.covers("s", URL, false, &[], before, NOW));
+        assert!(!purges.covers("s", UrlId(8), false, &[GROUP], before, NOW));
         purges.invalidate_group("s", GROUP);
-        assert!(purges.covers("s", UrlId(8), &[GROUP], before, NOW));
+        assert!(purges.covers("s", UrlId(8), false, &[GROUP], before, NOW));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Refusal {
     TooManyFields,
     /// There is no answer from the origin.
     Origin(Failure),
+    /// There is none, and what is stored must not stand in for it.
+    HeldBack(Failure),
 }
 
 impl Refusal {
@@ -62,6 +64,9 @@ impl Refusal {
             Self::Origin(Failure::NameTimedOut | Failure::ConnectTimedOut) => {
                 (StatusCode::GATEWAY_TIMEOUT, "The origin cannot be reached in time.")
             }
+            Self::HeldBack(_) => {
+                (StatusCode::GATEWAY_TIMEOUT, "What is stored must not be used without the origin's word.")
+            }
             Self::Origin(Failure::TimedOut) => (StatusCode::GATEWAY_TIMEOUT, "The origin does not answer in time."),
             Self::Origin(Failure::Closed) => (StatusCode::BAD_GATEWAY, "The origin does not answer."),
             Self::Origin(Failure::Incomplete) => (StatusCode::BAD_GATEWAY, "The origin's answer broke off."),
@@ -80,13 +85,13 @@ impl Refusal {
             }
             Self::Loop => ErrorType::ProxyLoopDetected,
             Self::OnlyIfCached => ErrorType::ProxyInternalResponse,
-            Self::Origin(failure) => failure.error_type(),
+            Self::Origin(failure) | Self::HeldBack(failure) => failure.error_type(),
         }
     }
 
     /// Whether it is the origin's doing.
     pub fn is_origins(self) -> bool {
-        matches!(self, Self::Origin(failure) if failure.fetched().is_some())
+        matches!(self, Self::Origin(failure) | Self::HeldBack(failure) if failure.fetched().is_some())
     }
 
     /// The answer of the node that `identity` names.

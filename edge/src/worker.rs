@@ -55,7 +55,7 @@ pub struct Edge {
 impl Edge {
     /// Whether a purge covers what is stored of that site and URL.
     pub fn is_purged(&self, site: &str, url: UrlId, object: &Object) -> bool {
-        self.purges.covers(site, url, &object.groups, object.tick, self.clock.now())
+        self.purges.covers(site, url, object.https, &object.groups, object.tick, self.clock.now())
     }
 }
 

@@ -315,13 +315,14 @@ fn stale_stands_in_for_an_origin_that_fails() {
         node.get(target);
     }
     seconds(&clock, 80);
-    for target in ["/error", "/gone"] {
-        assert_eq!(shown(&node.get(target)), is(200, "old", "hit; ttl=-20"), "{target}");
+    for (target, received) in [("/error", "; fwd-status=503"), ("/gone", "")] {
+        let status = format!("fwd=stale{received}; ttl=-20");
+        assert_eq!(shown(&node.get(target)), is(200, "old", &status), "{target}");
     }
     seconds(&clock, 10);
     assert_eq!(shown(&node.get("/error")), is(503, "down", "fwd=stale"));
     // A 503 is an answer, a closed connection is none: then what is stale serves as long as `cache.stale-max` says.
-    assert_eq!(shown(&node.get("/gone")), is(200, "old", "hit; ttl=-30"));
+    assert_eq!(shown(&node.get("/gone")), is(200, "old", "fwd=stale; ttl=-30"));
     seconds(&clock, 86_400);
     assert_eq!(node.get("/gone").status, 502);
 }

@@ -34,6 +34,7 @@ mod ranges;
 mod reply;
 mod reports;
 mod requests;
+mod rules;
 mod stale;
 mod statuses;
 mod surrogate;
@@ -61,6 +62,7 @@ macro_rules! files {
 files! {
     freshness, directives, dates, age, heuristic, statuses, fields, update304, validation, conditional, vary, requests,
     methods, invalidation, stale, ranges, partial, combined, targeted, surrogate, personal, framing, groups, keys, reports, one_second,
+    rules,
 }
 
 /// All cases of a file, one after the other, through a node in this process.
@@ -83,6 +85,7 @@ pub(crate) fn names() -> Vec<String> {
 #[test]
 fn there_are_enough_cases_and_each_has_its_own_name() {
     let names = names();
+    println!("{} cases", names.len());
     assert!(names.len() >= 300, "{}", names.len());
     let mut known = HashSet::new();
     let twice: Vec<&String> = names.iter().filter(|name| !known.insert(name.as_str())).collect();

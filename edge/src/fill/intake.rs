@@ -118,8 +118,8 @@ impl<'a> Intake<'a> {
         let Some(Piece::Object(stored)) = edge.store.get(&self.head.key).await else { return Vec::new() };
         let object = &self.head.object;
         let alive = !edge.is_purged(&plan.site.name, plan.url, &stored);
-        let same =
-            stored.is_for(&plan.address()) && stored.is_of_one_body_with(object.length, &object.original_headers());
+        let same = stored.is_for(&plan.address())
+            && stored.is_of_one_body_with(object.length, &object.original_headers(), object.exchange.response_time);
         match &stored.body {
             Body::Spans(spans) if alive && same => spans.clone(),
             Body::Spans(_) | Body::Inline(_) => Vec::new(),

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONTENT_RANGE, DATE, EXPIRES, SET_COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use nearcast_shared::clock::Timestamp;
+use http::header::{CACHE_CONTROL, CONTENT_RANGE, EXPIRES, SET_COOKIE};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use nearcast_shared::config::SetCookie;
 
 use crate::headers::{self, Identity};
@@ -61,7 +60,7 @@ impl Judge<'_> {
     pub fn keep(&self, status: StatusCode, received: &HeaderMap, exchange: Exchange) -> Result<Kept, NotStored> {
         let mut fields = received.clone();
         headers::strip_hop_by_hop(&mut fields);
-        record_date(&mut fields, exchange.response_time);
+        headers::record_date(&mut fields, exchange.response_time);
         // A part is kept as a part of the whole.
         let is_part = status == StatusCode::PARTIAL_CONTENT;
         if is_part {
@@ -79,7 +78,7 @@ impl Judge<'_> {
     pub fn freshen(&self, stored: &Object, received: &HeaderMap, exchange: Exchange) -> Result<Kept, NotStored> {
         let mut fields = received.clone();
         headers::strip_hop_by_hop(&mut fields);
-        record_date(&mut fields, exchange.response_time);
+        headers::record_date(&mut fields, exchange.response_time);
         // A cookie that comes with a 304 is one client's; what is stored has none unless the site shares cookies.
         if self.site.caching.set_cookie != SetCookie::Store {
             fields.remove(SET_COOKIE);
@@ -180,14 +179,5 @@ fn take(from: &mut HeaderMap, name: &HeaderName, to: &mut HeaderMap) {
     if let http::header::Entry::Occupied(lines) = from.entry(name) {
         let (name, lines) = lines.remove_entry_mult();
         to.extend(lines.map(|line| (name.clone(), line)));
-    }
-}
-
-/// "A recipient with a clock that receives a response message without a Date header field MUST record the time it was
-/// received" (RFC 9110 section 6.6.1).
-fn record_date(fields: &mut HeaderMap, received: Timestamp) {
-    if !fields.contains_key(DATE) {
-        let date = httpdate::fmt_http_date(received.to_system_time());
-        fields.insert(DATE, HeaderValue::try_from(date).expect("an HTTP-date is ASCII"));
     }
 }

@@ -49,13 +49,18 @@ pub struct Plan {
     pub headers: HeaderMap,
     /// What is stored under that key and may be confirmed, completed, or stand in.
     pub stored: Option<Arc<Object>>,
-    /// The URL's other stored answers, any of which the origin may confirm instead.
-    pub others: Vec<Variant>,
+    /// The URL's stored answers, when they vary: the origin may confirm any of them instead.
+    pub base: Option<Arc<Base>>,
     /// Whether to carry on though nobody waits: a refresh in the background.
     pub detached: bool,
 }
 
 impl Plan {
+    /// The URL's other stored answers.
+    fn others(&self) -> impl Iterator<Item = &Variant> {
+        self.base.iter().flat_map(|base| &base.variants).filter(|other| other.key != self.key.store)
+    }
+
     pub(super) fn address(&self) -> Address<'_> {
         Address { site: &self.site.name, https: self.https, host: &self.host, target: &self.target, parts: &self.parts }
     }
@@ -78,14 +83,15 @@ pub fn adopt(
     fill: Arc<Fill>,
     (answer, exchange): Fetched,
 ) -> Result<Arc<Head>, Box<Response<Incoming>>> {
-    let task = Task { worker, view: &view, plan: &plan, fill: &fill };
+    let place = Place { worker: worker.clone(), key: plan.key, fill };
+    let task = Task { worker, view: &view, plan: &plan, fill: &place.fill };
     // "Responses to POST requests are only cacheable when they include explicit freshness information" (RFC 9110
     // section 9.3.3).
     let explicit = |head: &Head| matches!(head.object.lifetime.by, By::SMaxage | By::MaxAge | By::Expires);
     let Some(head) = task.head(&answer, exchange).ok().filter(explicit) else { return Err(Box::new(answer)) };
     let head = Arc::new(head);
-    fill.answer(Answer::Stream(head.clone()));
-    let (place, coming) = (Place { worker: worker.clone(), key: plan.key, fill }, head.clone());
+    place.fill.answer(Answer::Stream(head.clone()));
+    let coming = head.clone();
     worker.fills.spawn(async move {
         let task = Task { worker: &place.worker, view: &view, plan: &plan, fill: &place.fill };
         let ending = task.receive(answer, &coming).await.map_or(Ending::Broken, |()| Ending::Complete);
@@ -133,7 +139,7 @@ enum Mode {
     Plain,
     /// Whether what is stored still holds, else for all of it.
     Conditional,
-    /// For the part that the client wants.
+    /// The same, but for the part that the client wants.
     ClientsRange,
     /// For the part that is missing.
     Missing { first: u64, end: u64 },
@@ -155,19 +161,20 @@ impl Task<'_> {
         let mode = match self.plan.key.extent {
             Extent::Whole => Mode::Conditional,
             Extent::Range(_) => Mode::ClientsRange,
-            Extent::Missing { first, end } => Mode::Missing { first, end },
+            Extent::Missing { first, end } if self.plan.stored.is_some() => Mode::Missing { first, end },
+            Extent::Missing { .. } => Mode::Plain,
         };
         let (answer, exchange) = match self.fetch(mode).await {
             Ok(fetched) => fetched,
             Err(failure) => {
                 let now = self.worker.edge.clock.now();
-                let stand_in = failing(failure).and_then(|failing| self.stand_in(failing, now));
+                let stand_in = failing(failure).and_then(|failing| self.stand_in(failing, None, now));
                 self.fill.answer(stand_in.unwrap_or(Answer::Failed(failure)));
                 return None;
             }
         };
         if matches!(answer.status().as_u16(), 500 | 502..=504)
-            && let Some(stand_in) = self.stand_in(Failing::Error, exchange.response_time)
+            && let Some(stand_in) = self.stand_in(Failing::Error, Some(answer.status()), exchange.response_time)
         {
             self.fill.answer(stand_in);
             return None;
@@ -182,7 +189,7 @@ impl Task<'_> {
                 // shared any more.
                 None => true,
             },
-            StatusCode::PARTIAL_CONTENT if matches!(mode, Mode::Missing { .. }) => !self.completes(&answer),
+            StatusCode::PARTIAL_CONTENT if matches!(mode, Mode::Missing { .. }) => !self.completes(&answer, exchange),
             StatusCode::RANGE_NOT_SATISFIABLE => matches!(mode, Mode::Missing { .. }),
             _ => false,
         };
@@ -205,8 +212,10 @@ impl Task<'_> {
             fields.remove(name);
         }
         let stored = self.plan.stored.as_ref().map(|stored| stored.original_headers());
-        let conditional = mode == Mode::Conditional && {
-            let tags: Vec<HeaderValue> = self.plan.others.iter().filter_map(|other| other.tag.clone()).collect();
+        let conditional = matches!(mode, Mode::Conditional | Mode::ClientsRange) && {
+            // A tag of another variant would answer with all of that.
+            let others = self.plan.others().filter(|_| mode == Mode::Conditional);
+            let tags: Vec<HeaderValue> = others.filter_map(|other| other.tag.clone()).collect();
             validator::make_conditional(&mut fields, stored.as_ref(), &tags)
         };
         match mode {
@@ -220,7 +229,8 @@ impl Task<'_> {
                 let whole = self.plan.stored.as_ref().map_or(0, |stored| stored.length);
                 let range = if end == whole { format!("bytes={first}-") } else { format!("bytes={first}-{}", end - 1) };
                 fields.insert(RANGE, HeaderValue::try_from(range).expect("digits and ASCII punctuation"));
-                let validator = stored.as_ref().and_then(validator::for_if_range);
+                let now = self.worker.edge.clock.now();
+                let validator = stored.as_ref().and_then(|stored| validator::for_if_range(stored, now));
                 fields.extend(validator.map(|validator| (IF_RANGE, validator)));
             }
         }
@@ -243,23 +253,25 @@ impl Task<'_> {
     }
 
     /// What is stored, when it may stand in for an origin that fails.
-    fn stand_in(&self, failing: Failing, now: Timestamp) -> Option<Answer> {
-        let stored = self.plan.stored.as_ref().filter(|_| self.plan.key.extent == Extent::Whole)?;
+    fn stand_in(&self, failing: Failing, received: Option<StatusCode>, now: Timestamp) -> Option<Answer> {
+        let stored = self.plan.stored.as_ref().filter(|_| !matches!(self.plan.key.extent, Extent::Missing { .. }))?;
         let standing = stored.standing(now, self.plan.site.caching.grace);
-        standing.stands_in(failing, self.view.stale_max).then(|| Answer::StandIn(stored.clone()))
+        standing
+            .stands_in(failing, &RequestDirectives::parse(&self.plan.headers), self.view.stale_max)
+            .then(|| Answer::StandIn(stored.clone(), received))
     }
 
     /// The stored answer that a 304 is about: its header updated, its times anew.
     async fn confirmed(&self, not_modified: &HeaderMap, exchange: Exchange) -> Option<Arc<Object>> {
-        let (own, others) = (&self.plan.stored, &self.plan.others);
-        let asked = usize::from(own.is_some()) + others.len();
+        let own = &self.plan.stored;
+        let asked = usize::from(own.is_some()) + self.plan.others().filter(|other| other.tag.is_some()).count();
         if let Some(stored) = own
             && (validator::names_one(not_modified) || asked == 1)
             && validator::confirms(not_modified, &stored.original_headers())
         {
             return self.freshened(stored, self.plan.key.store, not_modified, exchange);
         }
-        for other in others.iter().filter(|_| not_modified.contains_key(ETAG)) {
+        for other in self.plan.others().filter(|_| not_modified.contains_key(ETAG)) {
             let Some(Piece::Object(object)) = self.worker.edge.store.get(&other.key).await else { continue };
             let purged = self.worker.edge.is_purged(&self.plan.site.name, self.plan.url, &object);
             let usable = object.is_for(&self.plan.address()) && !purged;
@@ -299,12 +311,12 @@ impl Task<'_> {
     }
 
     /// Whether a part is of the body that is stored, and brings what is missing of it.
-    fn completes(&self, answer: &Response<Incoming>) -> bool {
+    fn completes(&self, answer: &Response<Incoming>, exchange: Exchange) -> bool {
         let (Extent::Missing { first, end }, Some(stored)) = (self.plan.key.extent, &self.plan.stored) else {
             return false;
         };
         range::received(answer.headers()).is_some_and(|(from, to, whole)| {
-            from <= first && end <= to && stored.is_of_one_body_with(whole, answer.headers())
+            from <= first && end <= to && stored.is_of_one_body_with(whole, answer.headers(), exchange.response_time)
         })
     }
 
@@ -386,7 +398,9 @@ impl Task<'_> {
         };
         // A part of what is stored already changes its header (RFC 9111 section 3.4).
         let Kept { object, own } = match &self.plan.stored {
-            Some(stored) if is_part && stored.is_of_one_body_with(length.unwrap_or(0), fields) => {
+            Some(stored)
+                if is_part && stored.is_of_one_body_with(length.unwrap_or(0), fields, exchange.response_time) =>
+            {
                 self.judge_of().freshen(stored, fields, exchange)?
             }
             Some(_) | None => self.judge_of().keep(answer.status(), fields, exchange)?,
@@ -398,7 +412,13 @@ impl Task<'_> {
             return Err(NotStored::TooLarge);
         }
         // Selected by what the origin sent, whatever of it clients get.
-        let vary = variant::vary_of(fields);
+        let vary = match variant::vary_of(fields) {
+            // "When a cache has multiple stored responses .. and one or more omits the Vary header field, the cache SHOULD
+            // choose the most recent stored response with a valid Vary field value" (section 4.1): this one is for requests
+            // like its own.
+            none if none.is_empty() => self.plan.base.as_ref().map_or(none, |base| base.vary.clone()),
+            names => names,
+        };
         let selecting = variant::selecting_text(&vary, &self.plan.headers);
         let (plan, secret) = (self.plan, &self.worker.edge.secret);
         let key = match vary.as_slice() {
@@ -449,7 +469,8 @@ impl Task<'_> {
             Some(Piece::Base(base)) if base.vary == vary => Base::clone(&base),
             _ => Base { vary: vary.to_vec(), variants: Vec::new() },
         };
-        let tag = object.original_headers().get(ETAG).cloned();
+        // "A cache MUST NOT include its entity tag in the union" when only parts are here (section 4.3.1).
+        let tag = object.original_headers().get(ETAG).filter(|_| object.is_complete()).cloned();
         let (base, dropped) = known.with(Variant { key, tag }, self.view.variants_max);
         dropped.iter().for_each(|key| store.remove(key));
         store.put(primary, Piece::Base(Arc::new(base)));

@@ -1,34 +1,63 @@
 //! Whether the bytes of an answer can be trusted to be one answer, where hyper leaves that to us.
 
-use http::header::TRANSFER_ENCODING;
-use http::{HeaderMap, Response, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::Failure;
 
-/// Refuses answers that hyper takes but we must not.
-pub(super) fn checked(answer: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
+/// Refuses answers that hyper takes but we must not, and rights the lengths that they announce.
+pub(super) fn checked(mut answer: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
     // "A server MUST NOT switch to a protocol that was not indicated by the client in the corresponding request's Upgrade
     // header field" (RFC 9110 section 7.8), and we never send one. hyper skips all other interim answers.
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::Broken);
     }
-    if !codings_are_ours(answer.headers()) {
-        return Err(Failure::Coding);
+    let bodiless = http_body::Body::is_end_stream(answer.body());
+    let headers = answer.headers_mut();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        if !bodiless && !codings_are_ours(headers) {
+            return Err(Failure::Coding);
+        }
+        // "Such a message might indicate an attempt to perform request smuggling or response splitting and ought to be
+        // handled as an error" (RFC 9112 section 6.3).
+        if headers.remove(CONTENT_LENGTH).is_some() && !bodiless {
+            return Err(Failure::Broken);
+        }
     }
+    right_length(headers);
     Ok(answer)
 }
 
-/// Whether the transfer codings are such as may come unasked: none, `chunked` and, though it is none, `identity`.
+/// Leaves one valid Content-Length, or none. The same number several times is to be refused or made one (RFC 9110
+/// section 8.6); and hyper does not look at any where no body follows.
+fn right_length(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => return,
+        (Some(only), None) if digits(only.as_bytes()).is_some() => return,
+        _ => {}
+    }
+    let values = headers.get_all(CONTENT_LENGTH).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut values = values.map(|value| digits(value.trim_ascii()));
+    match values.next().flatten().filter(|first| values.all(|other| other == Some(*first))) {
+        Some(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
+        None => headers.remove(CONTENT_LENGTH),
+    };
+}
+
+fn digits(value: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    text.parse().ok()
+}
+
+/// Whether the transfer coding is such as may come unasked: `chunked` and, though it is none, `identity`.
 ///
 /// Others are for those who ask for them in TE (RFC 9112 section 7.4), which we never do, and hyper does not undo them: such
 /// a body would be passed on, and stored, as if it were the content. "A sender MUST NOT apply the chunked transfer coding
 /// more than once to a message body" (section 6.1).
 fn codings_are_ours(headers: &HeaderMap) -> bool {
-    let mut lines = headers.get_all(TRANSFER_ENCODING).iter().peekable();
-    if lines.peek().is_none() {
-        return true;
-    }
+    let lines = headers.get_all(TRANSFER_ENCODING).iter();
     let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let mut named = codings.by_ref().filter(|coding| !coding.is_empty());
     let only = named.next().filter(|_| named.next().is_none());
@@ -50,7 +79,6 @@ pub fn has_a_sure_end(answer: &Response<Incoming>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     fn ours(lines: &[&[u8]]) -> bool {
@@ -63,8 +91,7 @@ mod tests {
 
     #[test]
     fn codings() {
-        let rows: [(&str, &[&[u8]], bool); 18] = [
-            ("none", &[], true),
+        let rows: [(&str, &[&[u8]], bool); 17] = [
             ("chunked", &[b"chunked"], true),
             ("any case", &[b"ChunkeD"], true),
             ("space around", &[b"\t chunked "], true),
@@ -88,7 +115,48 @@ mod tests {
         }
     }
 
+    fn righted(lines: &[String]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(CONTENT_LENGTH, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        right_length(&mut headers);
+        headers.get_all(CONTENT_LENGTH).iter().map(|line| line.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn lengths() {
+        let rows: [(&[&str], &[&str]); 15] = [
+            (&[], &[]),
+            (&["5"], &["5"]),
+            (&["0"], &["0"]),
+            (&["5", "5"], &["5"]),
+            (&["5, 5"], &["5"]),
+            (&["5,5", " 05"], &["5"]),
+            (&["5", "6"], &[]),
+            (&["5, 6"], &[]),
+            (&["5", "x"], &[]),
+            (&["5,"], &[]),
+            (&[""], &[]),
+            (&["+5"], &[]),
+            (&["-5"], &[]),
+            (&["5 5"], &[]),
+            (&["18446744073709551616"], &[]),
+        ];
+        for (lines, wanted) in rows {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            assert_eq!(righted(&lines), wanted, "{lines:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn one_valid_length_or_none(lines in proptest::collection::vec("[0-9+, x]{0,4}", 0..4)) {
+            let once = righted(&lines);
+            prop_assert!(once.len() <= 1 && once.iter().all(|length| length.parse::<u64>().is_ok()));
+            prop_assert_eq!(righted(&once), once);
+        }
+
         #[test]
         fn what_names_another_coding_is_never_ours(
             before in "(chunked|identity|[ ,]){0,3}",

@@ -19,11 +19,11 @@ use crate::fill::task::{self, Plan};
 use crate::fill::{Answer, Extent, FillKey, Joined};
 use crate::key::StoreKey;
 use crate::metrics::Outcome;
-use crate::policy::range;
 use crate::policy::reuse::{Reuse, Why};
+use crate::policy::{range, validator};
 use crate::refusal::Refusal;
 use crate::store::Piece;
-use crate::store::object::{Object, Variant};
+use crate::store::object::{Base, Object};
 use crate::variant;
 
 /// A fill that turned out to be for another variant is left for the right one; more than this cannot be needed.
@@ -40,15 +40,15 @@ struct Lookup {
     object: Option<Arc<Object>>,
     /// Why there is none.
     absent: Forward,
-    /// The URL's other stored answers.
-    others: Vec<Variant>,
+    /// The URL's stored answers, when they vary.
+    base: Option<Arc<Base>>,
 }
 
 /// What to fetch, and why.
 struct Errand {
     key: StoreKey,
     stored: Option<Arc<Object>>,
-    others: Vec<Variant>,
+    base: Option<Arc<Base>>,
     extent: Extent,
     why: Forward,
 }
@@ -60,7 +60,7 @@ impl ClientExchange<'_> {
         }
         let mut tried = None;
         for _ in 0..VARIANT_HOPS {
-            let Lookup { key, object, absent, others } = self.lookup(tried).await;
+            let Lookup { key, object, absent, base } = self.lookup(tried).await;
             let now = self.now();
             let (why, fetch_part) = match &object {
                 Some(object) => match self.reuse(key, object, now) {
@@ -68,7 +68,7 @@ impl ClientExchange<'_> {
                     Reuse::Validate(Why::Stale | Why::Response) => (Forward::Stale, false),
                     reuse => match self.missing(object) {
                         Some(_) => (Forward::Partial, true),
-                        None => return self.hit(key, object, now, reuse, others),
+                        None => return self.hit(key, object, now, reuse, base),
                     },
                 },
                 None => (absent, true),
@@ -81,12 +81,12 @@ impl ClientExchange<'_> {
                 return self.pass(why, object.map(|object| (key, object))).await;
             }
             if self.wishes.no_store {
-                return self.pass(Forward::Request, None).await;
+                return self.pass(why, None).await;
             }
             if object.is_none() && self.worker.edge.uncacheable.of(&key, now).is_some() {
                 return self.pass(Forward::Bypass, None).await;
             }
-            let errand = self.errand(key, object, others, why, fetch_part);
+            let errand = self.errand(key, object, base, why, fetch_part);
             match self.follow(errand).await {
                 Ok(answered) => return answered,
                 Err(other_variant) => tried = Some(other_variant),
@@ -115,7 +115,7 @@ impl ClientExchange<'_> {
         if object.is_complete() {
             return None;
         }
-        let (first, end) = deliver::needs(self.wanted(), object)?;
+        let (first, end) = deliver::needs(self.wanted(), object).unwrap_or((0, object.length));
         object.missing(first, end)
     }
 
@@ -123,19 +123,17 @@ impl ClientExchange<'_> {
     async fn lookup(&self, hint: Option<StoreKey>) -> Lookup {
         let store = &self.worker.edge.store;
         let primary = self.primary(self.peer.https);
-        let found = |key, object| Lookup { key, object, absent: Forward::VaryMiss, others: Vec::new() };
-        let (key, absent, others) = match store.get(&primary).await {
+        let found = |key, object| Lookup { key, object, absent: Forward::VaryMiss, base: None };
+        let (key, absent, base) = match store.get(&primary).await {
             Some(Piece::Object(object)) => match self.usable(object) {
                 Some(object) => return found(primary, Some(object)),
-                None => (hint.unwrap_or(primary), Forward::UriMiss, Vec::new()),
+                None => (hint.unwrap_or(primary), Forward::UriMiss, None),
             },
             Some(Piece::Base(base)) => {
                 let text = variant::selecting_text(&base.vary, self.forwarded());
-                let key = self.variant(&text);
-                let others = base.variants.iter().filter(|other| other.key != key).cloned().collect();
-                (key, Forward::VaryMiss, others)
+                (self.variant(&text), Forward::VaryMiss, Some(base))
             }
-            Some(Piece::Chunk(_)) | None => (hint.unwrap_or(primary), Forward::UriMiss, Vec::new()),
+            Some(Piece::Chunk(_)) | None => (hint.unwrap_or(primary), Forward::UriMiss, None),
         };
         let object = match key == primary {
             true => None,
@@ -144,7 +142,7 @@ impl ClientExchange<'_> {
                 Some(Piece::Base(_) | Piece::Chunk(_)) | None => None,
             },
         };
-        Lookup { key, object, absent, others }
+        Lookup { key, object, absent, base }
     }
 
     /// A stored answer as far as it is this URL's, not purged, and here.
@@ -154,18 +152,25 @@ impl ClientExchange<'_> {
         object.with_what_is_stored(self.url, &edge.store).filter(|_| alive)
     }
 
-    fn hit(&self, key: StoreKey, object: &Arc<Object>, now: Timestamp, reuse: Reuse, others: Vec<Variant>) -> Answered {
+    fn hit(
+        &self,
+        key: StoreKey,
+        object: &Arc<Object>,
+        now: Timestamp,
+        reuse: Reuse,
+        base: Option<Arc<Base>>,
+    ) -> Answered {
         if reuse == Reuse::StaleWhileRevalidate {
-            self.refresh(key, object.clone(), others);
+            self.refresh(key, object.clone(), base);
         }
-        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store, now);
+        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store);
         let outcome = if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale };
         (self.with_status(response, &CacheStatus::hit(ttl(object, now))), outcome)
     }
 
     /// Asks the origin in the background; clients go on with what is stored.
-    fn refresh(&self, key: StoreKey, stored: Arc<Object>, others: Vec<Variant>) {
-        let errand = Errand { key, stored: Some(stored), others, extent: Extent::Whole, why: Forward::Stale };
+    fn refresh(&self, key: StoreKey, stored: Arc<Object>, base: Option<Arc<Base>>) {
+        let errand = Errand { key, stored: Some(stored), base, extent: Extent::Whole, why: Forward::Stale };
         if let Joined::Leader(_reader, lead) = self.join(self.fill_key(&errand)) {
             let plan = Plan { detached: true, ..self.plan(&errand) };
             task::start(self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
@@ -176,27 +181,30 @@ impl ClientExchange<'_> {
         &self,
         key: StoreKey,
         object: Option<Arc<Object>>,
-        others: Vec<Variant>,
+        base: Option<Arc<Base>>,
         why: Forward,
         fetch_part: bool,
     ) -> Errand {
         // What is stale is asked about, and what is not here cannot be: then the part that is wanted or missing will do.
         let extent = match &object {
+            Some(object) if object.is_complete() => Extent::Whole,
             Some(object) if fetch_part => match self.missing(object) {
-                Some((first, end)) if is_worth_completing(object) => Extent::Missing { first, end },
+                Some((first, end)) if self.can_complete(object, (first, end)) => Extent::Missing { first, end },
                 _ => self.clients_range(),
             },
-            // A condition cannot complete what is missing.
-            Some(object) if self.missing(object).is_some() => self.clients_range(),
-            Some(_) => Extent::Whole,
-            None => self.clients_range(),
+            Some(_) | None => self.clients_range(),
         };
-        let stored = object.filter(|object| match extent {
-            Extent::Whole => self.missing(object).is_none(),
-            Extent::Range(_) => false,
-            Extent::Missing { .. } => true,
-        });
-        Errand { key, stored, others, extent, why }
+        // A condition cannot complete what is missing.
+        let missing_none = |object: &Arc<Object>| self.missing(object).is_none();
+        let stored = object.filter(|object| matches!(extent, Extent::Missing { .. }) || missing_none(object));
+        Errand { key, stored, base, extent, why }
+    }
+
+    /// Whether the bytes of that range make a stored part of use: some of what the request needs is here, and parts may be
+    /// put together, which takes a strong validator (RFC 9111 section 3.4).
+    fn can_complete(&self, object: &Object, missing: (u64, u64)) -> bool {
+        deliver::needs(self.wanted(), object).is_some_and(|needed| needed != missing)
+            && validator::for_if_range(&object.original_headers(), self.now()).is_some()
     }
 
     /// The part that the client asks for, when it is one range of we do not know what.
@@ -219,7 +227,7 @@ impl ClientExchange<'_> {
     fn join(&self, key: FillKey) -> Joined {
         let purges = &self.worker.edge.purges;
         let now = self.now();
-        let covers = |tick| purges.covers(&self.site.name, self.url, &[], tick, now);
+        let covers = |tick| purges.covers(&self.site.name, self.url, self.peer.https, &[], tick, now);
         let whole = FillKey { extent: Extent::Whole, ..key };
         // Who wants a part of what is coming as a whole waits for it there.
         if let Extent::Range(_) = key.extent
@@ -240,11 +248,7 @@ impl ClientExchange<'_> {
         let edge = &self.worker.edge;
         let alive = |object: &Arc<Object>| !edge.is_purged(&self.site.name, self.url, object);
         let stored = errand.stored.clone().filter(alive);
-        let mut key = self.fill_key(errand);
-        if stored.is_none() && matches!(key.extent, Extent::Missing { .. }) {
-            key.extent = Extent::Whole;
-        }
-        self.plan_of(key, stored, errand.others.clone())
+        self.plan_of(self.fill_key(errand), stored, errand.base.clone())
     }
 
     /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is.
@@ -272,12 +276,11 @@ impl ClientExchange<'_> {
                     return Ok(self.pass(why, None).await);
                 }
                 let stored = errand.stored.as_deref();
-                let response = deliver::from_fill(self.wanted(), &head, reader, leads, stored, store, now);
+                let response = deliver::from_fill(self.wanted(), &head, reader, leads, stored, store);
                 let Some(response) = response else { return Ok(self.pass(why, None).await) };
                 status.stored = true;
-                if response.status() != head.object.status {
-                    status.forward_status = Some(head.object.status);
-                }
+                let received = if head.is_whole() { head.object.status } else { StatusCode::PARTIAL_CONTENT };
+                status.forward_status = Some(received).filter(|received| *received != response.status());
                 Ok((self.with_status(response, &status), if leads { Outcome::Miss } else { Outcome::Collapsed }))
             }
             Answer::Confirmed(object) => {
@@ -286,14 +289,15 @@ impl ClientExchange<'_> {
                 }
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);
                 status.ttl = Some(ttl(&object, now));
-                let response = deliver::from_store(self.wanted(), &object, self.url, store, now);
+                let response = deliver::from_store(self.wanted(), &object, self.url, store);
                 Ok((self.with_status(response, &status), Outcome::Revalidated))
             }
-            Answer::StandIn(object) => {
+            Answer::StandIn(object, received) => {
                 if self.missing(&object).is_some() {
                     return Ok(self.pass(why, None).await);
                 }
-                Ok(self.stand_in(&object, now))
+                status.forward_status = received;
+                Ok(self.stand_in(&object, status, now))
             }
             Answer::Uncacheable(reason) => {
                 status.detail = Some(reason.token());
@@ -306,14 +310,22 @@ impl ClientExchange<'_> {
                     None => self.pass(why, None).await,
                 })
             }
-            Answer::Failed(failure) => Ok((self.failed(failure, &status), Outcome::Failed)),
+            Answer::Failed(failure) => {
+                // "When disconnected .. a cache MUST generate an error response rather than reuse the stale response. The
+                // generated response SHOULD have status code 504 (Gateway Timeout) unless another error status code is
+                // more applicable" (section 5.2.2.2).
+                let forbids = |object: &Arc<Object>| object.directives.forbids_stale();
+                let held_back = failure.is_disconnected() && errand.stored.as_ref().is_some_and(forbids);
+                let refusal = if held_back { Refusal::HeldBack(failure) } else { Refusal::Origin(failure) };
+                Ok((self.with_status(self.refused(refusal), &status), Outcome::Failed))
+            }
         }
     }
 
-    /// What is stored, in place of an origin that fails.
-    pub(super) fn stand_in(&self, object: &Object, now: Timestamp) -> Answered {
-        let status = CacheStatus { detail: Some("origin-failed"), ..CacheStatus::hit(ttl(object, now)) };
-        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store, now);
+    /// What is stored, in place of an origin that fails. No hit: that is "not forwarded" (RFC 9211 section 2.1).
+    pub(super) fn stand_in(&self, object: &Object, status: CacheStatus, now: Timestamp) -> Answered {
+        let status = CacheStatus { detail: Some("origin-failed"), ttl: Some(ttl(object, now)), ..status };
+        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store);
         (self.with_status(response, &status), Outcome::Stale)
     }
 
@@ -331,9 +343,4 @@ impl ClientExchange<'_> {
     fn unshared(&self, answer: Response<Incoming>, status: &CacheStatus) -> Response<Body> {
         self.with_status(self.passed_on(answer), status)
     }
-}
-
-/// Parts are put together only under a strong validator (RFC 9111 section 3.4).
-fn is_worth_completing(object: &Object) -> bool {
-    crate::policy::validator::for_if_range(&object.original_headers()).is_some()
 }

@@ -20,12 +20,12 @@ use crate::listener::connection::Connection;
 use crate::metrics::Outcome;
 use crate::origin::Failure;
 use crate::policy::directives::RequestDirectives;
-use crate::policy::location::Base;
+use crate::policy::location;
 use crate::policy::reuse::Standing;
 use crate::policy::rules;
 use crate::refusal::Refusal;
 use crate::request::Admitted;
-use crate::store::object::{Object, Variant};
+use crate::store::object::{Base, Object};
 use crate::view::{Site, View};
 use crate::worker::Worker;
 
@@ -115,9 +115,9 @@ impl<'a> ClientExchange<'a> {
     }
 
     /// What URLs in the answer's fields are relative to.
-    pub(super) fn base(&self) -> Base<'_> {
+    pub(super) fn base(&self) -> location::Base<'_> {
         let origin_host = self.site.origin_host.as_ref().and_then(|host| host.to_str().ok());
-        Base {
+        location::Base {
             https: self.peer.https,
             host: &self.host,
             port: self.port,
@@ -129,7 +129,7 @@ impl<'a> ClientExchange<'a> {
     }
 
     /// What to fetch.
-    pub(super) fn plan_of(&self, key: FillKey, stored: Option<Arc<Object>>, others: Vec<Variant>) -> Plan {
+    pub(super) fn plan_of(&self, key: FillKey, stored: Option<Arc<Object>>, base: Option<Arc<Base>>) -> Plan {
         Plan {
             key,
             site: self.site.clone(),
@@ -141,13 +141,13 @@ impl<'a> ClientExchange<'a> {
             url: self.url,
             headers: self.forwarded().clone(),
             stored,
-            others,
+            base,
             detached: false,
         }
     }
 
     pub(super) fn wanted(&self) -> Wanted<'_> {
-        Wanted { method: &self.parts.method, headers: &self.parts.headers }
+        Wanted { method: &self.parts.method, headers: &self.parts.headers, now: self.now() }
     }
 
     /// The client's fields as the origin gets them. Answers are selected by these: what is keyed is what is forwarded.

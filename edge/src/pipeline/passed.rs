@@ -10,7 +10,7 @@ use super::exchange::{Answered, ClientExchange};
 use crate::body::{Body, RequestBody, Timed};
 use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Wanted};
-use crate::fill::{Extent, FillKey, Fills, Judge, task};
+use crate::fill::{Extent, FillKey, Judge, task};
 use crate::headers;
 use crate::key::{Address, StoreKey, UrlId};
 use crate::keying::{self, query};
@@ -25,6 +25,7 @@ use crate::policy::validator;
 use crate::refusal::Refusal;
 use crate::store::Piece;
 use crate::store::object::Object;
+use crate::variant;
 
 /// What is stored for a request that goes past it all the same.
 type Stored = (StoreKey, Arc<Object>);
@@ -89,9 +90,10 @@ impl ClientExchange<'_> {
             Err(failure) => task::failing(*failure),
         };
         if let (Some(failing), Some((_, object))) = (failing, &stored)
-            && self.standing(object, response_time).stands_in(failing, self.view.stale_max)
+            && self.standing(object, response_time).stands_in(failing, &self.wishes, self.view.stale_max)
         {
-            return self.stand_in(object, response_time);
+            let received = answer.as_ref().ok().map(Response::status);
+            return self.stand_in(object, CacheStatus { forward_status: received, ..status }, response_time);
         }
         match answer {
             Ok(answer) => {
@@ -141,8 +143,9 @@ impl ClientExchange<'_> {
             tick,
         };
         let same = validator::head_matches(answer.headers(), &object.original_headers(), object.length);
+        let vary = |object: &Object| variant::vary_of(&object.original_headers());
         let changed = match judge.freshen(object, answer.headers(), exchange) {
-            Ok(kept) if same => kept.object,
+            Ok(kept) if same && vary(&kept.object) == vary(object) => kept.object,
             // "Otherwise, the cache SHOULD consider the stored response to be stale."
             Ok(_) | Err(_) => {
                 let lifetime = Lifetime { duration: std::time::Duration::ZERO, ..object.lifetime.clone() };
@@ -171,13 +174,14 @@ impl ClientExchange<'_> {
             return Err(Box::new(answer));
         }
         // Later than the invalidation, which covers all that was fetched before.
-        let (fill, reader) = Fills::lone(self.worker.edge.purges.tick());
+        let edge = &self.worker.edge;
+        let (fill, reader) = edge.fills.lone(edge.purges.tick());
         let key = self.primary(self.peer.https);
-        let plan = self.plan_of(FillKey { store: key, authorized: false, extent: Extent::Whole }, None, Vec::new());
+        let plan = self.plan_of(FillKey { store: key, authorized: false, extent: Extent::Whole }, None, None);
         let head = task::adopt(self.worker, self.view.clone(), plan, fill, (answer, exchange))?;
-        let unconditional = Wanted { method: &self.parts.method, headers: &HeaderMap::new() };
+        let unconditional = Wanted { headers: &HeaderMap::new(), ..self.wanted() };
         let store = &self.worker.edge.store;
-        let response = deliver::from_fill(unconditional, &head, reader, true, None, store, exchange.response_time);
+        let response = deliver::from_fill(unconditional, &head, reader, true, None, store);
         let status = CacheStatus { stored: true, ..status.clone() };
         // All of it comes, so that nothing can be missing.
         let response = response.unwrap_or_else(|| self.refused(Refusal::Origin(Failure::Broken)));
@@ -188,12 +192,10 @@ impl ClientExchange<'_> {
     /// tables. Where more than the URL is keyed, nobody knows under what else it is stored.
     fn invalidate(&self, url: UrlId) {
         let edge = &self.worker.edge;
-        let stored = [false, true].map(|https| StoreKey::primary(url, https, "", &edge.secret));
-        if keying::has_parts(&self.site.keying)
-            || stored.iter().any(|key| edge.store.contains(key) || edge.fills.runs(*key))
-        {
-            edge.purges.invalidate(&self.site.name, url);
-            stored.iter().for_each(|key| edge.store.remove(key));
+        let key = StoreKey::primary(url, self.peer.https, "", &edge.secret);
+        if keying::has_parts(&self.site.keying) || edge.store.contains(&key) || edge.fills.runs(key) {
+            edge.purges.invalidate(&self.site.name, url, self.peer.https);
+            edge.store.remove(&key);
         }
     }
 

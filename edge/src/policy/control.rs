@@ -69,15 +69,11 @@ fn targeted(headers: &HeaderMap) -> Option<ResponseDirectives> {
         // "Implementations SHOULD NOT consume values that violate these inferred constraints"; "Parameters received on
         // directives are to be ignored" (section 2.1).
         let ListEntry::Item(Item { bare_item, .. }) = member else { continue };
-        let digits;
         let argument = match bare_item {
             BareItem::Boolean(true) => Argument::None,
-            BareItem::Integer(number) if i64::from(*number) >= 0 => {
-                digits = number.to_string();
-                Argument::Text(&digits)
-            }
-            BareItem::String(text) => Argument::Text(text.as_str()),
-            BareItem::Token(text) => Argument::Text(text.as_str()),
+            BareItem::Integer(number) if i64::from(*number) >= 0 => Argument::Text(number.to_string().into()),
+            BareItem::String(text) => Argument::Text(text.as_str().into()),
+            BareItem::Token(text) => Argument::Text(text.as_str().into()),
             _ => continue,
         };
         let fits = match name.as_str() {

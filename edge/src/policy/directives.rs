@@ -4,6 +4,7 @@
 //! What is malformed is read the safe way: a restriction holds whatever stands behind it, a lifetime must be written as
 //! the grammar says, else it is zero.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, PRAGMA};
@@ -60,15 +61,17 @@ pub struct RequestDirectives {
     pub min_fresh: Option<Duration>,
     /// `max-stale`: the allowed staleness, the longest there is when it has no argument.
     pub max_stale: Option<Duration>,
+    /// `stale-if-error` (RFC 5861 section 4).
+    pub stale_if_error: Option<Duration>,
 }
 
 /// What stands behind a directive's name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Argument<'a> {
     /// Nothing.
     None,
     /// The text, without quotes.
-    Text(&'a str),
+    Text(Cow<'a, str>),
     /// White space where the grammar has none, or half a quoted string.
     Malformed,
 }
@@ -152,6 +155,7 @@ impl RequestDirectives {
             "no-cache" => found.no_cache = true,
             "only-if-cached" => found.only_if_cached = true,
             "max-age" => found.max_age = found.max_age.or(seconds(argument)),
+            "stale-if-error" => found.stale_if_error = found.stale_if_error.or(seconds(argument)),
             "min-fresh" => found.min_fresh = found.min_fresh.or(seconds(argument)),
             "max-stale" => {
                 let any = Duration::from_secs(DELTA_MAX);
@@ -185,9 +189,23 @@ fn read_argument<'a>(name: &str, argument: &'a str) -> Argument<'a> {
         return Argument::Malformed;
     }
     match argument.strip_prefix('"') {
-        None => Argument::Text(argument),
-        Some(rest) => rest.strip_suffix('"').map_or(Argument::Malformed, Argument::Text),
+        None => Argument::Text(argument.into()),
+        Some(rest) => rest.strip_suffix('"').map_or(Argument::Malformed, |text| Argument::Text(unescaped(text))),
     }
+}
+
+/// "Recipients that process the value of a quoted-string MUST handle a quoted-pair as if it were replaced by the octet
+/// following the backslash" (RFC 9110 section 5.6.4).
+fn unescaped(text: &str) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return text.into();
+    }
+    let mut escaped = false;
+    let keep = |c: &char| {
+        escaped = *c == '\\' && !escaped;
+        !escaped
+    };
+    text.chars().filter(keep).collect::<String>().into()
 }
 
 /// The Cache-Control of `headers` without what it says of lifetimes; `None` when nothing is left.
@@ -252,10 +270,11 @@ mod tests {
 
     #[test]
     fn max_age() {
-        let rows: [(&str, &[&str], Option<Duration>); 19] = [
+        let rows: [(&str, &[&str], Option<Duration>); 20] = [
             ("plain", &["max-age=60"], secs(60)),
             ("names are case-insensitive", &["MAX-AGE=60"], secs(60)),
             ("quoted form", &["max-age=\"60\""], secs(60)),
+            ("quoted pairs", &["max-age=\"\\6\\0\""], secs(60)),
             ("among others", &["public, max-age=60 ,x"], secs(60)),
             ("empty elements", &[", ,max-age=60,,"], secs(60)),
             ("several lines", &["public", "max-age=60"], secs(60)),

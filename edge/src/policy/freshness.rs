@@ -1,5 +1,6 @@
 //! How long an answer is fresh, and how old it is (RFC 9111 section 4.2).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
@@ -113,8 +114,8 @@ fn expires(headers: &HeaderMap, control: &Control, exchange: Exchange) -> Option
     if control.source != Source::CacheControl {
         return None;
     }
-    let expires = single_date(headers, EXPIRES)?;
-    let date = date(headers, DATE).unwrap_or(exchange.response_time);
+    let expires = single_date(headers, EXPIRES, exchange.response_time)?;
+    let date = date(headers, DATE, exchange.response_time).unwrap_or(exchange.response_time);
     Some(expires.map_or(Duration::ZERO, |expires| expires.since(date)))
 }
 
@@ -131,8 +132,8 @@ fn heuristic(
     if !is_heuristic(status) && !control.directives.public {
         return Duration::ZERO;
     }
-    let Some(modified) = date(headers, LAST_MODIFIED) else { return Duration::ZERO };
-    let date = date(headers, DATE).unwrap_or(exchange.response_time);
+    let Some(modified) = date(headers, LAST_MODIFIED, exchange.response_time) else { return Duration::ZERO };
+    let date = date(headers, DATE, exchange.response_time).unwrap_or(exchange.response_time);
     let failed = status.is_client_error() || status.is_server_error();
     let max = if failed { bounds.heuristic_error_max } else { bounds.heuristic_max };
     (date.since(modified) / 10).min(max)
@@ -140,7 +141,7 @@ fn heuristic(
 
 /// The age of an answer when its header was complete (section 4.2.3, `corrected_initial_age`).
 pub fn initial_age(headers: &HeaderMap, exchange: Exchange) -> Duration {
-    let apparent = match date(headers, DATE) {
+    let apparent = match date(headers, DATE, exchange.response_time) {
         Some(date) => exchange.response_time.since(date),
         None => Duration::ZERO,
     };
@@ -168,25 +169,63 @@ fn age_value(headers: &HeaderMap) -> Duration {
 }
 
 /// A date field, when there is a valid one.
-pub fn date(headers: &HeaderMap, name: http::HeaderName) -> Option<Timestamp> {
-    single_date(headers, name).flatten()
+pub fn date(headers: &HeaderMap, name: http::HeaderName, now: Timestamp) -> Option<Timestamp> {
+    single_date(headers, name, now).flatten()
 }
 
 /// `None`: no such field; `Some(None)`: an invalid one, or several.
-fn single_date(headers: &HeaderMap, name: http::HeaderName) -> Option<Option<Timestamp>> {
+fn single_date(headers: &HeaderMap, name: http::HeaderName, now: Timestamp) -> Option<Option<Timestamp>> {
     let mut lines = headers.get_all(name).iter();
     let first = lines.next()?;
     if lines.next().is_some() {
         return Some(None);
     }
-    Some(first.to_str().ok().and_then(parse_date))
+    Some(first.to_str().ok().and_then(|text| parse_date(text, now)))
 }
 
-/// An HTTP-date in any of its three forms (RFC 9110 section 5.6.7).
-pub fn parse_date(text: &str) -> Option<Timestamp> {
-    let time = httpdate::parse_http_date(text.trim()).ok()?;
+/// An HTTP-date in any of its three forms (RFC 9110 section 5.6.7), strictly as the grammar says.
+pub fn parse_date(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let text = text.trim_ascii();
+    // The grammar has a leap second, of which clocks like ours know nothing: it is the next minute's first.
+    if text.contains(":60 ") {
+        return parse_date(&text.replacen(":60 ", ":59 ", 1), now).map(|date| Timestamp(date.0 + 1000));
+    }
+    let text = full_year(text, now).map_or(Cow::Borrowed(text), Cow::Owned);
+    let time = httpdate::parse_http_date(&text).or_else(|_| httpdate::parse_http_date(&in_usual_case(&text))).ok()?;
     let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_secs()).ok().map(Timestamp::from_seconds)
+}
+
+/// "Although all date formats are specified to be case-sensitive, a cache recipient SHOULD match the field value
+/// case-insensitively" (RFC 9111 section 4.2).
+fn in_usual_case(text: &str) -> String {
+    let mut within = false;
+    let cased = text.chars().map(|c| {
+        let c = if within { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() };
+        within = c.is_ascii_alphabetic();
+        c
+    });
+    let cased: String = cased.collect();
+    cased.strip_suffix("Gmt").map(|rest| format!("{rest}GMT")).unwrap_or(cased)
+}
+
+/// The form with a two-digit year as the one with four. "Recipients of a timestamp value in rfc850-date format, which uses a
+/// two-digit year, MUST interpret a timestamp that appears to be more than 50 years in the future as representing the
+/// most recent year in the past that had the same last two digits."
+fn full_year(text: &str, now: Timestamp) -> Option<String> {
+    const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+    let (day_name, rest) = text.split_once(", ")?;
+    let (date, time) = rest.split_once(' ')?;
+    let [day, month, short] = date.split('-').collect::<Vec<_>>().try_into().ok()?;
+    if !DAYS.iter().any(|day| day.eq_ignore_ascii_case(day_name)) || short.len() != 2 {
+        return None;
+    }
+    let today = httpdate::fmt_http_date(now.to_system_time());
+    let this_year: u32 = today.get(12..16)?.parse().ok()?;
+    let short: u32 = short.bytes().all(|b| b.is_ascii_digit()).then(|| short.parse().ok())??;
+    let year = this_year - this_year % 100 + short;
+    let year = if year > this_year + 50 { year - 100 } else { year };
+    Some(format!("{}, {day} {month} {year} {time}", day_name.get(..3)?))
 }
 
 #[cfg(test)]
@@ -254,6 +293,29 @@ mod tests {
         ];
         for (name, status, pairs, wanted) in rows {
             assert_eq!(lifetime_of(status, pairs), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn years_of_two_digits() {
+        let at = |text: &str| parse_date(text, NOW).map(|date| httpdate::fmt_http_date(date.to_system_time()));
+        let rows = [
+            ("this century", "Thursday, 01-Jan-26 00:00:00 GMT", Some("Thu, 01 Jan 2026 00:00:00 GMT")),
+            ("43 years ahead", "Wednesday, 01-Jan-70 00:00:00 GMT", Some("Wed, 01 Jan 2070 00:00:00 GMT")),
+            ("50 years ahead", "Friday, 01-Jan-77 00:00:00 GMT", Some("Fri, 01 Jan 2077 00:00:00 GMT")),
+            (
+                "in the past rather than 51 years ahead",
+                "Sunday, 01-Jan-78 00:00:00 GMT",
+                Some("Sun, 01 Jan 1978 00:00:00 GMT"),
+            ),
+            ("another weekday", "Monday, 01-Jan-26 00:00:00 GMT", None),
+            ("a short weekday", "Thu, 01-Jan-26 00:00:00 GMT", None),
+            ("other case", "THURSDAY, 01-jan-26 00:00:00 gmt", Some("Thu, 01 Jan 2026 00:00:00 GMT")),
+            ("signs", "Thursday, 01-Jan-+6 00:00:00 GMT", None),
+            ("a leap second", "Thu, 01 Jan 2026 23:59:60 GMT", Some("Fri, 02 Jan 2026 00:00:00 GMT")),
+        ];
+        for (name, text, wanted) in rows {
+            assert_eq!(at(text).as_deref(), wanted, "{name}");
         }
     }
 

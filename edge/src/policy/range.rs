@@ -29,10 +29,10 @@ pub enum Ranged {
 }
 
 /// Judges Range and If-Range of `request` against an answer of `length` bytes with the header `stored`.
-pub fn ranged(request: &HeaderMap, stored: &HeaderMap, length: u64) -> Ranged {
+pub fn ranged(request: &HeaderMap, stored: &HeaderMap, length: u64, now: Timestamp) -> Ranged {
     let mut lines = request.get_all(RANGE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Ranged::Whole };
-    if !if_range_holds(request, stored) {
+    if !if_range_holds(request, stored, now) {
         return Ranged::Whole;
     }
     let Some(specs) = line.to_str().ok().and_then(parse) else { return Ranged::Whole };
@@ -88,25 +88,28 @@ pub fn received(part: &HeaderMap) -> Option<(u64, u64, u64)> {
     let end = last.checked_add(1)?;
     // "A Content-Range field value is invalid if it contains a range-resp that has a last-pos value less than its
     // first-pos value, or a complete-length value less than or equal to its last-pos value."
-    let valid = unit.eq_ignore_ascii_case("bytes") && first <= last && last < whole;
+    if !unit.eq_ignore_ascii_case("bytes") || first > last || last >= whole {
+        return None;
+    }
     let fits = match crate::headers::content_length(part) {
         Some(length) => length == end - first,
         None => !part.contains_key(http::header::CONTENT_LENGTH),
     };
-    (valid && fits).then_some((first, end, whole))
+    fits.then_some((first, end, whole))
 }
 
 /// If-Range: a strong ETag or an exact Last-Modified date that still holds; without it there is no condition.
-fn if_range_holds(request: &HeaderMap, stored: &HeaderMap) -> bool {
+fn if_range_holds(request: &HeaderMap, stored: &HeaderMap, now: Timestamp) -> bool {
     let Some(wanted) = request.get(IF_RANGE) else { return true };
     if wanted.as_bytes().contains(&b'"') {
         return stored.get(ETAG).is_some_and(|own| validator::strongly_equal(own, wanted));
     }
-    let Some(wanted) = wanted.to_str().ok().and_then(freshness::parse_date) else { return false };
+    let Some(wanted) = wanted.to_str().ok().and_then(|text| freshness::parse_date(text, now)) else { return false };
     // "A date validator is strong .. if .. the presented date is at least one second earlier than the Date" (RFC 9110
     // section 8.8.2.2, in other words): what changed within that second would look the same.
     let earlier = |date: Timestamp| wanted.seconds() < date.seconds();
-    freshness::date(stored, LAST_MODIFIED) == Some(wanted) && freshness::date(stored, DATE).is_some_and(earlier)
+    freshness::date(stored, LAST_MODIFIED, now) == Some(wanted)
+        && freshness::date(stored, DATE, now).is_some_and(earlier)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -159,6 +162,8 @@ mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
 
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
     fn map(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pair =
             |(name, value): &(&'static str, &str)| ((*name).parse().unwrap(), HeaderValue::from_str(value).unwrap());
@@ -197,7 +202,7 @@ mod tests {
             ("too many are ignored", &many, Ranged::Whole),
         ];
         for (name, value, wanted) in rows {
-            assert_eq!(ranged(&map(&[("range", value)]), &HeaderMap::new(), 1000), wanted, "{name}");
+            assert_eq!(ranged(&map(&[("range", value)]), &HeaderMap::new(), 1000, NOW), wanted, "{name}");
         }
     }
 
@@ -242,14 +247,14 @@ mod tests {
         ];
         for (name, value, stored, wanted) in rows {
             let request = map(&[("range", "bytes=0-0"), ("if-range", value)]);
-            assert_eq!(ranged(&request, stored, 1000), wanted, "{name}");
+            assert_eq!(ranged(&request, stored, 1000, NOW), wanted, "{name}");
         }
     }
 
     proptest! {
         #[test]
         fn a_part_is_never_empty_nor_outside(value in "bytes=[0-9,-]{0,40}", length in 0u64..5000) {
-            let parts = match ranged(&map(&[("range", &value)]), &HeaderMap::new(), length) {
+            let parts = match ranged(&map(&[("range", &value)]), &HeaderMap::new(), length, NOW) {
                 Ranged::Part { first, end } => vec![(first, end)],
                 Ranged::Parts(parts) => parts,
                 Ranged::Whole | Ranged::Unsatisfiable => Vec::new(),

@@ -83,7 +83,10 @@ impl Standing<'_> {
         if wishes.max_stale.is_some_and(|limit| self.staleness() <= limit) {
             return Reuse::StaleAllowed;
         }
-        if self.is_within(self.directives.stale_while_revalidate) {
+        // "Unless the max-stale request directive is also present, the client does not wish to receive a stale response"
+        // (section 5.2.1.1).
+        let takes_stale = wishes.max_age.is_none() || wishes.max_stale.is_some();
+        if takes_stale && self.staleness() < self.directives.stale_while_revalidate.unwrap_or(self.grace) {
             return Reuse::StaleWhileRevalidate;
         }
         Reuse::Validate(Why::Stale)
@@ -91,8 +94,8 @@ impl Standing<'_> {
 
     /// Whether it may stand in for an origin that fails. "A cache MUST NOT generate a stale response unless it is
     /// disconnected or doing so is explicitly permitted by the client or origin server" (RFC 9111 section 4.2.4); RFC 5861
-    /// section 4 permits it. Without an answer from the origin it may be stale by up to `disconnected_max`.
-    pub fn stands_in(&self, failing: Failing, disconnected_max: Duration) -> bool {
+    /// section 4 permits it, in the answer or in the request. Without an answer from the origin it may be stale by up to `disconnected_max`.
+    pub fn stands_in(&self, failing: Failing, wishes: &RequestDirectives, disconnected_max: Duration) -> bool {
         if self.directives.no_cache {
             return false;
         }
@@ -102,14 +105,12 @@ impl Standing<'_> {
         if self.directives.forbids_stale() {
             return false;
         }
-        let permitted = self.directives.stale_if_error.or(self.directives.stale_while_revalidate);
+        let said = self.directives;
+        // What may be served while it is refreshed may be served when that fails.
+        let permitted = said.stale_if_error.unwrap_or(self.grace.max(said.stale_while_revalidate.unwrap_or_default()));
+        let permitted = permitted.max(wishes.stale_if_error.unwrap_or_default());
         let disconnected = failing == Failing::Disconnected && self.staleness() < disconnected_max;
-        disconnected || self.is_within(permitted)
-    }
-
-    /// Whether its staleness is within what it says itself, else within the operator's grace.
-    fn is_within(&self, said: Option<Duration>) -> bool {
-        self.staleness() < said.unwrap_or(self.grace)
+        disconnected || self.staleness() < permitted
     }
 }
 
@@ -157,6 +158,13 @@ mod tests {
             ),
             ("max-stale against s-maxage", 61, "s-maxage=60", "max-stale", Validate(Why::Stale)),
             ("within stale-while-revalidate", 69, "max-age=60, stale-while-revalidate=10", "", StaleWhileRevalidate),
+            (
+                "a client that says max-age takes nothing stale",
+                69,
+                "max-age=60, stale-while-revalidate=10",
+                "max-age=99",
+                Validate(Why::Stale),
+            ),
             ("beyond stale-while-revalidate", 70, "max-age=60, stale-while-revalidate=10", "", Validate(Why::Stale)),
         ];
         for (name, age, response, request, wanted) in rows {
@@ -195,8 +203,16 @@ mod tests {
             let (lifetime, directives) = said(response);
             let (age, grace) = (Duration::from_secs(age), Duration::from_secs(grace));
             let standing = Standing { age, lifetime, directives: &directives, grace };
-            assert_eq!(standing.stands_in(failing, Duration::from_secs(100)), wanted, "{name}");
+            let wishes = RequestDirectives::default();
+            assert_eq!(standing.stands_in(failing, &wishes, Duration::from_secs(100)), wanted, "{name}");
         }
+        let (lifetime, directives) = said("max-age=60");
+        let standing =
+            Standing { age: Duration::from_secs(69), lifetime, directives: &directives, grace: Duration::ZERO };
+        let allows = |wishes: &str| {
+            standing.stands_in(Error, &RequestDirectives::parse(&control(wishes)), Duration::from_secs(100))
+        };
+        assert!(allows("stale-if-error=10") && !allows("stale-if-error=9"), "a client may permit it, too");
     }
 
     #[test]

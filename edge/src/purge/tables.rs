@@ -25,13 +25,14 @@ pub(super) struct Tables {
 
 impl Tables {
     /// The latest tick of any purge that covers that site, that URL or one of those groups; 0 when there is none.
-    pub(super) fn latest(&self, site: &str, url: UrlId, groups: &[GroupId]) -> u64 {
+    pub(super) fn latest(&self, site: &str, url: UrlId, https: bool, groups: &[GroupId]) -> u64 {
         let mut tick = self.all.load(Ordering::Acquire);
         let sites = self.sites.load();
         if !sites.is_empty() {
             tick = tick.max(sites.get(site).copied().unwrap_or(0));
         }
-        groups.iter().fold(tick.max(self.urls.latest(url.0)), |tick, group| tick.max(self.groups.latest(group.0)))
+        tick = tick.max(self.urls.latest(url.0)).max(self.urls.latest(url.of_scheme(https).0));
+        groups.iter().fold(tick, |tick, group| tick.max(self.groups.latest(group.0)))
     }
 
     /// Puts a record in force.
@@ -152,11 +153,11 @@ mod tests {
             let wanted = records.iter().filter(|record| touches(record, &site, url, &groups)).map(Record::tick).max();
             let tables = Tables::default();
             records.iter().for_each(|record| tables.apply(record));
-            prop_assert_eq!(tables.latest(&site, url, &groups), wanted.unwrap_or(0));
+            prop_assert_eq!(tables.latest(&site, url, false, &groups), wanted.unwrap_or(0));
 
             let again = Tables::default();
             tables.records().iter().for_each(|record| again.apply(record));
-            prop_assert_eq!(again.latest(&site, url, &groups), wanted.unwrap_or(0), "from what is in force");
+            prop_assert_eq!(again.latest(&site, url, false, &groups), wanted.unwrap_or(0), "from what is in force");
             prop_assert_eq!((again.len(), tables.records().len()), (tables.len(), tables.len()));
         }
     }

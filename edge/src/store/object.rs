@@ -158,8 +158,8 @@ impl Object {
 
     /// Whether parts of it and of an answer with that header are parts of one body: "if they all share the same strong
     /// validator" (RFC 9111 section 3.4).
-    pub fn is_of_one_body_with(&self, length: u64, headers: &HeaderMap) -> bool {
-        self.length == length && validator::same_strong(&self.original_headers(), headers)
+    pub fn is_of_one_body_with(&self, length: u64, headers: &HeaderMap, now: Timestamp) -> bool {
+        self.length == length && validator::same_strong(&self.original_headers(), headers, now)
     }
 }
 

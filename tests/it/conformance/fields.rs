@@ -189,6 +189,21 @@ fn requests() -> Vec<Case> {
             "RFC 9110 section 5.3",
             [get().with(["x-a: 2", "x-a: 1"]).origin_saw(["x-a: 2", "x-a: 1"])],
         ),
+        // A comma does not make a list of a field that nobody knows.
+        case(
+            "request-date-is-as-it-was",
+            "RFC 9110 section 5.5",
+            [get()
+                .with(["x-since: Thu, 18 Aug 2050 02:01:18 GMT"])
+                .origin_saw(["x-since: Thu, 18 Aug 2050 02:01:18 GMT"])],
+        ),
+        case(
+            "request-strings-are-as-they-were",
+            "RFC 9110 section 5.6.4",
+            [get()
+                .with(["x-a: \"a,  b\", c", "user-agent: a/1 (b, c;  d)"])
+                .origin_saw(["x-a: \"a,  b\", c", "user-agent: a/1 (b, c;  d)"])],
+        ),
         case(
             "request-connection",
             rule,

@@ -132,7 +132,7 @@ fn lengths() -> Vec<Case> {
             [get().origin(hello("content-length: 5\r\ncontent-length: 5\r\n", "hello")).body("hello")],
         ),
         case(
-            "http-1.0",
+            "http-1-0",
             "RFC 9112 section 2.5",
             [
                 get()

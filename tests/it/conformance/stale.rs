@@ -262,7 +262,7 @@ fn grace() -> Vec<Case> {
             [
                 stored("max-age=60"),
                 get().later(70).origin(reply(503, PLAIN)).refreshed(),
-                get().later(19).origin(Reply::HangUp).refreshed(),
+                get().later(19).origin(reply(500, PLAIN)).refreshed(),
             ],
         ),
         case(
