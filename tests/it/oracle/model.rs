@@ -4,6 +4,7 @@
 //! Where the words leave a choice, every choice is followed: a [`State`] is one way things may stand, and a step that is
 //! allowed leads from it to all states that fit what was seen. No state left means that the node did what it must not.
 
+mod change;
 mod fetch;
 mod rules;
 mod shown;
@@ -61,6 +62,8 @@ pub(super) fn known(known: Known) -> bool {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct State {
     urls: [Vec<Stored>; 2],
+    /// Whether any answer of the URL said Vary.
+    varied: [bool; 2],
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -139,6 +142,13 @@ enum Plan {
     },
 }
 
+impl State {
+    /// Whether it forgot to say Vary, and may thus be no answer to this request.
+    fn is_doubtful(&self, ask: &AskSpec, stored: &Stored) -> bool {
+        self.varied[ask.url] && stored.says.vary.is_none() && stored.selecting != ask.selecting
+    }
+}
+
 /// The states that may be now, or why there is none.
 pub(crate) type Judged = (Vec<State>, Vec<String>);
 
@@ -151,7 +161,7 @@ impl Model {
             Err(why) => against.push(format!("{name}, but {why}")),
         };
         if !ask.method.is_safe() {
-            judge("it goes to the origin".to_owned(), self.change(state, ask, seen, shown));
+            judge("it goes to the origin".to_owned(), self.change(state, ask, now, seen, shown));
         } else {
             for plan in self.plans(state, ask, now) {
                 judge(self.named(state, ask, plan, now), self.follow(state, ask, plan, now, seen, shown));
@@ -209,7 +219,12 @@ impl Model {
             plans.push(Plan::Forward { selected: None, grant: false });
         }
         for which in suitable {
-            self.plans_for(&state.urls[ask.url][which], which, ask, now, &mut plans);
+            let stored = &state.urls[ask.url][which];
+            self.plans_for(stored, which, ask, now, &mut plans);
+            // An answer that forgot to say Vary may be held to what its own request selected.
+            if state.is_doubtful(ask, stored) {
+                plans.push(Plan::Forward { selected: None, grant: false });
+            }
         }
         if ask.directives().only_if_cached {
             for plan in &mut plans {
@@ -236,7 +251,11 @@ impl Model {
         let matching = || all.iter().enumerate().filter(|(_, stored)| matches(stored));
         let best = matching().map(|(_, stored)| (stored.says.vary.is_some(), stored.says.date)).max();
         let is_best = |stored: &Stored| Some((stored.says.vary.is_some(), stored.says.date)) == best;
-        matching().filter(|(_, stored)| is_best(stored)).map(|(which, _)| which).collect()
+        // Of answers that forgot to say Vary the one may be used that this very request selected, too.
+        let is_own = |stored: &Stored| state.varied[ask.url] && stored.selecting == ask.selecting;
+        let without = |stored: &Stored| stored.says.vary.is_none() && best.is_some_and(|(varies, _)| !varies);
+        let usable = |stored: &Stored| is_best(stored) || (without(stored) && is_own(stored));
+        matching().filter(|(_, stored)| usable(stored)).map(|(which, _)| which).collect()
     }
 
     fn plans_for(&self, stored: &Stored, which: usize, ask: &AskSpec, now: i64, plans: &mut Vec<Plan>) {
@@ -321,10 +340,10 @@ impl Model {
         let taken = directives
             .max_stale
             .map_or(Sure::No, |most| self.is_within(stored, Window::exactly(most.number().seconds()), now));
+        // How far clients may force validation is said of what is fresh only; and beside max-stale such words contradict it.
         let demanding = ask.says_no_cache() || directives.max_age.is_some() || directives.min_fresh.is_some();
-        let limits = demanding && self.site.revalidation != Revalidation::Ignore;
         let mut all = Vec::new();
-        let serve = if limits { (taken | within).at_most_may() } else { taken | within };
+        let serve = if demanding { (taken | within).at_most_may() } else { taken | within };
         if serve.allows(true) {
             let refresh = match (taken, within) {
                 (Sure::No, _) => Sure::Yes,
@@ -353,32 +372,6 @@ impl Model {
             Plan::Forward { selected: Some(which), .. } => format!("{} must be validated", about(which)),
             Plan::Refuse { .. } => "only-if-cached: 504".to_owned(),
         }
-    }
-
-    /// An unsafe method.
-    ///
-    /// > A cache MUST invalidate the target URI when it receives a non-error status code in response to an unsafe request
-    /// > method. [..] A cache MAY invalidate other URIs [..]: the URI(s) in the Location and Content-Location (RFC 9111
-    /// > section 4.4).
-    fn change(&self, state: &State, ask: &AskSpec, seen: &[Exchange], shown: &Shown) -> Result<Vec<State>, String> {
-        let [one] = seen else { return Err(format!("the origin was asked {} time(s)", seen.len())) };
-        if one.method != ask.method.text() {
-            return Err(format!("the origin was asked with {}", one.method));
-        }
-        let given = match &one.said {
-            Said::Nothing => return shown::is_gateway_error(shown).map(|()| vec![state.clone()]),
-            Said::NotModified(given) | Said::Whole(given) => given,
-        };
-        shown::passes(given, ask, shown)?;
-        if !(200..400).contains(&given.status) || self.mistake == Some(Mistake::InvalidationForgotten) {
-            return Ok(vec![state.clone()]);
-        }
-        let (mut removed, mut marked) = (state.clone(), state.clone());
-        for url in [Some(ask.url), given.location, given.content_location].into_iter().flatten() {
-            removed.urls[url].clear();
-            marked.urls[url].iter_mut().for_each(|stored| stored.doubt = Doubt::Invalid);
-        }
-        Ok(vec![removed, marked])
     }
 }
 

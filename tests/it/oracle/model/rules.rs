@@ -135,7 +135,7 @@ impl Model {
     }
 
     /// Milliseconds, when the answer says it itself (RFC 9111 section 4.2.1).
-    fn explicit_ms(&self, given: &Given) -> Option<i64> {
+    pub(super) fn explicit_ms(&self, given: &Given) -> Option<i64> {
         let (control, expires) = effective(given);
         let numbers = match self.mistaken(Mistake::MaxAgeFirst) {
             false => control.s_maxage.or(control.max_age),
@@ -223,9 +223,12 @@ impl Model {
             return Sure::No;
         }
         let authorized = ask.authorization && !self.mistaken(Mistake::AuthorizationForgotten);
-        if authorized && !is_shareable(&control) {
-            return Sure::No;
-        }
+        if authorized && !is_shareable(&control) { Sure::No } else { self.keeps(given) }
+    }
+
+    /// Whether it is stored, whoever asked.
+    pub(super) fn keeps(&self, given: &Given) -> Sure {
+        let (control, _) = effective(given);
         if !self.may_keep(given) {
             return Sure::No;
         }
