@@ -4,6 +4,7 @@
 //! Where the words leave a choice, every choice is followed: a [`State`] is one way things may stand, and a step that is
 //! allowed leads from it to all states that fit what was seen. No state left means that the node did what it must not.
 
+mod change;
 mod fetch;
 mod rules;
 mod shown;
@@ -38,10 +39,31 @@ pub(crate) enum Mistake {
     UpdateForgotten,
 }
 
+/// Differences that are known and not yet mended in the node: the model lets them pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// An origin that closes without an answer is an error, not a disconnection.
+    ClosedIsAnError,
+    /// A client that is refused (only-if-cached) uses up what clients may force.
+    RefusalIsGranted,
+    /// 429 and 431 are stored when they say how long.
+    Rfc6585,
+    /// Last-Modified in another form of date is another validator.
+    DatesAreTexts,
+}
+
+const KNOWN: &[Known] = &[Known::ClosedIsAnError, Known::RefusalIsGranted, Known::Rfc6585, Known::DatesAreTexts];
+
+pub(super) fn known(known: Known) -> bool {
+    KNOWN.contains(&known)
+}
+
 /// What is stored, by URL.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct State {
     urls: [Vec<Stored>; 2],
+    /// Whether any answer of the URL said Vary.
+    varied: [bool; 2],
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -115,7 +137,16 @@ enum Plan {
         grant: bool,
     },
     /// `only-if-cached`.
-    Refuse,
+    Refuse {
+        granted: Option<usize>,
+    },
+}
+
+impl State {
+    /// Whether it forgot to say Vary, and may thus be no answer to this request.
+    fn is_doubtful(&self, ask: &AskSpec, stored: &Stored) -> bool {
+        self.varied[ask.url] && stored.says.vary.is_none() && stored.selecting != ask.selecting
+    }
 }
 
 /// The states that may be now, or why there is none.
@@ -149,8 +180,16 @@ impl Model {
         shown: &Shown,
     ) -> Result<Vec<State>, String> {
         match plan {
-            Plan::Refuse => match (shown.status, seen.len()) {
-                (504, 0) => Ok(vec![state.clone()]),
+            Plan::Refuse { granted } => match (shown.status, seen.len()) {
+                (504, 0) => {
+                    let mut states = vec![state.clone()];
+                    if let (Some(which), true) = (granted, known(Known::RefusalIsGranted)) {
+                        let mut next = state.clone();
+                        next.urls[ask.url][which].granted = Some(now);
+                        states.push(next);
+                    }
+                    Ok(states)
+                }
                 (status, asked) => Err(format!("the status is {status}, and the origin was asked {asked} time(s)")),
             },
             Plan::Serve { which, refresh, .. } => {
@@ -176,24 +215,26 @@ impl Model {
     fn plans(&self, state: &State, ask: &AskSpec, now: i64) -> Vec<Plan> {
         let suitable = self.suitable(state, ask);
         let mut plans = Vec::new();
-        // An answer that forgot to say Vary, among others that do, may be taken for one of requests like its own.
-        let all = &state.urls[ask.url];
-        let forgot = suitable.iter().any(|which| all[*which].says.vary.is_none());
-        if suitable.is_empty() || (forgot && all.iter().any(|stored| stored.says.vary.is_some())) {
+        if suitable.is_empty() {
             plans.push(Plan::Forward { selected: None, grant: false });
         }
         for which in suitable {
-            self.plans_for(&state.urls[ask.url][which], which, ask, now, &mut plans);
+            let stored = &state.urls[ask.url][which];
+            self.plans_for(stored, which, ask, now, &mut plans);
+            // An answer that forgot to say Vary may be held to what its own request selected.
+            if state.is_doubtful(ask, stored) {
+                plans.push(Plan::Forward { selected: None, grant: false });
+            }
         }
         if ask.directives().only_if_cached {
             for plan in &mut plans {
-                if let Plan::Forward { .. } = plan {
-                    *plan = Plan::Refuse;
+                if let Plan::Forward { selected, grant } = *plan {
+                    *plan = Plan::Refuse { granted: selected.filter(|_| grant) };
                 }
             }
             // Stale within a window, or fresh but not enough for this client: refusing is right, too.
             if plans.iter().any(|plan| matches!(plan, Plan::Serve { refresh: Sure::Yes, .. })) {
-                plans.push(Plan::Refuse);
+                plans.push(Plan::Refuse { granted: None });
             }
         }
         plans
@@ -210,7 +251,11 @@ impl Model {
         let matching = || all.iter().enumerate().filter(|(_, stored)| matches(stored));
         let best = matching().map(|(_, stored)| (stored.says.vary.is_some(), stored.says.date)).max();
         let is_best = |stored: &Stored| Some((stored.says.vary.is_some(), stored.says.date)) == best;
-        matching().filter(|(_, stored)| is_best(stored)).map(|(which, _)| which).collect()
+        // Of answers that forgot to say Vary the one may be used that this very request selected, too.
+        let is_own = |stored: &Stored| state.varied[ask.url] && stored.selecting == ask.selecting;
+        let without = |stored: &Stored| stored.says.vary.is_none() && best.is_some_and(|(varies, _)| !varies);
+        let usable = |stored: &Stored| is_best(stored) || (without(stored) && is_own(stored));
+        matching().filter(|(_, stored)| usable(stored)).map(|(which, _)| which).collect()
     }
 
     fn plans_for(&self, stored: &Stored, which: usize, ask: &AskSpec, now: i64, plans: &mut Vec<Plan>) {
@@ -295,10 +340,10 @@ impl Model {
         let taken = directives
             .max_stale
             .map_or(Sure::No, |most| self.is_within(stored, Window::exactly(most.number().seconds()), now));
+        // How far clients may force validation is said of what is fresh only; and beside max-stale such words contradict it.
         let demanding = ask.says_no_cache() || directives.max_age.is_some() || directives.min_fresh.is_some();
-        let limits = demanding && self.site.revalidation != Revalidation::Ignore;
         let mut all = Vec::new();
-        let serve = if limits { (taken | within).at_most_may() } else { taken | within };
+        let serve = if demanding { (taken | within).at_most_may() } else { taken | within };
         if serve.allows(true) {
             let refresh = match (taken, within) {
                 (Sure::No, _) => Sure::Yes,
@@ -325,53 +370,8 @@ impl Model {
             Plan::Serve { which, stale: true, .. } => format!("{} serves though stale", about(which)),
             Plan::Forward { selected: None, .. } => "nothing stored: to the origin".to_owned(),
             Plan::Forward { selected: Some(which), .. } => format!("{} must be validated", about(which)),
-            Plan::Refuse => "only-if-cached: 504".to_owned(),
+            Plan::Refuse { .. } => "only-if-cached: 504".to_owned(),
         }
-    }
-
-    /// An unsafe method.
-    ///
-    /// > A cache MUST invalidate the target URI when it receives a non-error status code in response to an unsafe request
-    /// > method. [..] A cache MAY invalidate other URIs [..]: the URI(s) in the Location and Content-Location (RFC 9111
-    /// > section 4.4).
-    ///
-    /// And of POST: "a cached POST response can be reused to satisfy a later GET or HEAD request" when it has explicit
-    /// freshness and a Content-Location that is the target URI (RFC 9110 section 9.3.3).
-    fn change(
-        &self,
-        state: &State,
-        ask: &AskSpec,
-        now: i64,
-        seen: &[Exchange],
-        shown: &Shown,
-    ) -> Result<Vec<State>, String> {
-        let [one] = seen else { return Err(format!("the origin was asked {} time(s)", seen.len())) };
-        if one.method != ask.method.text() {
-            return Err(format!("the origin was asked with {}", one.method));
-        }
-        let given = match &one.said {
-            Said::Nothing => return shown::is_gateway_error(shown).map(|()| vec![state.clone()]),
-            Said::NotModified(given) | Said::Whole(given) => given,
-        };
-        shown::passes(given, ask, shown)?;
-        if !(200..400).contains(&given.status) || self.mistake == Some(Mistake::InvalidationForgotten) {
-            return Ok(vec![state.clone()]);
-        }
-        let (mut removed, mut marked) = (state.clone(), state.clone());
-        for url in [Some(ask.url), given.location, given.content_location].into_iter().flatten() {
-            removed.urls[url].clear();
-            marked.urls[url].iter_mut().for_each(|stored| stored.doubt = Doubt::Invalid);
-        }
-        let mut states = vec![removed, marked];
-        let own = AskSpec { method: Method::Get, ..ask.clone() };
-        let posted = ask.method == Method::Post && (200..300).contains(&given.status) && given.status != 206;
-        let of_itself = given.content_location == Some(ask.url) && self.explicit_ms(given).is_some();
-        if posted && of_itself && self.is_storable(&own, given).allows(true) {
-            let kept: Vec<State> =
-                states.iter().flat_map(|state| self.inserted(state, &own, None, now, given)).collect();
-            kept.into_iter().for_each(|state| add(&mut states, state));
-        }
-        Ok(states)
     }
 }
 

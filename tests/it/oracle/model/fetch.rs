@@ -252,10 +252,14 @@ impl Model {
         // Answers that vary on something else may be kept or not; a cache may give up any.
         for others in [true, false] {
             let mut next = state.clone();
-            next.urls[ask.url].retain(|old| match old.says.vary == vary {
-                true => !old.selecting.same(ask.selecting, vary),
-                false => others,
-            });
+            next.varied[ask.url] |= vary.is_some();
+            // Where one of several answers forgot to say Vary, it may stay for the requests that are like its own.
+            let is_like = |old: &Stored| match vary.is_none() && next.varied[ask.url] && others {
+                true => old.selecting == ask.selecting,
+                false => old.selecting.same(ask.selecting, vary),
+            };
+            let stays = |old: &Stored| if old.says.vary == vary { !is_like(old) } else { others };
+            next.urls[ask.url].retain(stays);
             next.urls[ask.url].push(new.clone());
             super::add(&mut all, next.clone());
             // The limit on what clients force may count by URL, too.
@@ -286,7 +290,10 @@ impl Model {
                 || (given.etag.is_some() && given.etag != says.etag)
                 || (given.modified.is_some() && given.modified != says.modified);
             let stale = Stored { doubt: worse(old.doubt), ..old.clone() };
-            let sure = !free && says.status == 200 && old.doubt != Doubt::Invalid;
+            // With its new fields it may be nothing that a cache keeps.
+            let keeps = self.keeps(&merged(old, given).says) == Sure::Yes;
+            let sure =
+                !free && keeps && !state.is_doubtful(ask, old) && says.status == 200 && old.doubt != Doubt::Invalid;
             let choices = match (sure, same, differs) {
                 (true, true, _) => self.updated(old, ask, given),
                 (true, _, true) => vec![Some(stale)],
@@ -310,11 +317,14 @@ impl Model {
     /// > a selected representation for update (RFC 9111 section 4.3.4).
     fn is_about(&self, state: &State, ask: &AskSpec, selected: Option<usize>, given: &Given) -> (Vec<usize>, Sure) {
         let all = &state.urls[ask.url];
-        // One after which what is stored may not be shared, or varies on other fields than before, may be too much news for
-        // a 304.
+        // One that may not change what is stored, or changes so much that it may not be shared or varies on other fields,
+        // may be too little or too much for a 304.
         let again = |which: usize| {
             let varies = given.vary.is_some() && given.vary != all[which].says.vary;
-            if varies || !self.may_keep(&merged(&all[which], given).says) { Sure::Either } else { Sure::No }
+            let new = merged(&all[which], given);
+            let shared = self.is_for(ask, &all[which]) == Sure::Yes && self.is_for(ask, &new) == Sure::Yes;
+            let plain = shared && !ask.directives().no_store && !varies && self.keeps(&new.says) == Sure::Yes;
+            if plain { Sure::No } else { Sure::Either }
         };
         if let Some(tag) = given.etag {
             let named: Vec<usize> = (0..all.len()).filter(|which| all[*which].says.etag == Some(tag)).collect();
@@ -389,7 +399,11 @@ impl Model {
             let mut still = new;
             still.says.vary = old.says.vary;
             choices.extend([Some(still), Some(old.clone()), None]);
-        } else if !asked || (given.cookie && self.site.cookies != Cookies::Store) || control.no_store {
+        } else if !asked
+            || self.keeps(&Given { cookie: false, ..choices[0].as_ref().expect("it is new").says.clone() }) != Sure::Yes
+            || (given.cookie && self.site.cookies != Cookies::Store)
+            || control.no_store
+        {
             choices.extend([Some(old.clone()), None]);
         }
         choices

@@ -2,7 +2,7 @@
 
 use std::ops::BitOr;
 
-use super::{Doubt, Mistake, Model, Stored};
+use super::{Doubt, Known, Mistake, Model, Stored, known};
 use crate::oracle::answer::{Control, Expiry, Given, Number, Scope, Targeted, Vary};
 use crate::oracle::ask::{AskSpec, Method};
 use crate::oracle::sites::Cookies;
@@ -223,14 +223,17 @@ impl Model {
             return Sure::No;
         }
         let authorized = ask.authorization && !self.mistaken(Mistake::AuthorizationForgotten);
-        if authorized && !is_shareable(&control) {
-            return Sure::No;
-        }
+        if authorized && !is_shareable(&control) { Sure::No } else { self.keeps(given) }
+    }
+
+    /// Whether it is stored, whoever asked.
+    pub(super) fn keeps(&self, given: &Given) -> Sure {
+        let (control, _) = effective(given);
         if !self.may_keep(given) {
             return Sure::No;
         }
         if self.explicit_ms(given).is_some() {
-            return Sure::Yes;
+            return if never_stored(given.status) { Sure::Either } else { Sure::Yes };
         }
         let validator = given.etag.is_some() || given.modified.is_some();
         match given.status {
@@ -248,7 +251,7 @@ impl Model {
         let no_store = control.no_store && !(control.must_understand && understood);
         let private = control.private == Scope::Whole && !self.mistaken(Mistake::PrivateForgotten);
         !no_store
-            && !never_stored(given.status)
+            && (known(Known::Rfc6585) || !never_stored(given.status))
             && !private
             && (understood || !control.must_understand)
             && given.vary != Some(Vary::Star)
@@ -276,7 +279,16 @@ impl Model {
             self.is_within(stored, self.if_error(&control), now)
         } else {
             let disconnected = self.is_within(stored, Window::exactly(STALE_MAX_S), now);
+            let disconnected = if known(Known::ClosedIsAnError) { disconnected.at_most_may() } else { disconnected };
             self.is_within(stored, self.if_error(&control), now) | disconnected
+        };
+        // Where stale could have been served without asking, it may be after, too.
+        let seconds = |window| self.is_within(stored, window, now).at_most_may();
+        let taken =
+            ask.directives().max_stale.map_or(Sure::No, |most| seconds(Window::exactly(most.number().seconds())));
+        let stale = match forbids_stale(&control) {
+            true => stale,
+            false => stale | seconds(self.while_revalidate(&control)) | taken,
         };
         let sure = match fresh {
             // The client wanted it validated: to serve it without is a choice.
