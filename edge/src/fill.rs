@@ -100,6 +100,8 @@ impl Head {
 pub struct FillKey {
     /// The object.
     pub store: StoreKey,
+    /// Its URL.
+    pub url: UrlId,
     /// Whether the request had Authorization.
     pub authorized: bool,
     /// How much of it is asked for.
@@ -245,11 +247,17 @@ pub struct Fills {
     shards: [Mutex<HashMap<FillKey, Arc<Fill>>>; SHARDS],
     /// All, also those that nobody joins any more.
     running: AtomicUsize,
+    /// The same by URL: what they may still store.
+    by_url: [Mutex<HashMap<UrlId, usize>>; SHARDS],
 }
 
 impl Default for Fills {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), running: AtomicUsize::new(0) }
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            running: AtomicUsize::new(0),
+            by_url: std::array::from_fn(|_| Mutex::default()),
+        }
     }
 }
 
@@ -285,7 +293,7 @@ impl Fills {
         }
         let fill = Fill::new(tick());
         shard.insert(key, fill.clone());
-        self.running.fetch_add(1, Ordering::SeqCst);
+        self.began(key.url);
         let (unshared, takes) = oneshot::channel();
         Joined::Leader(Reader::new(fill.clone()), Lead { fill, unshared, takes })
     }
@@ -297,9 +305,9 @@ impl Fills {
     }
 
     /// A fill that nobody else can join, of what was answered already.
-    pub fn lone(&self, tick: u64) -> (Arc<Fill>, Reader) {
+    pub fn lone(&self, url: UrlId, tick: u64) -> (Arc<Fill>, Reader) {
         let fill = Fill::new(tick);
-        self.running.fetch_add(1, Ordering::SeqCst);
+        self.began(url);
         (fill.clone(), Reader::new(fill))
     }
 
@@ -321,15 +329,31 @@ impl Fills {
         }
     }
 
-    /// Whether a fetch for `key` runs.
-    pub fn runs(&self, key: StoreKey) -> bool {
-        let any = FillKey { store: key, authorized: false, extent: Extent::Whole };
-        self.shard(&any).lock().keys().any(|running| running.store == key)
+    /// Whether a fetch of that URL runs, which may still store something.
+    pub fn run_for(&self, url: UrlId) -> bool {
+        self.of_url(url).lock().contains_key(&url)
+    }
+
+    fn began(&self, url: UrlId) {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        *self.of_url(url).lock().entry(url).or_default() += 1;
     }
 
     /// A fill is over: what it stores is stored.
-    fn ended(&self) {
+    fn ended(&self, url: UrlId) {
+        let mut urls = self.of_url(url).lock();
+        if let Some(count) = urls.get_mut(&url) {
+            *count -= 1;
+            if *count == 0 {
+                urls.remove(&url);
+            }
+        }
+        drop(urls);
         self.running.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn of_url(&self, url: UrlId) -> &Mutex<HashMap<UrlId, usize>> {
+        &self.by_url[url.0 as usize % SHARDS]
     }
 
     /// How many run.

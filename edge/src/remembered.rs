@@ -11,7 +11,7 @@ use crate::key::StoreKey;
 
 const SHARDS: usize = 32;
 
-/// Keys per shard; beyond, outdated ones go, and if that is not enough, all of the shard.
+/// Keys per shard; beyond, outdated ones go, and if that is not enough, every second one.
 const SHARD_MAX: usize = 8192;
 
 /// Keys and what is remembered of them.
@@ -71,9 +71,14 @@ impl<V: Copy> Remembered<V> {
     fn insert(shard: &mut HashMap<StoreKey, Memory<V>>, key: StoreKey, what: V, now: Timestamp, duration: Duration) {
         if shard.len() >= SHARD_MAX {
             shard.retain(|_, memory| memory.holds(now));
-        }
-        if shard.len() >= SHARD_MAX {
-            shard.clear();
+            if shard.len() > SHARD_MAX / 2 {
+                // Not again at each insertion: half of them go, whichever.
+                let mut turn = false;
+                shard.retain(|_, _| {
+                    turn = !turn;
+                    turn
+                });
+            }
         }
         let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         shard.insert(key, Memory { since: now, until: Timestamp(now.0.saturating_add(ms)), what });

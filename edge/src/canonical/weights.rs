@@ -40,10 +40,15 @@ impl fmt::Display for Weight {
 pub(super) type Weighted = (String, Weight);
 
 /// Reads `#( element [ OWS ";" OWS "q=" qvalue ] )`, without repetitions. `None` when that is not what it is, or when an
-/// element comes with two weights: servers take the first, the last or the highest.
+/// element comes with two weights: servers take the first, the last or the highest. Nor of more elements than anyone has.
 pub(super) fn read(value: &str, is_element: impl Fn(&str) -> bool) -> Option<Vec<Weighted>> {
+    /// Browsers send a handful.
+    const ELEMENTS_MAX: usize = 64;
     let mut list: Vec<Weighted> = Vec::new();
-    for item in elements(value) {
+    for (position, item) in elements(value).into_iter().enumerate() {
+        if position == ELEMENTS_MAX {
+            return None;
+        }
         let (element, weight) = match item.split_once(';') {
             None => (item, Weight::FULL),
             Some((element, parameter)) => {

@@ -79,6 +79,11 @@ impl<'a> Intake<'a> {
         self.head.coming.end.map(|end| end - self.head.coming.first)
     }
 
+    /// More came than was announced: it will never be right.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.expected().is_some_and(|expected| self.received > expected)
+    }
+
     pub(super) fn is_nearly_done(&self) -> bool {
         let Some(expected) = self.expected() else { return self.received < FINISH_ANYWAY };
         self.received >= expected / 2 || expected - self.received <= FINISH_ANYWAY
@@ -100,7 +105,8 @@ impl<'a> Intake<'a> {
                 self.put_chunk();
             }
             let span = self.head.span(self.head.coming.first + self.received);
-            let known = if whole { Vec::new() } else { self.known_spans().await };
+            let known = if whole { Some(Vec::new()) } else { self.known_spans().await };
+            let Some(known) = known else { return Ok(()) };
             if self.received == 0 { Body::Spans(known) } else { Body::Spans(with_span(&known, span)) }
         };
         let length = if whole { self.received } else { self.head.object.length };
@@ -112,17 +118,23 @@ impl<'a> Intake<'a> {
 
     /// The parts that are stored of the same body. Looked up now, since other parts may have come meanwhile; what two fills
     /// store at the same instant is one of both, and the other is fetched again.
-    async fn known_spans(&self) -> Vec<Span> {
+    ///
+    /// `None`: all of a body that is no older is stored by now, and a part would only take its place.
+    async fn known_spans(&self) -> Option<Vec<Span>> {
         let edge = &self.task.worker.edge;
         let plan = self.task.plan;
-        let Some(Piece::Object(stored)) = edge.store.get(&self.head.key).await else { return Vec::new() };
+        let Some(Piece::Object(stored)) = edge.store.get(&self.head.key).await else { return Some(Vec::new()) };
         let object = &self.head.object;
         let alive = !edge.is_purged(&plan.site.name, plan.url, &stored);
         let same = stored.is_for(&plan.address())
             && stored.is_of_one_body_with(object.length, &object.original_headers(), object.exchange.response_time);
-        match &stored.body {
+        let newer = stored.exchange.request_time >= object.exchange.request_time;
+        if alive && newer && stored.is_complete() {
+            return None;
+        }
+        Some(match &stored.body {
             Body::Spans(spans) if alive && same => spans.clone(),
             Body::Spans(_) | Body::Inline(_) => Vec::new(),
-        }
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONTENT_RANGE, EXPIRES, SET_COOKIE};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_RANGE, EXPIRES, SET_COOKIE};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use nearcast_shared::config::SetCookie;
 
@@ -84,6 +84,10 @@ impl Judge<'_> {
             fields.remove(SET_COOKIE);
         }
         let merged = validator::updated(&stored.original_headers(), &fields);
+        let mut merged = merged;
+        if !received.contains_key(AGE) {
+            merged.remove(AGE);
+        }
         let initial_age = freshness::initial_age(received, exchange);
         let kept = self.judge(stored.status, merged, initial_age, exchange)?;
         let object = Object { length: stored.length, body: stored.body.clone(), ..kept.object };

@@ -87,7 +87,9 @@ pub fn adopt(
     let task = Task { worker, view: &view, plan: &plan, fill: &place.fill };
     // "Responses to POST requests are only cacheable when they include explicit freshness information" (RFC 9110
     // section 9.3.3).
-    let explicit = |head: &Head| matches!(head.object.lifetime.by, By::SMaxage | By::MaxAge | By::Expires);
+    // What it varies on is not brought into the form that a GET would be selected by.
+    let explicit =
+        |head: &Head| matches!(head.object.lifetime.by, By::SMaxage | By::MaxAge | By::Expires) && head.vary.is_empty();
     let Some(head) = task.head(&answer, exchange).ok().filter(explicit) else { return Err(Box::new(answer)) };
     let head = Arc::new(head);
     place.fill.answer(Answer::Stream(head.clone()));
@@ -128,7 +130,7 @@ impl Drop for Place {
             self.fill.answer(Answer::Failed(Failure::Broken));
         }
         self.fill.finish(Ending::Broken);
-        self.worker.edge.fills.ended();
+        self.worker.edge.fills.ended(self.key.url);
     }
 }
 
@@ -254,7 +256,9 @@ impl Task<'_> {
 
     /// What is stored, when it may stand in for an origin that fails.
     fn stand_in(&self, failing: Failing, received: Option<StatusCode>, now: Timestamp) -> Option<Answer> {
-        let stored = self.plan.stored.as_ref().filter(|_| !matches!(self.plan.key.extent, Extent::Missing { .. }))?;
+        let alive = |object: &&Arc<Object>| !self.worker.edge.is_purged(&self.plan.site.name, self.plan.url, object);
+        let whole_or_range = !matches!(self.plan.key.extent, Extent::Missing { .. });
+        let stored = self.plan.stored.as_ref().filter(alive).filter(|_| whole_or_range)?;
         let standing = stored.standing(now, self.plan.site.caching.grace);
         standing
             .stands_in(failing, &RequestDirectives::parse(&self.plan.headers), self.view.stale_max)
@@ -277,7 +281,7 @@ impl Task<'_> {
             let usable = object.is_for(&self.plan.address()) && !purged;
             let object = object.with_what_is_stored(self.plan.url, &self.worker.edge.store).filter(|_| usable);
             let Some(object) = object.filter(|object| object.is_complete()) else { continue };
-            if !validator::confirms(not_modified, &object.original_headers(), exchange.response_time) {
+            if !validator::same_strong(not_modified, &object.original_headers(), exchange.response_time) {
                 continue;
             }
             // It answers this request, too: from now on under both keys.
@@ -444,6 +448,9 @@ impl Task<'_> {
             let Ok(bytes) = frame.into_data() else { continue };
             self.plan.site.metrics.fetched.inc_by(bytes.len() as u64);
             intake.take(bytes).await;
+            if intake.is_too_much() {
+                return Err("more than announced");
+            }
             let give_up = !self.plan.detached && !intake.is_nearly_done() && !self.fill.is_wanted();
             if give_up && self.worker.edge.fills.abandon(&self.plan.key, self.fill) {
                 return Err("nobody reads it");
@@ -469,8 +476,10 @@ impl Task<'_> {
             Some(Piece::Base(base)) if base.vary == vary => Base::clone(&base),
             _ => Base { vary: vary.to_vec(), variants: Vec::new() },
         };
-        // "A cache MUST NOT include its entity tag in the union" when only parts are here (section 4.3.1).
-        let tag = object.original_headers().get(ETAG).filter(|_| object.is_complete()).cloned();
+        // "A cache MUST NOT include its entity tag in the union" when only parts are here (section 4.3.1); a weak tag may
+        // be that of several variants, of another coding for one (RFC 9110 section 8.8.1).
+        let of_use = |tag: &&HeaderValue| object.is_complete() && validator::is_strong(tag);
+        let tag = object.original_headers().get(ETAG).filter(of_use).cloned();
         let (base, dropped) = known.with(Variant { key, tag }, self.view.variants_max);
         dropped.iter().for_each(|key| store.remove(key));
         store.put(primary, Piece::Base(Arc::new(base)));

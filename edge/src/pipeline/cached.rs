@@ -4,7 +4,7 @@ use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, IF_RANGE, RANGE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, IF_RANGE, RANGE};
 use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
@@ -19,7 +19,7 @@ use crate::fill::task::{self, Plan};
 use crate::fill::{Answer, Extent, FillKey, Joined};
 use crate::key::StoreKey;
 use crate::metrics::Outcome;
-use crate::policy::reuse::{Reuse, Why};
+use crate::policy::reuse::{Failing, Reuse, Why};
 use crate::policy::{range, validator};
 use crate::refusal::Refusal;
 use crate::store::Piece;
@@ -56,6 +56,9 @@ struct Errand {
 impl ClientExchange<'_> {
     pub(super) async fn cached(&self) -> Answered {
         if !self.looked_up {
+            if self.wishes.only_if_cached {
+                return (self.refused(Refusal::OnlyIfCached), Outcome::Refused);
+            }
             return self.pass(Forward::Bypass, None).await;
         }
         let mut tried = None;
@@ -103,7 +106,7 @@ impl ClientExchange<'_> {
             ClientRevalidation::Honor => true,
             ClientRevalidation::Ignore => false,
             // Nobody is asked for who wants only what is stored.
-            ClientRevalidation::Limit if self.wishes.only_if_cached => true,
+            ClientRevalidation::Limit if self.wishes.only_if_cached => self.worker.edge.forced.of(&key, now).is_none(),
             ClientRevalidation::Limit => self.worker.edge.forced.note_first(key, (), now, FORCED_EVERY),
         };
         match reuse {
@@ -137,9 +140,12 @@ impl ClientExchange<'_> {
             }
             Some(Piece::Chunk(_)) | None => (hint.unwrap_or(primary), Forward::UriMiss, None),
         };
-        let object = match key == primary {
-            true => None,
-            false => match store.get(&key).await {
+        // A variant that the URL's list has lost is one of another time: what it varied on, or what invalidated it, may have
+        // changed since.
+        let is_listed = base.as_ref().is_none_or(|base| base.variants.iter().any(|variant| variant.key == key));
+        let object = match key != primary && is_listed {
+            false => None,
+            true => match store.get(&key).await {
                 Some(Piece::Object(object)) => self.usable(object),
                 Some(Piece::Base(_) | Piece::Chunk(_)) | None => None,
             },
@@ -174,7 +180,11 @@ impl ClientExchange<'_> {
     fn refresh(&self, key: StoreKey, stored: Arc<Object>, base: Option<Arc<Base>>) {
         let errand = Errand { key, stored: Some(stored), base, extent: Extent::Whole, why: Forward::Stale };
         if let Joined::Leader(_reader, lead) = self.join(self.fill_key(&errand)) {
-            let plan = Plan { detached: true, ..self.plan(&errand) };
+            let mut plan = Plan { detached: true, ..self.plan(&errand) };
+            // The request is the cache's own: this client's no-store must not keep the answer from others.
+            if self.wishes.no_store {
+                plan.headers.remove(CACHE_CONTROL);
+            }
             task::start(self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
         }
     }
@@ -242,7 +252,7 @@ impl ClientExchange<'_> {
 
     fn fill_key(&self, errand: &Errand) -> FillKey {
         let authorized = self.forwarded().contains_key(AUTHORIZATION);
-        FillKey { store: errand.key, authorized, extent: errand.extent }
+        FillKey { store: errand.key, url: self.url, authorized, extent: errand.extent }
     }
 
     /// What to fetch. What is stored was looked up before the fill had its tick: a purge between the two takes it away here.
@@ -295,7 +305,10 @@ impl ClientExchange<'_> {
                 Ok((self.with_status(response, &status), Outcome::Revalidated))
             }
             Answer::StandIn(object, received) => {
-                if self.missing(&object).is_some() {
+                // The client whose request failed may have permitted what this one does not.
+                let failing = if received.is_some() { Failing::Error } else { Failing::Disconnected };
+                let permits = || self.standing(&object, now).stands_in(failing, &self.wishes, self.view.stale_max);
+                if self.missing(&object).is_some() || (!leads && !permits()) {
                     return Ok(self.pass(why, None).await);
                 }
                 status.forward_status = received;
@@ -335,6 +348,9 @@ impl ClientExchange<'_> {
     /// "provided that it is allowed to reuse that response for the requests in question"). One that insists on a new
     /// answer gets it where others do, and that one is.
     fn may_share(&self, object: &Object, now: Timestamp) -> bool {
+        if self.worker.edge.is_purged(&self.site.name, self.url, object) {
+            return false;
+        }
         let limited = self.site.caching.client_revalidation != ClientRevalidation::Honor;
         let wishes = if limited { &self.wishes.unforced() } else { &self.wishes };
         let reuse = self.standing(object, now).reuse(wishes);

@@ -12,15 +12,16 @@ use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Wanted};
 use crate::fill::{Extent, FillKey, Judge, task};
 use crate::headers;
-use crate::key::{Address, StoreKey, UrlId};
+use crate::key::{Address, GroupId, StoreKey, UrlId};
 use crate::keying::{self, query};
 use crate::metrics::Outcome;
 use crate::origin::{Ask, Failure};
 use crate::policy::control::SURROGATE_CONTROL;
 use crate::policy::freshness::{Exchange, Lifetime};
-use crate::policy::groups::{self, CACHE_GROUP_INVALIDATION};
+use crate::policy::groups::{self, CACHE_GROUP_INVALIDATION, CACHE_GROUPS};
 use crate::policy::location;
 use crate::policy::reuse::Failing;
+use crate::policy::storable::NotStored;
 use crate::policy::validator;
 use crate::refusal::Refusal;
 use crate::store::Piece;
@@ -90,6 +91,7 @@ impl ClientExchange<'_> {
             Err(failure) => task::failing(*failure),
         };
         if let (Some(failing), Some((_, object))) = (failing, &stored)
+            && !self.worker.edge.is_purged(&self.site.name, self.url, object)
             && self.standing(object, response_time).stands_in(failing, &self.wishes, self.view.stale_max)
         {
             let received = answer.as_ref().ok().map(Response::status);
@@ -101,8 +103,10 @@ impl ClientExchange<'_> {
                 if let Some((key, object)) = stored {
                     self.learn_from_head(&answer, key, &object, exchange, tick);
                 }
+                // Before it invalidates the URL itself: what was purged while the request ran is purged of this answer, too.
+                let purged = self.is_purged_since(tick, &answer);
                 self.invalidate_what_changed(&answer);
-                let answer = match self.keep_posted(answer, exchange, &status) {
+                let answer = match self.keep_posted(answer, exchange, &status, purged) {
                     Ok(answered) => return answered,
                     Err(answer) => *answer,
                 };
@@ -148,9 +152,18 @@ impl ClientExchange<'_> {
             object.length,
             exchange.response_time,
         );
+        // Another request may have stored a newer one meanwhile.
+        if matches!(edge.store.peek(&key), Some(Piece::Object(now)) if now.exchange != object.exchange || now.tick != object.tick)
+        {
+            return;
+        }
         let vary = |object: &Object| variant::vary_of(&object.original_headers());
         let changed = match judge.freshen(object, answer.headers(), exchange) {
-            Ok(kept) if same && vary(&kept.object) == vary(object) => kept.object,
+            // It is about this request, not about what is stored.
+            Err(NotStored::RequestNoStore | NotStored::Authorization) => return,
+            // It belongs elsewhere now, and must not serve where it is.
+            Ok(kept) if vary(&kept.object) != vary(object) => return edge.store.remove(&key),
+            Ok(kept) if same => kept.object,
             // "Otherwise, the cache SHOULD consider the stored response to be stale."
             Ok(_) | Err(_) => {
                 let lifetime = Lifetime { duration: std::time::Duration::ZERO, ..object.lifetime.clone() };
@@ -170,19 +183,21 @@ impl ClientExchange<'_> {
         answer: Response<Incoming>,
         exchange: Exchange,
         status: &CacheStatus,
+        purged: bool,
     ) -> Result<Answered, Box<Response<Incoming>>> {
         let succeeded = answer.status().is_success() && answer.status() != StatusCode::PARTIAL_CONTENT;
         // It was asked for as the client had it: only where a GET of the URL would go on like that, too, is it that GET's.
         let rewritten = keying::has_parts(&self.site.keying) || self.keyed.sent_target() != self.keyed.target;
         let posted = self.parts.method == Method::POST && succeeded && !rewritten;
-        if !posted || self.wishes.no_store || !location::is_of_its_own_url(answer.headers(), &self.base()) {
+        if !posted || purged || self.wishes.no_store || !location::is_of_its_own_url(answer.headers(), &self.base()) {
             return Err(Box::new(answer));
         }
         // Later than the invalidation, which covers all that was fetched before.
         let edge = &self.worker.edge;
-        let (fill, reader) = edge.fills.lone(edge.purges.tick());
+        let (fill, reader) = edge.fills.lone(self.url, edge.purges.tick());
         let key = self.primary(self.peer.https);
-        let plan = self.plan_of(FillKey { store: key, authorized: false, extent: Extent::Whole }, None, None);
+        let plan =
+            self.plan_of(FillKey { store: key, url: self.url, authorized: false, extent: Extent::Whole }, None, None);
         let head = task::adopt(self.worker, self.view.clone(), plan, fill, (answer, exchange))?;
         let unconditional = Wanted { headers: &HeaderMap::new(), ..self.wanted() };
         let store = &self.worker.edge.store;
@@ -193,12 +208,20 @@ impl ClientExchange<'_> {
         Ok((self.with_status(response, &status), Outcome::Pass))
     }
 
+    /// Whether a purge covers an answer to a request that began at `tick`.
+    fn is_purged_since(&self, tick: u64, answer: &Response<Incoming>) -> bool {
+        let edge = &self.worker.edge;
+        let groups = groups::groups(answer.headers(), &CACHE_GROUPS);
+        let groups: Vec<GroupId> = groups.iter().map(|group| self.address().group_id(group, &edge.secret)).collect();
+        edge.purges.covers(&self.site.name, self.url, self.peer.https, &groups, tick, self.now())
+    }
+
     /// Covers what is stored of a URL, or being fetched. What is neither needs no record: else anyone could fill the
     /// tables. Where more than the URL is keyed, nobody knows under what else it is stored.
     fn invalidate(&self, url: UrlId) {
         let edge = &self.worker.edge;
         let key = StoreKey::primary(url, self.peer.https, "", &edge.secret);
-        if keying::has_parts(&self.site.keying) || edge.store.contains(&key) || edge.fills.runs(key) {
+        if keying::has_parts(&self.site.keying) || edge.fills.run_for(url) || edge.store.contains(&key) {
             edge.purges.invalidate(&self.site.name, url, self.peer.https);
             edge.store.remove(&key);
         }

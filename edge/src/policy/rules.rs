@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use nearcast_shared::config::Rule;
+use percent_encoding::percent_decode_str;
 
 use super::control::Control;
 
@@ -25,12 +26,14 @@ impl<'r> Ruling<'r> {
         if rules.is_empty() {
             return Self::default();
         }
-        let kind = content_type(response);
-        let matching = || rules.iter().filter(|rule| matches(rule, path, status, &kind));
+        let (kind, read) = (content_type(response), as_origins_read(path));
+        let matching = || rules.iter().filter(|rule| matches(rule, status, &kind));
+        let either = |rule: &&Rule| path_matches(rule, path) || path_matches(rule, &read);
+        let both = |rule: &&Rule| path_matches(rule, path) && path_matches(rule, &read);
         Self {
-            bypass: matching().find(|rule| rule.bypass),
-            ttl: matching().find(|rule| rule.ttl.is_some() && covers(rule, status)),
-            browser_ttl: matching().find(|rule| rule.browser_ttl.is_some()),
+            bypass: matching().filter(either).find(|rule| rule.bypass),
+            ttl: matching().filter(both).find(|rule| rule.ttl.is_some() && covers(rule, status)),
+            browser_ttl: matching().filter(both).find(|rule| rule.browser_ttl.is_some() && covers(rule, status)),
         }
     }
 
@@ -54,12 +57,30 @@ impl<'r> Ruling<'r> {
 /// The rule that keeps a request away from the cache before anything is known of the answer.
 pub fn bypass_unseen<'r>(rules: &'r [Rule], path: &str) -> Option<&'r Rule> {
     let by_path = |rule: &&Rule| rule.bypass && rule.statuses.is_empty() && rule.content_types.is_empty();
-    rules.iter().filter(by_path).find(|rule| path_matches(rule, path))
+    let mut rules = rules.iter().filter(by_path).peekable();
+    rules.peek()?;
+    let read = as_origins_read(path);
+    rules.find(|rule| path_matches(rule, path) || path_matches(rule, &read))
 }
 
-fn matches(rule: &Rule, path: &str, status: StatusCode, content_type: &str) -> bool {
-    path_matches(rule, path)
-        && (rule.statuses.is_empty() || rule.statuses.iter().any(|wanted| wanted.matches(status.as_u16())))
+/// A path as an origin may read it: percent-encoding decoded, slashes in a row as one, `.` and `..` followed. A rule that
+/// keeps something from the cache holds for both readings in doubt, one that puts something there only for both: else
+/// `/assets/..%2faccount` would be an asset.
+fn as_origins_read(path: &str) -> String {
+    let decoded = percent_decode_str(path).decode_utf8_lossy().replace('\\', "/");
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in decoded.split('/').filter(|segment| !segment.is_empty() && *segment != ".") {
+        match segment {
+            ".." => drop(kept.pop()),
+            segment => kept.push(segment),
+        }
+    }
+    let end = if decoded.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    format!("/{}{end}", kept.join("/"))
+}
+
+fn matches(rule: &Rule, status: StatusCode, content_type: &str) -> bool {
+    (rule.statuses.is_empty() || rule.statuses.iter().any(|wanted| wanted.matches(status.as_u16())))
         && (rule.content_types.is_empty() || rule.content_types.iter().any(|wanted| wanted.matches(content_type)))
 }
 
@@ -109,6 +130,10 @@ mod tests {
         assert_eq!(names("/a", 503, "text/html"), [None, some("errors"), None]);
         assert_eq!(names("/a", 404, "text/html"), [None, None, None], "a lifetime without statuses is not for errors");
         assert_eq!(names("/me/x", 200, ""), [some("private"), some("rest"), None]);
+        assert_eq!(names("//%6de/x", 200, "")[0], some("private"), "as an origin may read it");
+        assert_eq!(names("/assets/..%2fme", 200, ""), [some("private"), some("rest"), None]);
+        assert_eq!(names("/assets/../a", 200, "")[1], some("rest"), "no asset for whoever follows the dots");
+        assert_eq!(names("/a.png", 404, "image/png"), [None, None, None]);
         assert_eq!(bypass_unseen(&rules, "/me").map(|rule| rule.name.as_str()), Some("private"));
         assert_eq!(bypass_unseen(&rules, "/you"), None);
     }

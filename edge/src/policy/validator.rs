@@ -94,7 +94,8 @@ fn strong_date(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     (modified.seconds() < date.seconds()).then_some(modified)
 }
 
-fn is_strong(tag: &HeaderValue) -> bool {
+/// Whether it is a strong entity-tag.
+pub fn is_strong(tag: &HeaderValue) -> bool {
     let bytes = tag.as_bytes();
     bytes.len() >= 2 && bytes.starts_with(b"\"") && bytes.ends_with(b"\"")
 }
@@ -144,8 +145,7 @@ pub fn confirms(not_modified: &HeaderMap, stored: &HeaderMap, now: Timestamp) ->
     match (not_modified.get(ETAG), stored.get(ETAG)) {
         (Some(new), Some(old)) => new == old || (!is_strong(new) && opaque(new.as_bytes()) == opaque(old.as_bytes())),
         (Some(_), None) => false,
-        (None, Some(_)) => true,
-        (None, None) => !not_modified.contains_key(LAST_MODIFIED) || same_date(not_modified, stored, now),
+        (None, _) => !not_modified.contains_key(LAST_MODIFIED) || same_date(not_modified, stored, now),
     }
 }
 
@@ -159,7 +159,10 @@ fn same_date(a: &HeaderMap, b: &HeaderMap, now: Timestamp) -> bool {
 /// received validator fields .. and, if the HEAD response has a Content-Length header field, the value of Content-Length
 /// matches" (RFC 9111 section 4.3.5).
 pub fn head_matches(head: &HeaderMap, stored: &HeaderMap, length: u64, now: Timestamp) -> bool {
-    head.get(ETAG).is_none_or(|tag| stored.get(ETAG) == Some(tag))
+    // One that says nothing of the body renews nothing: anyone could keep a page as it is for ever.
+    let says_something = [ETAG, LAST_MODIFIED, CONTENT_LENGTH].iter().any(|name| head.contains_key(name));
+    says_something
+        && head.get(ETAG).is_none_or(|tag| stored.get(ETAG) == Some(tag))
         && (!head.contains_key(LAST_MODIFIED) || same_date(head, stored, now))
         && (!head.contains_key(CONTENT_LENGTH) || crate::headers::content_length(head) == Some(length))
 }
@@ -254,7 +257,8 @@ mod tests {
             ("the same", map(&[("etag", "\"a\"")]), true),
             ("its weak form", map(&[("etag", "W/\"a\"")]), true),
             ("another", map(&[("etag", "\"b\"")]), false),
-            ("no tag, whatever the date", map(&[("last-modified", "y")]), true),
+            ("no tag and another date", map(&[("last-modified", "y")]), false),
+            ("no tag and the same date", map(&[("last-modified", "x")]), true),
         ];
         for (name, not_modified, wanted) in rows {
             assert_eq!(confirms(&not_modified, &stored, NOW), wanted, "{name}");

@@ -5,10 +5,9 @@ use super::case::{Case, case, get, reply};
 pub(super) const SITES: &[(&str, &str)] = &[];
 
 /// RFC 9111 section 3: any final status will do, known or not.
-const STORED: [u16; 48] = [
+const STORED: [u16; 45] = [
     200, 201, 202, 203, 204, 226, 250, 299, 300, 301, 302, 303, 305, 307, 308, 399, 400, 401, 402, 403, 404, 405, 406,
-    408, 409, 410, 411, 413, 414, 415, 417, 418, 421, 422, 426, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507,
-    511, 599,
+    408, 409, 410, 411, 413, 414, 415, 417, 418, 421, 422, 426, 451, 499, 500, 501, 502, 503, 504, 505, 507, 599,
 ];
 
 /// Status, what else its Cache-Control says, and whether it is stored.
@@ -64,5 +63,12 @@ pub(super) fn cases() -> Vec<Case> {
         let second = if *stored { get().later(59).stored() } else { get().fetched() };
         case(format!("must-understand-{name}"), "RFC 9111 section 5.2.2.3", [first, second])
     });
-    stored.chain(redirects).chain([not_satisfiable]).chain(understood).collect()
+    let never = [428, 429, 431, 511].map(|status| {
+        case(
+            format!("{status}-never"),
+            "RFC 6585 sections 3 to 6",
+            [get().origin(reply(status, fresh)), get().fetched()],
+        )
+    });
+    stored.chain(never).chain(redirects).chain([not_satisfiable]).chain(understood).collect()
 }

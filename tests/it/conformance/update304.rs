@@ -85,7 +85,7 @@ fn rows() -> Vec<Case> {
         renewed(
             "last-modified",
             &["last-modified: {-100}"],
-            not_modified(["last-modified: {-50}"]),
+            not_modified(["etag: \"a\"", "last-modified: {-50}"]),
             &["last-modified: {-50}"],
         ),
         renewed("etag-stays", &[], not_modified(["etag: \"a\""]), &["etag: \"a\"", "content-length: 8"]),

@@ -25,7 +25,7 @@ pub(crate) enum Step {
 /// Any history. All that can be chosen has its plainest choice first, for shrinking.
 pub(crate) fn histories(sites: Vec<Site>) -> impl Strategy<Value = History> {
     (sample::select(sites), tastes()).prop_flat_map(|(site, taste)| {
-        collection::vec(steps(taste), 2..12).prop_map(move |steps| History { site, steps })
+        collection::vec(steps(taste), 2..=12).prop_map(move |steps| History { site, steps })
     })
 }
 
@@ -48,7 +48,7 @@ fn tastes() -> impl Strategy<Value = Taste> {
 
 fn steps(taste: Taste) -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (asks(), reactions(taste)).prop_map(|(ask, reaction)| Step::Ask(Box::new(ask), Box::new(reaction))),
+        5 => (asks(), reactions(taste)).prop_map(|(ask, reaction)| Step::Ask(Box::new(ask), Box::new(reaction))),
         2 => waits().prop_map(Step::Wait),
     ]
 }
@@ -201,8 +201,8 @@ fn reactions(taste: Taste) -> impl Strategy<Value = Reaction> {
 
 fn asks() -> impl Strategy<Value = AskSpec> {
     let methods = prop_oneof![
-        24 => Just(Method::Get),
-        3 => Just(Method::Head),
+        40 => Just(Method::Get),
+        4 => Just(Method::Head),
         1 => Just(Method::Post),
         1 => Just(Method::Delete),
         1 => Just(Method::Frob),

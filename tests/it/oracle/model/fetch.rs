@@ -1,8 +1,8 @@
 //! What becomes of the store, and of the client, when the origin is asked.
 
 use super::rules::{Sure, effective, is_error};
-use super::{Conditions, Doubt, Exchange, Mistake, Model, Said, Shown, State, Stored, is_get, shown};
-use crate::oracle::answer::{Control, Given, Scope};
+use super::{Conditions, Doubt, Exchange, Known, Mistake, Model, Said, Shown, State, Stored, is_get, known, shown};
+use crate::oracle::answer::{Control, Given, Scope, Tag};
 use crate::oracle::ask::{AskSpec, Method, Tags};
 use crate::oracle::sites::Cookies;
 
@@ -40,13 +40,25 @@ impl Model {
         shown: &Shown,
     ) -> Result<Vec<State>, String> {
         let (mut states, mut against) = (Vec::new(), Vec::new());
+        let stored = selected.map(|which| &state.urls[ask.url][which]);
+        // What is stored, or else the error.
+        let or_stand_in = |stored: &Stored, answered: bool, failed: Result<State, String>| {
+            let sure = self.stands_in(ask, stored, answered, now);
+            let sure = if seen.len() > 1 && answered && known(Known::AgainIsFinal) { sure.at_most_may() } else { sure };
+            let stood_in = self.shows_stored(stored, ask, now, shown, false).map(|()| state.clone());
+            match sure {
+                Sure::Yes => stood_in.map_err(|why| format!("it must stand in: {why}")),
+                Sure::No => failed.map_err(|why| format!("it must not stand in: {why}")),
+                Sure::Either => stood_in.or(failed),
+            }
+        };
         for (outcome, after) in self.fetch(state, ask, selected, now, seen, false)? {
-            let judged = match (&outcome, selected) {
-                (Outcome::Nothing, Some(which)) => {
-                    self.or_stand_in(state, ask, which, None, now, shown, || shown::is_gateway_error(shown))
+            let judged = match (&outcome, stored) {
+                (Outcome::Nothing, Some(stored)) => {
+                    or_stand_in(stored, false, shown::is_gateway_error(shown).map(|()| after))
                 }
-                (Outcome::Whole(given, _), Some(which)) if is_error(given.status) => {
-                    self.or_stand_in(state, ask, which, Some(after), now, shown, || shown::passes(given, ask, shown))
+                (Outcome::Whole(given, _), Some(stored)) if is_error(given.status) => {
+                    or_stand_in(stored, true, shown::passes(given, ask, shown).map(|()| after))
                 }
                 (Outcome::Nothing, None) => shown::is_gateway_error(shown).map(|()| after),
                 (Outcome::Whole(given, kept), _) => {
@@ -63,29 +75,6 @@ impl Model {
         }
         against.dedup();
         if states.is_empty() { Err(against.join("; or ")) } else { Ok(states) }
-    }
-
-    /// What is stored, or else an error.
-    #[expect(clippy::too_many_arguments, reason = "all that an error is judged by")]
-    fn or_stand_in(
-        &self,
-        before: &State,
-        ask: &AskSpec,
-        which: usize,
-        after: Option<State>,
-        now: i64,
-        shown: &Shown,
-        error: impl FnOnce() -> Result<(), String>,
-    ) -> Result<State, String> {
-        let stored = &before.urls[ask.url][which];
-        let sure = self.stands_in(ask, stored, after.is_some(), now);
-        let stood_in = self.shows_stored(stored, ask, now, shown, false).map(|()| before.clone());
-        let failed = error().map(|()| after.unwrap_or_else(|| before.clone()));
-        match sure {
-            Sure::Yes => stood_in.map_err(|why| format!("it must stand in: {why}")),
-            Sure::No => failed.map_err(|why| format!("it must not stand in: {why}")),
-            Sure::Either => stood_in.or(failed),
-        }
     }
 
     /// The origin is asked behind the client's back.
@@ -174,15 +163,17 @@ impl Model {
                 && !ask.directives().no_store
                 && is_get(&one.method)
         });
-        let known = tags.iter().all(|tag| all.iter().any(|stored| stored.says.etag == Some(*tag)));
+        let known = tags.iter().all(|tag| state.tags[ask.url].contains(tag));
         let since_known =
             one.conditions.since.is_none_or(|since| all.iter().any(|one| one.says.modified == Some(since)));
         if !sure {
             return if known && since_known { Ok(()) } else { self.passes_own(ask, one) };
         }
         let stored = stored.expect("it is sure");
+        // A weak tag may be that of several variants (RFC 9110 section 8.8.1): only its own answer is asked about by it.
+        let of_use = |one: &Stored| one.says.etag.filter(|tag| *tag != Tag::C || std::ptr::eq(one, stored));
         let missing =
-            |one: &&Stored| one.doubt == Doubt::Nothing && one.says.etag.is_some_and(|tag| !tags.contains(&tag));
+            |one: &&Stored| one.doubt == Doubt::Nothing && of_use(one).is_some_and(|tag| !tags.contains(&tag));
         let has_validator = stored.says.etag.is_some() || stored.says.modified.is_some();
         if !known || (has_validator && all.iter().any(|one| missing(&one))) {
             return Err(format!("the origin was asked with the tags {tags:?}"));
@@ -249,17 +240,29 @@ impl Model {
             doubt: Doubt::Nothing,
         };
         let mut all = Vec::new();
-        // Answers that vary on something else may be kept or not; a cache may give up any.
-        for others in [true, false] {
+        // Of answers that vary on something else a cache may give up those that this request selects, too, or all.
+        for (own, others) in [(true, true), (false, true), (false, false)] {
             let mut next = state.clone();
             next.varied[ask.url] |= vary.is_some();
+            next.tags[ask.url].extend(given.etag);
+            next.tags[ask.url].sort();
+            next.tags[ask.url].dedup();
             // Where one of several answers forgot to say Vary, it may stay for the requests that are like its own.
-            let is_like = |old: &Stored| match vary.is_none() && next.varied[ask.url] && others {
-                true => old.selecting == ask.selecting,
-                false => old.selecting.same(ask.selecting, vary),
-            };
-            let stays = |old: &Stored| if old.says.vary == vary { !is_like(old) } else { others };
-            next.urls[ask.url].retain(stays);
+            let narrowly = vary.is_none() && next.varied[ask.url] && others;
+            next.urls[ask.url].retain(|old| {
+                let selected = old.selecting.same(ask.selecting, old.says.vary);
+                match old.says.vary == vary {
+                    true if narrowly => old.selecting != ask.selecting,
+                    true => !selected,
+                    false => {
+                        if selected {
+                            own
+                        } else {
+                            others
+                        }
+                    }
+                }
+            });
             next.urls[ask.url].push(new.clone());
             super::add(&mut all, next.clone());
             // The limit on what clients force may count by URL, too.
@@ -331,7 +334,12 @@ impl Model {
             return match selected {
                 Some(which) if named.contains(&which) => (vec![which], again(which)),
                 _ if named.is_empty() => (named, Sure::Yes),
-                Some(which) => (named, again(which)),
+                // A weak tag may be that of several variants.
+                Some(_) if tag == Tag::C => (named, Sure::Either),
+                Some(_) => {
+                    let sure = named.iter().map(|which| again(*which)).fold(Sure::No, |all, one| all | one);
+                    (named, sure)
+                }
                 None => (named, Sure::Either),
             };
         }
@@ -360,12 +368,19 @@ impl Model {
                 let shown = choice.clone().unwrap_or_else(|| merged(&all[which], given));
                 let mut states = replaced(std::slice::from_ref(state), ask, which, &[choice]);
                 if selected != Some(which) {
-                    // It is what this request selects, too.
-                    let mut also = states[0].clone();
-                    let vary = shown.says.vary;
-                    also.urls[ask.url].retain(|old| old.says.vary != vary || !old.selecting.same(ask.selecting, vary));
-                    also.urls[ask.url].push(Stored { selecting: ask.selecting, ..shown.clone() });
-                    states.push(also);
+                    // It is what this request selects, too, beside what it selected or in its place.
+                    let found = states[0].clone();
+                    let mut instead = found.clone();
+                    if let Some(old) = selected {
+                        instead.urls[ask.url][old].body.clear();
+                    }
+                    for mut also in [found, instead] {
+                        let vary = shown.says.vary;
+                        let again = |old: &Stored| old.says.vary == vary && old.selecting.same(ask.selecting, vary);
+                        also.urls[ask.url].retain(|old| !again(old));
+                        also.urls[ask.url].push(Stored { selecting: ask.selecting, ..shown.clone() });
+                        super::add(&mut states, also);
+                    }
                 }
                 for state in states {
                     outcomes.push((Outcome::Validated(Box::new(shown.clone())), swept(state.clone())));

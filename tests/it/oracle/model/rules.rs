@@ -298,6 +298,7 @@ impl Model {
         };
         // So it is when the client's own words limit what it takes.
         let limited = ask.says_no_cache() || ask.directives().max_age.is_some() || ask.directives().min_fresh.is_some();
+        let limited = limited || (ask.directives().no_store && known(Known::NoStoreGoesAlone));
         match self.is_for(ask, stored) {
             Sure::Yes if !limited => sure,
             _ => sure.at_most_may(),
