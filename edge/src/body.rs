@@ -50,7 +50,7 @@ enum Source {
     Filling(FillReader),
     Origin(Timed),
     /// One after another.
-    Joined(VecDeque<Source>),
+    Joined(VecDeque<Self>),
 }
 
 impl Source {

@@ -24,7 +24,7 @@ impl UrlId {
     /// The id of the URL in one scheme, for what concerns that alone.
     #[must_use]
     pub fn of_scheme(self, https: bool) -> Self {
-        const MARKS: [u128; 2] = [0x6874_7470 << 64, 0x6874_7470_73 << 64];
+        const MARKS: [u128; 2] = [0x6874_7470 << 64, 0x0068_7474_7073 << 64];
         Self(self.0 ^ MARKS[usize::from(https)])
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn read(value: &str, is_element: impl Fn(&str) -> bool) -> Option<Vec
     /// Browsers send a handful.
     const ELEMENTS_MAX: usize = 64;
     let mut list: Vec<Weighted> = Vec::new();
-    for (position, item) in elements(value).into_iter().enumerate() {
+    for (position, item) in elements(value).enumerate() {
         if position == ELEMENTS_MAX {
             return None;
         }

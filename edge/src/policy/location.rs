@@ -34,7 +34,7 @@ pub struct Base<'a> {
 
 /// The request targets, other than the request's own, that Location and Content-Location name on the same host; each once.
 ///
-/// "A cache MUST NOT trigger an invalidation under these conditions if the origin (as per section 4.3.1 of [HTTP]) of the
+/// "A cache MUST NOT trigger an invalidation under these conditions if the origin (as per section 4.3.1 of HTTP) of the
 /// URI to be invalidated differs from that of the target URI" (RFC 9111 section 4.4): scheme, host and port have to be the
 /// request's, either as the client sent it or as the origin got it. A field of several lines, or with userinfo, names
 /// nothing.

@@ -39,28 +39,6 @@ pub(crate) enum Mistake {
     UpdateForgotten,
 }
 
-/// Differences that are known and not yet mended in the node: the model lets them pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
-    /// An origin that closes without an answer is an error, not a disconnection.
-    ClosedIsAnError,
-    /// A client that is refused (only-if-cached) uses up what clients may force.
-    RefusalIsGranted,
-    /// 429 and 431 are stored when they say how long.
-    Rfc6585,
-    /// Last-Modified in another form of date is another validator.
-    DatesAreTexts,
-    /// Nothing stands in when the origin fails after its 304 was not believed.
-    AgainIsFinal,
-    /// Nothing stands in for a request with no-store.
-    NoStoreGoesAlone,
-}
-
-/// Whether it is let pass; `NEARCAST_STRICT=name` takes one out.
-pub(super) fn known(known: Known) -> bool {
-    std::env::var("NEARCAST_STRICT").is_ok_and(|strict| strict == format!("{known:?}")) == false
-}
-
 /// What is stored, by URL.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct State {
@@ -142,9 +120,7 @@ enum Plan {
         grant: bool,
     },
     /// `only-if-cached`.
-    Refuse {
-        granted: Option<usize>,
-    },
+    Refuse,
 }
 
 impl State {
@@ -185,16 +161,8 @@ impl Model {
         shown: &Shown,
     ) -> Result<Vec<State>, String> {
         match plan {
-            Plan::Refuse { granted } => match (shown.status, seen.len()) {
-                (504, 0) => {
-                    let mut states = vec![state.clone()];
-                    if let (Some(which), true) = (granted, known(Known::RefusalIsGranted)) {
-                        let mut next = state.clone();
-                        next.urls[ask.url][which].granted = Some(now);
-                        states.push(next);
-                    }
-                    Ok(states)
-                }
+            Plan::Refuse => match (shown.status, seen.len()) {
+                (504, 0) => Ok(vec![state.clone()]),
                 (status, asked) => Err(format!("the status is {status}, and the origin was asked {asked} time(s)")),
             },
             Plan::Serve { which, refresh, .. } => {
@@ -233,13 +201,13 @@ impl Model {
         }
         if ask.directives().only_if_cached {
             for plan in &mut plans {
-                if let Plan::Forward { selected, grant } = *plan {
-                    *plan = Plan::Refuse { granted: selected.filter(|_| grant) };
+                if let Plan::Forward { .. } = plan {
+                    *plan = Plan::Refuse;
                 }
             }
             // Stale within a window, or fresh but not enough for this client: refusing is right, too.
             if plans.iter().any(|plan| matches!(plan, Plan::Serve { refresh: Sure::Yes, .. })) {
-                plans.push(Plan::Refuse { granted: None });
+                plans.push(Plan::Refuse);
             }
         }
         plans
@@ -375,7 +343,7 @@ impl Model {
             Plan::Serve { which, stale: true, .. } => format!("{} serves though stale", about(which)),
             Plan::Forward { selected: None, .. } => "nothing stored: to the origin".to_owned(),
             Plan::Forward { selected: Some(which), .. } => format!("{} must be validated", about(which)),
-            Plan::Refuse { .. } => "only-if-cached: 504".to_owned(),
+            Plan::Refuse => "only-if-cached: 504".to_owned(),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::answer::{AnswerSpec, Control, Expires, Number, Scope, Tag, Targeted, Vary};
 use super::ask::{AskControl, AskSpec, Color, Language, MaxStale, Tags};
-use super::model::{Known, known};
 
 type Lines = Vec<(String, String)>;
 
@@ -252,8 +251,6 @@ pub(super) fn answer(spec: &AnswerSpec, at: i64, began: i64, urls: &[String]) ->
         add(&mut lines, "etag", tag.text().to_owned());
     }
     if let Some(before) = spec.modified {
-        let plain = &mut Pen::new(0);
-        let pen = if known(Known::DatesAreTexts) { plain } else { &mut *pen };
         add(&mut lines, "last-modified", date(pen, began.div_euclid(1000) - before));
     }
     lines.extend(vary(pen, spec.vary));

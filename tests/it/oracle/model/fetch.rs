@@ -1,13 +1,14 @@
 //! What becomes of the store, and of the client, when the origin is asked.
 
 use super::rules::{Sure, effective, is_error};
-use super::{Conditions, Doubt, Exchange, Known, Mistake, Model, Said, Shown, State, Stored, is_get, known, shown};
+use super::{Conditions, Doubt, Exchange, Mistake, Model, Said, Shown, State, Stored, is_get, shown};
 use crate::oracle::answer::{Control, Given, Scope, Tag};
 use crate::oracle::ask::{AskSpec, Method, Tags};
 use crate::oracle::sites::Cookies;
 
 /// What the client is to get.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a few at a time")]
 enum Outcome {
     /// No answer.
     Nothing,
@@ -44,7 +45,8 @@ impl Model {
         // What is stored, or else the error.
         let or_stand_in = |stored: &Stored, answered: bool, failed: Result<State, String>| {
             let sure = self.stands_in(ask, stored, answered, now);
-            let sure = if seen.len() > 1 && answered && known(Known::AgainIsFinal) { sure.at_most_may() } else { sure };
+            // After a 304 that was not believed, the origin's next word may be the last.
+            let sure = if seen.len() > 1 && answered { sure.at_most_may() } else { sure };
             let stood_in = self.shows_stored(stored, ask, now, shown, false).map(|()| state.clone());
             match sure {
                 Sure::Yes => stood_in.map_err(|why| format!("it must stand in: {why}")),

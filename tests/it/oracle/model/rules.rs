@@ -2,7 +2,7 @@
 
 use std::ops::BitOr;
 
-use super::{Doubt, Known, Mistake, Model, Stored, known};
+use super::{Doubt, Mistake, Model, Stored};
 use crate::oracle::answer::{Control, Expiry, Given, Number, Scope, Targeted, Vary};
 use crate::oracle::ask::{AskSpec, Method};
 use crate::oracle::sites::Cookies;
@@ -251,7 +251,7 @@ impl Model {
         let no_store = control.no_store && !(control.must_understand && understood);
         let private = control.private == Scope::Whole && !self.mistaken(Mistake::PrivateForgotten);
         !no_store
-            && (known(Known::Rfc6585) || !never_stored(given.status))
+            && !never_stored(given.status)
             && !private
             && (understood || !control.must_understand)
             && given.vary != Some(Vary::Star)
@@ -279,7 +279,6 @@ impl Model {
             self.is_within(stored, self.if_error(&control), now)
         } else {
             let disconnected = self.is_within(stored, Window::exactly(STALE_MAX_S), now);
-            let disconnected = if known(Known::ClosedIsAnError) { disconnected.at_most_may() } else { disconnected };
             self.is_within(stored, self.if_error(&control), now) | disconnected
         };
         // Where stale could have been served without asking, it may be after, too.
@@ -298,7 +297,7 @@ impl Model {
         };
         // So it is when the client's own words limit what it takes.
         let limited = ask.says_no_cache() || ask.directives().max_age.is_some() || ask.directives().min_fresh.is_some();
-        let limited = limited || (ask.directives().no_store && known(Known::NoStoreGoesAlone));
+        let limited = limited || ask.directives().no_store;
         match self.is_for(ask, stored) {
             Sure::Yes if !limited => sure,
             _ => sure.at_most_may(),
