@@ -301,6 +301,8 @@ impl Model {
                 !free && keeps && !state.is_doubtful(ask, old) && says.status == 200 && old.doubt != Doubt::Invalid;
             let choices = match (sure, same, differs) {
                 (true, true, _) => self.updated(old, ask, given),
+                // What varies now may as well be given up.
+                (true, _, true) if given.vary.is_some() && given.vary != says.vary => vec![Some(stale), None],
                 (true, _, true) => vec![Some(stale)],
                 _ => {
                     let mut choices = vec![Some(old.clone()), Some(stale), None];
