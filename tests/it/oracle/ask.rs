@@ -122,6 +122,12 @@ impl AskSpec {
         self.control.map_or(self.pragma, |control| control.no_cache)
     }
 
+    /// Whether it may not be content with everything that is fresh.
+    pub(crate) fn is_demanding(&self) -> bool {
+        let directives = self.directives();
+        self.says_no_cache() || directives.max_age.is_some() || directives.min_fresh.is_some()
+    }
+
     /// Whether a client that has what `etag`, `modified` and `date` (seconds) describe needs no body.
     ///
     /// > A recipient MUST ignore If-Modified-Since if the request contains an If-None-Match header field (RFC 9110

@@ -6,8 +6,10 @@
 
 mod change;
 mod fetch;
+mod keep;
 mod rules;
 mod shown;
+mod update;
 
 use super::answer::{Given, Tag};
 use super::ask::{AskSpec, Method, Selecting, Tags};
@@ -60,6 +62,8 @@ struct Stored {
     /// When a client last had it validated though it was fresh.
     granted: Option<i64>,
     doubt: Doubt,
+    /// It may have been given up: a cache is free to, for instance when the URL seems to have changed.
+    lost: bool,
 }
 
 /// What later answers say against what is stored.
@@ -186,18 +190,13 @@ impl Model {
 
     /// All that may be done with a request for it.
     fn plans(&self, state: &State, ask: &AskSpec, now: i64) -> Vec<Plan> {
-        let suitable = self.suitable(state, ask);
         let mut plans = Vec::new();
-        if suitable.is_empty() {
-            plans.push(Plan::Forward { selected: None, grant: false });
-        }
+        let (suitable, none) = self.suitable(state, ask);
         for which in suitable {
-            let stored = &state.urls[ask.url][which];
-            self.plans_for(stored, which, ask, now, &mut plans);
-            // An answer that forgot to say Vary may be held to what its own request selected.
-            if state.is_doubtful(ask, stored) {
-                plans.push(Plan::Forward { selected: None, grant: false });
-            }
+            self.plans_for(&state.urls[ask.url][which], which, ask, now, &mut plans);
+        }
+        if none {
+            plans.push(Plan::Forward { selected: None, grant: false });
         }
         if ask.directives().only_if_cached {
             for plan in &mut plans {
@@ -206,7 +205,7 @@ impl Model {
                 }
             }
             // Stale within a window, or fresh but not enough for this client: refusing is right, too.
-            if plans.iter().any(|plan| matches!(plan, Plan::Serve { refresh: Sure::Yes, .. })) {
+            if ask.is_demanding() || plans.iter().any(|plan| matches!(plan, Plan::Serve { refresh: Sure::Yes, .. })) {
                 plans.push(Plan::Refuse);
             }
         }
@@ -214,21 +213,22 @@ impl Model {
     }
 
     /// The stored answers that this request selects: the newest (RFC 9111 section 4), and before those that forgot to say
-    /// Vary one that does (section 4.1).
-    fn suitable(&self, state: &State, ask: &AskSpec) -> Vec<usize> {
+    /// Vary one that does (section 4.1). And whether there may be none.
+    fn suitable(&self, state: &State, ask: &AskSpec) -> (Vec<usize>, bool) {
         let all = &state.urls[ask.url];
         let matches = |stored: &Stored| {
             let vary = if self.mistake == Some(Mistake::VaryForgotten) { None } else { stored.says.vary };
             stored.selecting.same(ask.selecting, vary)
         };
-        let matching = || all.iter().enumerate().filter(|(_, stored)| matches(stored));
-        let best = matching().map(|(_, stored)| (stored.says.vary.is_some(), stored.says.date)).max();
-        let is_best = |stored: &Stored| Some((stored.says.vary.is_some(), stored.says.date)) == best;
-        // Of answers that forgot to say Vary the one may be used that this very request selected, too.
-        let is_own = |stored: &Stored| state.varied[ask.url] && stored.selecting == ask.selecting;
-        let without = |stored: &Stored| stored.says.vary.is_none() && best.is_some_and(|(varies, _)| !varies);
-        let usable = |stored: &Stored| is_best(stored) || (without(stored) && is_own(stored));
-        matching().filter(|(_, stored)| usable(stored)).map(|(which, _)| which).collect()
+        let rank = |which: &usize| (all[*which].says.vary.is_some(), all[*which].says.date);
+        let mut matching: Vec<usize> = (0..all.len()).filter(|which| matches(&all[*which])).collect();
+        matching.sort_by_key(|which| std::cmp::Reverse(rank(which)));
+        // Where the best may be gone, the next best comes in.
+        let sure = matching.iter().find(|which| !all[**which].lost && !state.is_doubtful(ask, &all[**which])).copied();
+        if let Some(sure) = sure {
+            matching.retain(|which| rank(which) >= rank(&sure));
+        }
+        (matching, sure.is_none())
     }
 
     fn plans_for(&self, stored: &Stored, which: usize, ask: &AskSpec, now: i64, plans: &mut Vec<Plan>) {
@@ -314,9 +314,8 @@ impl Model {
             .max_stale
             .map_or(Sure::No, |most| self.is_within(stored, Window::exactly(most.number().seconds()), now));
         // How far clients may force validation is said of what is fresh only; and beside max-stale such words contradict it.
-        let demanding = ask.says_no_cache() || directives.max_age.is_some() || directives.min_fresh.is_some();
         let mut all = Vec::new();
-        let serve = if demanding { (taken | within).at_most_may() } else { taken | within };
+        let serve = if ask.is_demanding() { (taken | within).at_most_may() } else { taken | within };
         if serve.allows(true) {
             let refresh = match (taken, within) {
                 (Sure::No, _) => Sure::Yes,

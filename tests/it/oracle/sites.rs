@@ -42,6 +42,7 @@ pub(crate) const SITES: [Site; 4] = [
 
 /// A config with all of them.
 pub(crate) fn setup(origin: &Origin) -> Setup {
+    // What was not to be shared is not remembered: for that while all answers of a URL would pass by the store.
     let mut setup = Setup::empty().set("runtime.workers", "1").set("cache.uncacheable-for", "\"0s\"");
     for site in SITES {
         let mut text = format!("domains = [\"{}\"]\norigin = \"{}\"", site.host, origin.url());

@@ -26,25 +26,24 @@ impl Model {
             Said::NotModified(given) | Said::Whole(given) => given,
         };
         shown::passes(given, ask, shown)?;
-        let mut states = self.invalidated(state, ask, given);
+        let mut states = vec![self.invalidated(state, ask, given)];
         if self.is_for_later(ask, given) {
-            for state in states.clone() {
-                states.extend(self.inserted(&state, ask, None, now, given));
-            }
+            states.extend(self.inserted(&states[0], ask, None, now, given));
         }
         Ok(states)
     }
 
-    fn invalidated(&self, state: &State, ask: &AskSpec, given: &Given) -> Vec<State> {
+    fn invalidated(&self, state: &State, ask: &AskSpec, given: &Given) -> State {
         if !(200..400).contains(&given.status) || self.mistake == Some(Mistake::InvalidationForgotten) {
-            return vec![state.clone()];
+            return state.clone();
         }
-        let (mut removed, mut marked) = (state.clone(), state.clone());
+        let mut next = state.clone();
         for url in [Some(ask.url), given.location, given.content_location].into_iter().flatten() {
-            removed.urls[url].clear();
-            marked.urls[url].iter_mut().for_each(|stored| stored.doubt = Doubt::Invalid);
+            for stored in &mut next.urls[url] {
+                (stored.doubt, stored.lost) = (Doubt::Invalid, true);
+            }
         }
-        vec![removed, marked]
+        next
     }
 
     /// > Responses to POST requests are only cacheable when they include explicit freshness information and a

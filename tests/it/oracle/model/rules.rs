@@ -184,7 +184,7 @@ impl Model {
     pub(super) fn is_within(&self, stored: &Stored, window: Window, now: i64) -> Sure {
         let known = if stored.doubt == Doubt::Nothing { self.age_s(&stored.says, now) } else { None };
         let Some(age) = known else {
-            return if window.at_most > 0 { Sure::Either } else { Sure::No };
+            return if window.at_most >= 0 { Sure::Either } else { Sure::No };
         };
         let (least, most) = self.lifetime_ms(&stored.says);
         let (stale_least, stale_most) = (1000 * age - most, 1000 * age - least);
@@ -233,7 +233,7 @@ impl Model {
             return Sure::No;
         }
         if self.explicit_ms(given).is_some() {
-            return if never_stored(given.status) { Sure::Either } else { Sure::Yes };
+            return Sure::Yes;
         }
         let validator = given.etag.is_some() || given.modified.is_some();
         match given.status {
@@ -296,7 +296,7 @@ impl Model {
             Sure::No => stale,
         };
         // So it is when the client's own words limit what it takes.
-        let limited = ask.says_no_cache() || ask.directives().max_age.is_some() || ask.directives().min_fresh.is_some();
+        let limited = ask.is_demanding();
         let limited = limited || ask.directives().no_store;
         match self.is_for(ask, stored) {
             Sure::Yes if !limited => sure,
