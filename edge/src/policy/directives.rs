@@ -111,11 +111,6 @@ impl ResponseDirectives {
     pub fn forbids_stale(&self) -> bool {
         self.must_revalidate || self.proxy_revalidate || self.no_cache || self.s_maxage.is_some()
     }
-
-    /// Whether it names fields that later clients must not get.
-    pub fn names_fields(&self) -> bool {
-        !self.no_cache_fields.is_empty() || !self.private_fields.is_empty()
-    }
 }
 
 /// The qualified form limits the directive to the fields it names. The token form names one: "recipients .. ought to
