@@ -16,7 +16,8 @@ impl fmt::Debug for HashSecret {
     }
 }
 
-/// The keyed 128-bit id of a URL without its scheme: a purge of a URL covers both schemes, all parts and all variants.
+/// The keyed 128-bit id of a URL without its scheme: a purge of a URL covers both schemes, all parts and all variants. Its
+/// highest 16 bits are the site's mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UrlId(pub u128);
 
@@ -26,6 +27,27 @@ impl UrlId {
     pub fn of_scheme(self, https: bool) -> Self {
         const MARKS: [u128; 2] = [0x6874_7470 << 64, 0x0068_7474_7073 << 64];
         Self(self.0 ^ MARKS[usize::from(https)])
+    }
+}
+
+/// What the store tells sites apart by: 16 bits of each id, so that a key alone says whose it is. Two sites may share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SiteMark(pub u16);
+
+impl SiteMark {
+    /// The mark of the site with that name.
+    pub fn of(site: &str, secret: &HashSecret) -> Self {
+        let mut hasher = SipHasher24::new_with_key(&secret.0);
+        hasher.write(site.as_bytes());
+        Self((hasher.finish() >> 48) as u16)
+    }
+
+    fn on(self, id: u128) -> u128 {
+        id >> 16 | u128::from(self.0) << 112
+    }
+
+    fn from(id: u128) -> Self {
+        Self((id >> 112) as u16)
     }
 }
 
@@ -57,7 +79,7 @@ impl Address<'_> {
             hasher.write(part.as_bytes());
             hasher.write_u8(0);
         }
-        UrlId(hasher.finish128().as_u128())
+        UrlId(SiteMark::of(self.site, secret).on(hasher.finish128().as_u128()))
     }
 
     /// The id of a group that an answer of this URL names. Two answers have the same group when they name the same string
@@ -79,6 +101,9 @@ impl fmt::Display for Address<'_> {
         if self.parts.is_empty() { Ok(()) } else { write!(f, " ({})", self.parts) }
     }
 }
+
+/// The kind of pieces of large bodies.
+const LARGE: u8 = b'l';
 
 /// What the store knows a piece by.
 ///
@@ -102,9 +127,19 @@ impl StoreKey {
     }
 
     /// Piece `number` of a body of that URL, in one version. Only objects name versions, so that old pieces cannot be
-    /// reached.
-    pub fn chunk(url: UrlId, https: bool, version: u64, number: u32) -> Self {
-        Self::new(url.0, b'c', https, version, number)
+    /// reached. Pieces of a `large` body are kept apart from all else in memory.
+    pub fn chunk(url: UrlId, https: bool, version: u64, number: u32, large: bool) -> Self {
+        Self::new(url.0, if large { LARGE } else { b'c' }, https, version, number)
+    }
+
+    /// Whose it is.
+    pub fn site(&self) -> SiteMark {
+        SiteMark(u16::from_le_bytes([self.0[14], self.0[15]]))
+    }
+
+    /// Whether it is a piece of a large body.
+    pub fn is_of_a_large_body(&self) -> bool {
+        self.0[16] == LARGE
     }
 
     fn new(id: u128, kind: u8, https: bool, version: u64, number: u32) -> Self {
@@ -127,7 +162,7 @@ fn keyed_hash(id: u128, text: &[u8], secret: &HashSecret) -> u128 {
     let mut hasher = SipHasher24::new_with_key(&secret.0);
     hasher.write(&id.to_le_bytes());
     hasher.write(text);
-    hasher.finish128().as_u128()
+    SiteMark::from(id).on(hasher.finish128().as_u128())
 }
 
 #[cfg(test)]
@@ -165,10 +200,13 @@ mod tests {
             StoreKey::variant(url, false, "br", b"", &SECRET),
             StoreKey::variant(url, false, "br", b"br", &SECRET),
             StoreKey::variant(url, false, "b", b"rbr", &SECRET),
-            StoreKey::chunk(url, false, 1, 0),
-            StoreKey::chunk(url, false, 1, 1),
-            StoreKey::chunk(url, false, 2, 0),
+            StoreKey::chunk(url, false, 1, 0, false),
+            StoreKey::chunk(url, false, 1, 1, false),
+            StoreKey::chunk(url, false, 2, 0, false),
+            StoreKey::chunk(url, false, 1, 0, true),
         ];
+        assert!(keys.iter().all(|key| key.site() == SiteMark::of("a", &SECRET)));
+        assert!(keys.iter().map(StoreKey::is_of_a_large_body).eq((0..keys.len()).map(|at| at == 11)));
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());
     }

@@ -100,7 +100,7 @@ impl StoredReader {
         let chunk = match &mut self.loading {
             Some(loading) => ready!(loading.as_mut().poll(cx)),
             None => {
-                let key = StoreKey::chunk(self.url, self.https, span.version, number);
+                let key = StoreKey::chunk(self.url, self.https, span.version, number, false);
                 let store = self.store.clone();
                 let mut loading: Loading = Box::pin(async move { store.chunk(&key).await });
                 match loading.as_mut().poll(cx) {

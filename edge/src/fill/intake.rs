@@ -70,7 +70,7 @@ impl<'a> Intake<'a> {
         let bytes = std::mem::take(&mut self.chunk).freeze();
         self.stored += bytes.len() as u64;
         let head = self.head;
-        let key = StoreKey::chunk(head.url, head.object.https, head.version, number);
+        let key = StoreKey::chunk(head.url, head.object.https, head.version, number, false);
         self.task.worker.edge.store.put(key, Piece::Chunk(bytes));
     }
 

@@ -141,7 +141,7 @@ impl FillReader {
 
     fn load_chunk(&self) -> StoredChunk {
         let (number, _) = self.head.span(u64::MAX).place(self.position);
-        let key = StoreKey::chunk(self.head.url, self.head.object.https, self.head.version, number);
+        let key = StoreKey::chunk(self.head.url, self.head.object.https, self.head.version, number, false);
         let store = self.store.clone();
         Box::pin(async move { store.chunk(&key).await })
     }

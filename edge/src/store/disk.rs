@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 
 /// Raised when what foyer or we write changes in kind.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// Says what the folder holds.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]

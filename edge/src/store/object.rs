@@ -94,7 +94,7 @@ impl Span {
 
     fn is_stored(&self, url: UrlId, https: bool, store: &Store) -> bool {
         (0..chunk_count(self.end - self.first))
-            .all(|number| store.contains(&StoreKey::chunk(url, https, self.version, number)))
+            .all(|number| store.contains(&StoreKey::chunk(url, https, self.version, number, false)))
     }
 }
 
