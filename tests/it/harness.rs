@@ -11,6 +11,7 @@ pub(crate) mod node;
 pub(crate) mod origin;
 pub(crate) mod process;
 pub(crate) mod tls;
+pub(crate) mod vast;
 pub(crate) mod wire;
 
 /// Longer than anything here takes on a busy machine.
