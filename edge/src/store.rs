@@ -165,6 +165,8 @@ impl Store {
             Ok(entry) => entry.map(|entry| entry.value().clone()),
             Err(error) => {
                 tracing::debug!(%error, "a stored piece cannot be read");
+                // Else it would be taken for stored, and found out again, at every request for it.
+                self.cache.remove(key);
                 None
             }
         }

@@ -262,6 +262,11 @@ impl Plain {
         let _closed = self.stream.get_mut().write_all(bytes);
     }
 
+    /// Sends a request.
+    pub(crate) fn send(&mut self, ask: &Ask) {
+        self.write(&ask.bytes());
+    }
+
     /// Sends a request and reads its answer.
     pub(crate) fn ask(&mut self, ask: &Ask) -> Answer {
         self.exchange(ask).expect("an answer before the connection ends")

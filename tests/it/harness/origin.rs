@@ -435,6 +435,11 @@ impl Origin {
         self.seen.lock().clone()
     }
 
+    /// How many requests came so far.
+    pub(crate) fn asked(&self) -> usize {
+        self.seen.lock().len()
+    }
+
     /// Forgets all requests so far. None may be running.
     pub(crate) fn forget(&self) {
         self.seen.lock().clear();
