@@ -56,6 +56,14 @@ pub struct View {
     pub bounds: Bounds,
     /// How long a key whose answer could not be stored is fetched without waiting for others.
     pub uncacheable_for: Duration,
+    /// How long a request waits for another's fetch.
+    pub wait_max: Duration,
+    /// Fetches that run at once.
+    pub fills_max: usize,
+    /// Bytes of bodies with connections, beyond which they get copies.
+    pub pinned_max: u64,
+    /// Tries in a row to go on with a body that broke off.
+    pub resumes_max: u32,
     /// How long beyond its lifetime an answer serves while the origin cannot be reached.
     pub stale_max: Duration,
     /// Stored answers per URL.
@@ -118,6 +126,10 @@ impl View {
                 heuristic_max: config.cache.heuristic_max,
                 heuristic_error_max: config.cache.heuristic_error_max,
             },
+            wait_max: config.cache.wait_max,
+            fills_max: config.limits.fills,
+            pinned_max: config.limits.pinned,
+            resumes_max: config.origin.resumes,
             stale_max: config.cache.stale_max,
             uncacheable_for: config.cache.uncacheable_for,
             variants_max: config.cache.variants_max,

@@ -153,6 +153,8 @@ pub struct Cache {
     pub heuristic_error_max: Duration,
     /// How long a key whose answer could not be stored is fetched without waiting for others.
     pub uncacheable_for: Duration,
+    /// A request waits so long for another one's fetch of the same object; then it goes to the origin itself.
+    pub wait_max: Duration,
     /// How long beyond its lifetime an answer serves while the origin cannot be reached, unless it forbids that.
     pub stale_max: Duration,
     /// Stored answers per URL.
@@ -246,6 +248,10 @@ pub struct Limits {
     pub request_body: u64,
     /// Concurrent HTTP/2 streams of a connection.
     pub streams: u32,
+    /// Fetches from origins that run at once and are shared or stored.
+    pub fills: usize,
+    /// Bytes of bodies that clients may keep in memory by being slow to take them, all together.
+    pub pinned: u64,
 }
 
 /// How origins are reached.
@@ -265,6 +271,8 @@ pub struct Origin {
     pub header_size: usize,
     /// Fields of an answer.
     pub header_count: usize,
+    /// A body that breaks off is asked for again from there so many times in a row.
+    pub resumes: u32,
     /// PEM file of further certificate authorities.
     pub ca: Option<PathBuf>,
 }
