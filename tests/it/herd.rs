@@ -15,25 +15,32 @@ use crate::harness::wire::End;
 
 const MIB: u64 = 1 << 20;
 
-/// Sends `early` bytes of `vast`, and the rest when the gate opens.
-fn in_two(vast: &Vast, early: u64, gate: &Gate) -> Origin {
+/// With a strong validator, what a client is too slow to take as it comes can be asked for again.
+const TAG: &str = "\"v1\"";
+
+/// Sends `early` bytes of `vast`, and the rest when the gate opens. With `tag`, parts of it at any time.
+fn in_two(vast: &Vast, early: u64, gate: &Gate, tag: Option<&'static str>) -> Origin {
     let (vast, gate) = (vast.clone(), gate.clone());
-    Origin::start(move |_| {
-        Reply::new(200).control("max-age=600").vast(&vast, 0, early).wait(&gate).vast(&vast, early, vast.length)
+    Origin::start(move |seen| match tag {
+        Some(tag) if seen.field("range").is_some() => Reply::ranged(seen, &vast, tag),
+        _ => {
+            let reply = Reply::new(200).control("max-age=600");
+            let reply = tag.into_iter().fold(reply, |reply, tag| reply.field("etag", tag));
+            reply.vast(&vast, 0, early).wait(&gate).vast(&vast, early, vast.length)
+        }
     })
 }
 
-/// Sends all of `vast`.
-fn at_once(vast: &Vast) -> Origin {
-    let vast = vast.clone();
-    Origin::start(move |_| Reply::new(200).control("max-age=600").vast(&vast, 0, vast.length))
+/// How often all of it was asked for.
+fn fetched(origin: &Origin) -> usize {
+    origin.seen().iter().filter(|seen| seen.field("range").is_none()).count()
 }
 
 #[test]
 fn three_hundred_clients_have_the_first_bytes_while_the_rest_is_still_to_come() {
     const CLIENTS: usize = 300;
     let (vast, gate) = (Vast::new(3 * MIB, 1), Gate::default());
-    let origin = in_two(&vast, 64 << 10, &gate);
+    let origin = in_two(&vast, 64 << 10, &gate, None);
     let process = Process::run(&Setup::new(&origin));
     let before = process.resident_kib();
     let begun = AtomicUsize::new(0);
@@ -68,61 +75,70 @@ fn three_hundred_clients_have_the_first_bytes_while_the_rest_is_still_to_come() 
     assert!(grown < 64, "it grew by {grown} MiB");
 }
 
+/// Without a validator, who is too slow is cut off in the end; the others must not feel it either way.
+const VALIDATORS: [Option<&str>; 2] = [Some(TAG), None];
+
 #[test]
 fn the_first_client_stops_reading_and_then_leaves() {
-    let (vast, gate) = (Vast::new(12 * MIB, 2), Gate::default());
-    let origin = in_two(&vast, MIB, &gate);
-    let node = Setup::new(&origin).start();
-    let mut first = Plain::narrow(node.http());
-    let mut stopped = first.begin(&Ask::get("/big"));
-    first.up_to(&mut stopped, 1);
-    thread::scope(|scope| {
-        let read = |_| {
-            let mut client = Plain::connect(node.http());
-            let mut begun = client.begin(&Ask::get("/big"));
-            let some = client.some(&mut begun, 1);
-            (client, begun, some.len() as u64)
-        };
-        // Those that came while it ran end although the first takes nothing.
-        let readers: Vec<_> = (0..20).map(read).collect();
-        gate.open();
-        let readers: Vec<_> = readers
-            .into_iter()
-            .map(|(mut client, begun, some)| {
+    for tag in VALIDATORS {
+        let (vast, gate) = (Vast::new(12 * MIB, 2), Gate::default());
+        let origin = in_two(&vast, MIB, &gate, tag);
+        let node = Setup::new(&origin).set("limits.send-timeout", "\"300ms\"").start();
+        let mut first = Plain::narrow(node.http());
+        let mut stopped = first.begin(&Ask::get("/big"));
+        first.up_to(&mut stopped, 1);
+        thread::scope(|scope| {
+            let read = |_| {
+                let mut client = Plain::connect(node.http());
+                let mut begun = client.begin(&Ask::get("/big"));
+                let some = client.some(&mut begun, 1);
+                (client, begun, some.len() as u64)
+            };
+            // Those that came while it ran end although the first takes nothing.
+            let readers: Vec<_> = (0..20).map(read).collect();
+            gate.open();
+            let end = |(mut client, begun, some): (Plain, _, _)| {
                 let vast = &vast;
                 scope.spawn(move || client.rest_of(begun, vast, some))
-            })
-            .collect();
-        for reader in readers {
-            assert_eq!(reader.join().unwrap(), (vast.length, End::Clean));
-        }
-    });
-    node.settle();
-    drop(first);
-    let mut client = Plain::connect(node.http());
-    let begun = client.begin(&Ask::get("/big"));
-    assert_eq!(client.rest_of(begun, &vast, 0), (vast.length, End::Clean));
-    assert_eq!(origin.count("/big"), 1);
+            };
+            let readers: Vec<_> = readers.into_iter().map(end).collect();
+            for reader in readers {
+                assert_eq!(reader.join().unwrap(), (vast.length, End::Clean), "{tag:?}");
+            }
+        });
+        node.settle();
+        drop(first);
+        let mut client = Plain::connect(node.http());
+        let begun = client.begin(&Ask::get("/big"));
+        assert_eq!(client.rest_of(begun, &vast, 0), (vast.length, End::Clean), "{tag:?}");
+        assert_eq!(fetched(&origin), 1, "{tag:?}");
+    }
 }
 
 #[test]
 fn a_client_that_reads_byte_by_byte_harms_nobody() {
-    let vast = Vast::new(8 * MIB, 3);
-    let origin = at_once(&vast);
-    // Two workers: some of the others share one with the slow client.
-    let node = Setup::new(&origin).start();
-    let mut slow = Plain::narrow(node.http());
-    let mut crawling = slow.begin(&Ask::get("/big"));
-    for round in 0..12 {
-        let byte = slow.up_to(&mut crawling, 1);
-        assert!(vast.has(round, &byte));
-        let mut client = Plain::connect(node.http());
-        let begun = client.begin(&Ask::get("/big"));
-        assert_eq!(client.rest_of(begun, &vast, 0), (vast.length, End::Clean));
+    for tag in VALIDATORS {
+        let (vast, gate) = (Vast::new(8 * MIB, 3), Gate::default());
+        gate.open();
+        let origin = in_two(&vast, MIB, &gate, tag);
+        // Two workers: some of the others share one with the slow client.
+        let node = Setup::new(&origin).set("limits.send-timeout", "\"300ms\"").start();
+        let mut slow = Plain::narrow(node.http());
+        let mut crawling = slow.begin(&Ask::get("/big"));
+        for round in 0..12 {
+            let byte = slow.up_to(&mut crawling, 1);
+            assert!(vast.has(round, &byte));
+            let mut client = Plain::connect(node.http());
+            let begun = client.begin(&Ask::get("/big"));
+            assert_eq!(client.rest_of(begun, &vast, 0), (vast.length, End::Clean), "{tag:?}");
+        }
+        let (length, end) = slow.rest_of(crawling, &vast, 12);
+        if tag.is_some() {
+            assert_eq!((length, end), (vast.length, End::Clean), "it gets all of it, when it cares");
+        }
+        assert_eq!((length == vast.length, end == End::Clean), (end == End::Clean, length == vast.length));
+        assert_eq!(fetched(&origin), 1, "{tag:?}");
     }
-    // And it gets all of it, when it cares.
-    assert_eq!(slow.rest_of(crawling, &vast, 12), (vast.length, End::Clean));
-    assert_eq!(origin.count("/big"), 1);
 }
 
 /// Nobody can wait for a body that is not stored but those who read it.

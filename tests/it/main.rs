@@ -17,6 +17,7 @@ mod framing;
 mod geo;
 mod health;
 mod herd;
+mod holes;
 mod http;
 mod keys;
 mod life;

@@ -11,14 +11,14 @@ use crate::harness::origin::{Origin, Reply, Seen};
 use crate::harness::wire::End;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
-const TAG: &str = "\"v1\"";
+pub(crate) const TAG: &str = "\"v1\"";
 
 fn start(origin: &Origin) -> Node {
     Setup::new(origin).clock(&Clock::manual(NOW)).start()
 }
 
 /// What an origin that serves ranges answers: `first..end` of `body`, under `tag`.
-fn part(seen: &Seen, body: &[u8], tag: &str) -> Reply {
+pub(crate) fn part(seen: &Seen, body: &[u8], tag: &str) -> Reply {
     let reply = |status| Reply::new(status).control("max-age=60").field("etag", tag);
     let holds = seen.field("if-range").is_none_or(|wanted| wanted == tag);
     let wanted = seen.field("range").filter(|_| holds).and_then(|range| {
@@ -36,7 +36,7 @@ fn part(seen: &Seen, body: &[u8], tag: &str) -> Reply {
     }
 }
 
-fn serving(body: &[u8], tag: &'static str) -> Origin {
+pub(crate) fn serving(body: &[u8], tag: &'static str) -> Origin {
     let body = body.to_vec();
     Origin::start(move |seen| part(seen, &body, tag))
 }
@@ -45,7 +45,7 @@ fn range(node: &Node, value: &str) -> Answer {
     node.ask(&Ask::get("/a").field("range", value))
 }
 
-fn asked(origin: &Origin) -> Vec<Option<String>> {
+pub(crate) fn asked(origin: &Origin) -> Vec<Option<String>> {
     origin.seen().iter().map(|seen| seen.field("range")).collect()
 }
 
