@@ -319,7 +319,7 @@ impl ClientExchange<'_> {
         let why = errand.why;
         let widened = matches!(errand.extent, Extent::Part { .. } | Extent::Missing { .. });
         let (reader, mut takes, leads) = match self.join(self.fill_key(&errand)) {
-            Joined::Full => return Ok((self.refused(Refusal::Busy), Outcome::Refused)),
+            Joined::Full => return Ok(self.busy(&errand)),
             Joined::Follower(reader) => (reader, None, false),
             Joined::Leader(reader, lead) => {
                 let (unshared, takes) = (lead.unshared, lead.takes);
@@ -400,6 +400,19 @@ impl ClientExchange<'_> {
                 let refusal = if held_back { Refusal::HeldBack(failure) } else { Refusal::Origin(failure) };
                 Ok((self.with_status(self.refused(refusal), &status), Outcome::Failed))
             }
+        }
+    }
+
+    /// As many fetches run as may: what is stored serves where it would if the origin failed.
+    fn busy(&self, errand: &Errand) -> Answered {
+        let (now, stale_max) = (self.now(), self.view.stale_max);
+        let permits =
+            |object: &&Arc<Object>| self.standing(object, now).stands_in(Failing::Error, &self.wishes, stale_max);
+        match errand.stored.as_ref().filter(permits) {
+            Some(object) if self.missing(object).is_none() => {
+                self.stand_in(errand.key, object, CacheStatus::forward(errand.why), now)
+            }
+            _ => (self.refused(Refusal::Busy), Outcome::Refused),
         }
     }
 
