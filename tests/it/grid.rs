@@ -3,6 +3,8 @@
 use std::thread;
 
 use crate::harness::client::{Answer, Ask, Plain};
+use crate::harness::eventually;
+use crate::harness::gate::Gate;
 use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply};
 use crate::harness::vast::Vast;
@@ -62,6 +64,24 @@ fn a_byte_of_a_gibibyte_takes_no_more_than_a_chunk() {
         assert_eq!(origin.count("/big"), 1);
         assert!(range(&node, first, end).is_hit(), "{first}");
     }
+}
+
+#[test]
+fn who_asks_for_the_same_part_of_a_gibibyte_waits_for_one_fetch() {
+    const CLIENTS: u64 = 10;
+    let (vast, gate) = (Vast::new(GIB, 6), Gate::default());
+    let (sent, held) = (vast.clone(), gate.clone());
+    let origin = Origin::start(move |seen| Reply::ranged(seen, &sent, TAG).hold(&held));
+    let node = with_disk(&origin);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Plain::connect(node.http())).collect();
+    let ask = Ask::get("/big").field("range", "bytes=500000000-500000999");
+    clients.iter_mut().for_each(|client| client.send(&ask));
+    eventually("waiting clients", || node.metric("nearcast_http_connections ") >= Some(CLIENTS as f64));
+    gate.open();
+    for client in &mut clients {
+        assert_part(&vast, &client.answer("GET").unwrap(), 500_000_000, 500_001_000);
+    }
+    assert_eq!(origin.count("/big"), 1);
 }
 
 #[test]
