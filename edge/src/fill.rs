@@ -355,8 +355,8 @@ const WAKE_EVERY: u64 = 64 << 10;
 enum Pace {
     /// Nobody finds in the store what they miss, so all must keep up, more or less.
     Slowest,
-    /// Nobody needs it faster than the fastest takes it, who may be so many bytes behind: of a large body memory keeps but
-    /// a little. Slower ones find it on disk, or ask again.
+    /// Nobody needs it faster than the fastest takes it, who may be so many bytes behind: fewer than the window keeps, for
+    /// memory may keep nothing else of a large body. Slower ones find it on disk, or ask again.
     Fastest(u64),
 }
 

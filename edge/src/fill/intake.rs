@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Head;
 use super::task::Task;
+use super::window::KEEP;
 use crate::fill::Pace;
 use crate::policy::storable::NotStored;
 use crate::store::Piece;
@@ -29,11 +30,10 @@ pub(super) struct Intake<'a> {
 
 impl<'a> Intake<'a> {
     pub(super) fn new(task: &'a Task<'a>, head: &'a Head) -> Self {
-        let large_min = task.worker.edge.store.large_min();
         let pace = match head.is_large() {
             false => None,
             // What memory loses of it can be had again, if need be.
-            true if head.object.can_be_completed(task.worker.edge.clock.now()) => Some(Pace::Fastest(large_min)),
+            true if head.object.can_be_completed(task.worker.edge.clock.now()) => Some(Pace::Fastest(KEEP / 2)),
             true => Some(Pace::Slowest),
         };
         let end = head.coming.end;
