@@ -18,7 +18,7 @@ fn killed_in_the_middle_of_a_thousand_fetches() {
     // A third ends at once, so that much of it is written by then; a third just when the node dies, and a third never.
     let (last_moment, never) = (Gate::default(), Gate::default());
     let gates = [None, Some(last_moment.clone()), Some(never.clone())];
-    let ends_at_once = |number: u64| number < EARLIER || number % 3 == 0;
+    let ends_at_once = |number: u64| number < EARLIER || number.is_multiple_of(3);
     let shelf = Shelf::holding(move |number| match ends_at_once(number) {
         true => None,
         false => gates[usize::try_from(number % 3).unwrap()].clone(),

@@ -201,7 +201,7 @@ fn faults_of_an_http_2_stream() {
             Reply::talk(move |talk| {
                 let _closed = h2::answer_streams(talk, |stream| {
                     // Of two requests for a target, the first meets the fault.
-                    let faulty = number.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+                    let faulty = number.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
                     let mut bytes = head_of(stream, announced);
                     bytes.extend(h2::frame(DATA, 0, stream, &body()[..DONE]));
                     let (last, then) = match faulty {

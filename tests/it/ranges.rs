@@ -27,7 +27,7 @@ fn floods() -> Vec<(&'static str, String)> {
         ("the same byte", list(|_| "0-0".to_owned())),
         ("beyond the end", list(|n| format!("{}-", LENGTH + n))),
         ("nothing but commas", format!("bytes={}", ",".repeat(2000))),
-        ("sixteen halves", format!("bytes={}", vec!["0-499999,500001-"; 8].join(","))),
+        ("sixteen halves", format!("bytes={}", ["0-499999,500001-"; 8].join(","))),
         ("in lines of their own", "bytes=0-".to_owned()),
     ]
 }

@@ -94,6 +94,11 @@ impl Process {
         self.proc_status("VmRSS:").trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// KiB that it had in memory at most.
+    pub(crate) fn resident_kib_max(&self) -> u64 {
+        self.proc_status("VmHWM:").trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// What the kernel says of it (proc_pid_status(5)).
     fn proc_status(&self, key: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.lock().id())).unwrap();

@@ -26,13 +26,6 @@ pub(crate) enum Got {
     Broken,
 }
 
-impl Got {
-    /// Whether it came from the store.
-    pub(crate) fn is_hit(self) -> bool {
-        matches!(self, Self::Whole { hit: true, .. })
-    }
-}
-
 impl Shelf {
     pub(crate) fn new() -> Self {
         Self::holding(|_| None)
