@@ -22,6 +22,7 @@ mod holes;
 mod http;
 mod keys;
 mod life;
+mod memory;
 mod oracle;
 mod parts;
 mod purge;
