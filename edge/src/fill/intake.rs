@@ -94,7 +94,7 @@ impl<'a> Intake<'a> {
         if self.expected().is_some_and(|expected| expected != self.received) {
             return Err("another length than announced");
         }
-        if !self.storing || !self.task.may_store(&self.head.object) {
+        if !self.storing || !self.task.may_store(&self.head.key, &self.head.object) {
             return Ok(());
         }
         let whole = self.head.is_whole();

@@ -11,7 +11,7 @@ use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::ClientRevalidation;
 use siphasher::sip::SipHasher24;
 
-use super::exchange::{Answered, ClientExchange, ttl};
+use super::exchange::{Answered, ClientExchange};
 use crate::body::Body;
 use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver;
@@ -21,6 +21,7 @@ use crate::key::StoreKey;
 use crate::metrics::Outcome;
 use crate::policy::reuse::{Failing, Reuse, Why};
 use crate::policy::{range, validator};
+use crate::purge::{Subject, Verdict};
 use crate::refusal::Refusal;
 use crate::store::Piece;
 use crate::store::object::{Base, Object};
@@ -173,7 +174,7 @@ impl ClientExchange<'_> {
         }
         let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store);
         let outcome = if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale };
-        (self.with_status(response, &CacheStatus::hit(ttl(object, now))), outcome)
+        (self.with_status(response, &CacheStatus::hit(self.standing(object, now).ttl())), outcome)
     }
 
     /// Asks the origin in the background; clients go on with what is stored.
@@ -239,7 +240,10 @@ impl ClientExchange<'_> {
     fn join(&self, key: FillKey) -> Joined {
         let purges = &self.worker.edge.purges;
         let now = self.now();
-        let covers = |tick| purges.covers(&self.site.name, self.url, self.peer.https, &[], tick, now);
+        // What a soft purge covers is stale for who comes now, and the next fetch is not.
+        let (site, target) = (&self.site.name, &self.keyed.target);
+        let of = |tick| Subject { site, url: self.url, https: self.peer.https, target, groups: &[], tags: &[], tick };
+        let covers = |tick| purges.verdict(&of(tick), now) != Verdict::Alive;
         let whole = FillKey { extent: Extent::Whole, ..key };
         // Who wants a part of what is coming as a whole waits for it there.
         if let Extent::Range(_) = key.extent
@@ -300,7 +304,7 @@ impl ClientExchange<'_> {
                     return Ok(self.pass(why, None).await);
                 }
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);
-                status.ttl = Some(ttl(&object, now));
+                status.ttl = Some(self.standing(&object, now).ttl());
                 let response = deliver::from_store(self.wanted(), &object, self.url, store);
                 Ok((self.with_status(response, &status), Outcome::Revalidated))
             }
@@ -339,7 +343,8 @@ impl ClientExchange<'_> {
 
     /// What is stored, in place of an origin that fails. No hit: that is "not forwarded" (RFC 9211 section 2.1).
     pub(super) fn stand_in(&self, object: &Object, status: CacheStatus, now: Timestamp) -> Answered {
-        let status = CacheStatus { detail: Some("origin-failed"), ttl: Some(ttl(object, now)), ..status };
+        let status =
+            CacheStatus { detail: Some("origin-failed"), ttl: Some(self.standing(object, now).ttl()), ..status };
         let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store);
         (self.with_status(response, &status), Outcome::Stale)
     }
