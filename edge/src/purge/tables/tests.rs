@@ -63,7 +63,7 @@ impl Owned {
 fn subject() -> impl Strategy<Value = Owned> {
     let groups = proptest::collection::vec((0u128..4).prop_map(GroupId), 0..3);
     let tags = proptest::collection::vec((0u128..4).prop_map(TagId), 0..3);
-    (site(), 0u128..4, any::<bool>(), path(), "(\\?/a)?", groups, tags, 0u64..100).prop_map(
+    (site(), 0u128..4, any::<bool>(), path(), "(\\?/a)?", groups, tags, 1u64..100).prop_map(
         |(site, url, https, path, query, groups, tags, tick)| Owned {
             site,
             url,
