@@ -134,6 +134,7 @@ impl Node {
             store: runtime.block_on(Store::open(&config.cache))?,
             purges,
             fills: Fills::default(),
+            pinned: Arc::default(),
             uncacheable: Remembered::default(),
             forced: Remembered::default(),
             clock: clock.clone(),

@@ -2,7 +2,7 @@
 //! Proxy-Status says of them.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::body::Body;
@@ -33,6 +33,8 @@ pub enum Refusal {
     WrongToken,
     /// A purge that does not hold: it could not be written down.
     NotPurged,
+    /// As many fetches run as may.
+    Busy,
     /// There is no answer from the origin.
     Origin(Failure),
     /// There is none, and what is stored must not stand in for it.
@@ -48,6 +50,7 @@ impl Refusal {
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "This server does not serve that method."),
             Self::Loop => (StatusCode::LOOP_DETECTED, "This request has been here before."),
             Self::OnlyIfCached => (StatusCode::GATEWAY_TIMEOUT, "It is not in the cache."),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "This server fetches as much as it may. Try again soon."),
             Self::TooLarge | Self::Origin(Failure::RequestTooLarge) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large.")
             }
@@ -98,6 +101,7 @@ impl Refusal {
             | Self::WrongToken => ErrorType::HttpRequestError,
             Self::Loop => ErrorType::ProxyLoopDetected,
             Self::OnlyIfCached | Self::NotPurged => ErrorType::ProxyInternalResponse,
+            Self::Busy => ErrorType::ConnectionLimitReached,
             Self::Origin(failure) | Self::HeldBack(failure) => failure.error_type(),
         }
     }
@@ -121,6 +125,9 @@ impl Refusal {
         }
         if self == Self::NoToken {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self == Self::Busy {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if self == Self::Method {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"));
@@ -167,6 +174,7 @@ mod tests {
             Refusal::NoToken,
             Refusal::WrongToken,
             Refusal::NotPurged,
+            Refusal::Busy,
         ];
         for refusal in own.into_iter().chain(FAILURES.map(Refusal::Origin)) {
             let (status, kind) = (refusal.says().0, refusal.error_type());

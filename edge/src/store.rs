@@ -149,6 +149,11 @@ impl Store {
         Ok(Self { cache })
     }
 
+    /// Bodies of at least so many bytes are large: kept apart from all else in memory.
+    pub fn large_min(&self) -> u64 {
+        (self.cache.memory().capacity() as u64 / 32).max(1 << 20)
+    }
+
     /// What is under `key` in memory: no waiting, no disk.
     pub fn peek(&self, key: &StoreKey) -> Option<Piece> {
         self.cache.memory().get(key).map(|entry| entry.value().clone())
@@ -168,6 +173,14 @@ impl Store {
                 tracing::debug!(%error, "a stored piece cannot be read");
                 None
             }
+        }
+    }
+
+    /// A piece of a body that is in memory.
+    pub fn peek_chunk(&self, key: &StoreKey) -> Option<Bytes> {
+        match self.peek(key) {
+            Some(Piece::Chunk(bytes)) => Some(bytes),
+            Some(Piece::Base(_) | Piece::Object(_)) | None => None,
         }
     }
 
