@@ -68,7 +68,7 @@ impl Control {
         let fills = self.fills_of(&scopes).filter(|_| order.mode == Mode::Hard);
         let failed = |error| OrderError::Failed("the purge does not hold", chain(&error));
         let receipt = self.edge.purges.purge(scopes, order.mode).await.map_err(failed)?;
-        tracing::info!(id = receipt.id(), kind, entries, mode = ?order.mode, what = order.what.example(), "purge");
+        tracing::info!(id = receipt.id(), kind, entries, mode = ?order.mode, what = shortened(order.what.example()), "purge");
         Ok(Purged { receipt, kind, entries, fills })
     }
 
@@ -102,13 +102,14 @@ impl Control {
             .iter()
             .find(|site| site.name == name)
             .or_else(|| config.sites.iter().find(|site| named(&site.domains)));
-        let unknown = || OrderError::Unknown(format!("no site has the name or domain `{name}`"));
+        let unknown = || OrderError::Unknown(format!("no site has the name or domain `{}`", shortened(name)));
         site.map(|site| site.name.clone()).ok_or_else(unknown)
     }
 
     fn url_scope(&self, url: &str) -> Result<Scope, OrderError> {
+        let short = || shortened(url);
         let malformed =
-            || OrderError::Malformed(format!("`{url}` is not a URL such as \"https://www.example.net/a?b\""));
+            || OrderError::Malformed(format!("`{}` is not a URL such as \"https://www.example.net/a?b\"", short()));
         let uri: http::Uri = url.parse().map_err(|_| malformed())?;
         let https = match uri.scheme_str() {
             Some("http") => false,
@@ -117,7 +118,7 @@ impl Control {
         };
         let host = uri.host().ok_or_else(malformed)?.trim_end_matches('.').to_ascii_lowercase();
         let view = self.edge.view.load();
-        let unknown = || OrderError::Unknown(format!("`{url}`: no site takes the host `{host}`"));
+        let unknown = || OrderError::Unknown(format!("`{}`: no site takes the host `{host}`", short()));
         let site = view.site(&host).ok_or_else(unknown)?;
         let target = nearcast_edge::request::target(&uri).ok_or_else(malformed)?;
         let target = query::canonical(&site.keying, target);

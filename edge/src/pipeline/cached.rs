@@ -21,7 +21,7 @@ use crate::fill::{Answer, Extent, FillKey, Head, Joined};
 use crate::key::StoreKey;
 use crate::metrics::Outcome;
 use crate::policy::range::{self, Single};
-use crate::policy::reuse::{Failing, Reuse, Why};
+use crate::policy::reuse::{Failing, Reuse, Standing, Why};
 use crate::purge::{Subject, Verdict};
 use crate::refusal::Refusal;
 use crate::store::Piece;
@@ -67,13 +67,14 @@ impl ClientExchange<'_> {
         for _ in 0..VARIANT_HOPS {
             let Lookup { key, object, absent, base } = self.lookup(tried).await;
             let now = self.now();
-            let (why, fetch_part) = match &object {
-                Some(object) => match self.reuse(key, object, now) {
+            let standing = object.as_deref().map(|object| self.standing(object, now));
+            let (why, fetch_part) = match object.as_ref().zip(standing) {
+                Some((object, standing)) => match self.reuse(key, standing, now) {
                     Reuse::Validate(Why::Request) => (Forward::Request, false),
                     Reuse::Validate(Why::Stale | Why::Response) => (Forward::Stale, false),
                     reuse => match self.missing(object) {
                         Some(_) => (Forward::Partial, true),
-                        None => return self.hit(key, object, now, reuse, base),
+                        None => return self.hit(key, object, standing.ttl(), reuse, base),
                     },
                 },
                 None => (absent, true),
@@ -101,8 +102,7 @@ impl ClientExchange<'_> {
     }
 
     /// What may be done with a stored answer, as far as this site's clients may insist.
-    fn reuse(&self, key: StoreKey, object: &Object, now: Timestamp) -> Reuse {
-        let standing = self.standing(object, now);
+    fn reuse(&self, key: StoreKey, standing: Standing<'_>, now: Timestamp) -> Reuse {
         let reuse = standing.reuse(&self.wishes);
         let granted = || match self.site.caching.client_revalidation {
             ClientRevalidation::Honor => true,
@@ -165,21 +165,14 @@ impl ClientExchange<'_> {
         object.with_what_is_stored(needed, self.url, &edge.store, self.now()).filter(|_| alive)
     }
 
-    fn hit(
-        &self,
-        key: StoreKey,
-        object: &Arc<Object>,
-        now: Timestamp,
-        reuse: Reuse,
-        base: Option<Arc<Base>>,
-    ) -> Answered {
+    fn hit(&self, key: StoreKey, object: &Arc<Object>, ttl: i64, reuse: Reuse, base: Option<Arc<Base>>) -> Answered {
         if reuse == Reuse::StaleWhileRevalidate {
             self.refresh(key, object.clone(), base.clone());
         }
         let supply = || self.supply(key, Some(object), base.as_ref());
         let response = deliver::from_store(self.wanted(), object, supply);
         let outcome = if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale };
-        (self.with_status(response, &CacheStatus::hit(self.standing(object, now).ttl())), outcome)
+        (self.with_status(response, &CacheStatus::hit(ttl)), outcome)
     }
 
     /// Asks the origin in the background; clients go on with what is stored.

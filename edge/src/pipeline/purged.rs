@@ -72,7 +72,8 @@ mod tests {
     fn orders() {
         let token = Secret::new("correct-horse".to_owned());
         let good = ("authorization", "Bearer correct-horse");
-        let rows: [(&str, bool, &[(&str, &str)], Result<Mode, Refusal>); 8] = [
+        type Row<'a> = (&'a str, bool, &'a [(&'a str, &'a str)], Result<Mode, Refusal>);
+        let rows: [Row<'_>; 8] = [
             ("off", false, &[good], Err(Refusal::Method)),
             ("no token", true, &[], Err(Refusal::NoToken)),
             ("another scheme", true, &[("authorization", "Basic eDp5")], Err(Refusal::NoToken)),

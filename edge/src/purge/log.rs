@@ -97,7 +97,7 @@ impl Log {
             Self { file, path: path.to_owned(), node: terms.node, length: found.length, shrink_at, reserved, sequence }
         } else {
             // The file as it is would not be read to its end next time.
-            Self::rewrite(path, terms.node, (reserved, sequence), |record| record.tick >= terms.oldest)?
+            Self::rewrite(path, terms.node, found.length, (reserved, sequence), |record| record.tick >= terms.oldest)?
         };
         log.append(&more)?;
         Ok(log)
@@ -158,14 +158,18 @@ impl Log {
         if self.length < self.shrink_at {
             return Ok(());
         }
-        *self = Self::rewrite(&self.path, self.node, (self.reserved, self.sequence), needs)?;
+        // Should that fail, it is not tried again at every turn.
+        self.shrink_at *= 2;
+        *self = Self::rewrite(&self.path, self.node, self.length, (self.reserved, self.sequence), needs)?;
         Ok(())
     }
 
-    /// A new file with those records of the old one that `needs` wants, in its place.
+    /// A new file with those records of the old one that `needs` wants, in its place. At least its first `expected` bytes
+    /// must be whole lines.
     fn rewrite(
         path: &Path,
         node: NodeId,
+        expected: u64,
         (reserved, sequence): (u64, u64),
         needs: impl Fn(&Record) -> bool,
     ) -> io::Result<Self> {
@@ -187,12 +191,15 @@ impl Log {
                 written = out.write_all(&bytes);
             }
         };
-        match File::open(path) {
-            Ok(file) => drop(read(file, node, &mut keep)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        let found = match File::open(path) {
+            Ok(file) => read(file, node, &mut keep)?.length,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
-        }
+        };
         written?;
+        if found < expected {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the purge log was damaged by someone else"));
+        }
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
         std::fs::rename(&aside, path)?;
         if let Some(folder) = path.parent() {

@@ -116,6 +116,23 @@ fn a_log_that_grew_is_rewritten_with_what_is_needed() {
 }
 
 #[test]
+fn a_log_that_was_damaged_meanwhile_is_not_rewritten() {
+    let (_folder, path) = folder();
+    let (mut log, _) = open(&path, TERMS);
+    log.append(&records()).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[MAGIC.len() + 100] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    log.shrink_at = 1;
+    assert!(log.shrink(|_| true).is_err());
+    assert_eq!(
+        (std::fs::read(&path).unwrap(), log.shrink_at),
+        (bytes, 2),
+        "what can be told of it at the next start is"
+    );
+}
+
+#[test]
 fn a_torn_end_loses_only_itself() {
     let (_folder, path) = folder();
     let bytes = written(&path);
