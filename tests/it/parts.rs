@@ -143,6 +143,34 @@ fn without_a_strong_validator_nothing_is_put_together() {
 }
 
 #[test]
+fn a_part_that_may_not_be_shared_is_the_one_that_was_asked_for() {
+    let body = noise(600_000, 15);
+    let sent = body.clone();
+    let origin = Origin::start(move |seen| part(seen, &sent, TAG).control("no-store"));
+    let node = start(&origin);
+    for _ in 0..2 {
+        let answer = range(&node, "bytes=300000-300009");
+        assert_eq!((answer.status, answer.body == body[300_000..300_010]), (206, true));
+        assert_eq!(answer.field("content-range").as_deref(), Some("bytes 300000-300009/600000"));
+    }
+    let own = Some("bytes=300000-300009".to_owned());
+    assert_eq!(asked(&origin), [Some("bytes=262144-524287".to_owned()), own.clone(), own], "and it is remembered");
+}
+
+#[test]
+fn an_origin_may_send_less_than_was_asked_for() {
+    let body = noise(600_000, 16);
+    let sent = body.clone();
+    let origin = Origin::start(move |_| {
+        let reply = Reply::new(206).control("max-age=60").field("content-range", "bytes 262144-300000/600000");
+        reply.body(sent[262_144..=300_000].to_vec())
+    });
+    let answer = range(&start(&origin), "bytes=299999-400000");
+    assert_eq!((answer.status, answer.body == body[299_999..=300_000]), (206, true));
+    assert_eq!(answer.field("content-range").as_deref(), Some("bytes 299999-300000/600000"));
+}
+
+#[test]
 fn a_part_that_contradicts_itself_is_passed_on_but_not_kept() {
     let origin =
         Origin::start(|_| Reply::new(206).control("max-age=60").field("content-range", "bytes 4-9/10").body("01234"));

@@ -50,8 +50,8 @@ impl Holes {
             }
             Joined::Full => return None,
         };
-        let Ok(answer) = tokio::time::timeout(self.view.wait_max, reader.answer()).await else { return None };
-        let Answer::Stream(head) = answer else { return None };
+        // The timeouts of the origin bound this wait.
+        let Answer::Stream(head) = reader.answer().await else { return None };
         let length = head.length?;
         if !object.is_of_one_body_with(length, &head.object.original_headers(), edge.clock.now()) {
             self.drop_changed(&object);
