@@ -475,6 +475,11 @@ impl Fills {
         self.of_url(url).lock().contains_key(&url)
     }
 
+    /// How many of that URL run.
+    pub fn running_for(&self, url: UrlId) -> usize {
+        self.of_url(url).lock().get(&url).copied().unwrap_or(0)
+    }
+
     fn began(&self, url: UrlId) {
         self.running.fetch_add(1, Ordering::SeqCst);
         *self.of_url(url).lock().entry(url).or_default() += 1;
