@@ -131,6 +131,7 @@ impl Writer {
             let portion = self.encode(portion, &removals, &mut batch);
             if !batch.entries.is_empty() {
                 let begun = Instant::now();
+                let last = self.queue.phase() > Phase::Open;
                 if self.append(log, &batch, &portion) {
                     pause = PAUSE;
                     self.enter(DiskState::Ready);
@@ -138,7 +139,7 @@ impl Writer {
                 } else {
                     self.enter(DiskState::Failed);
                     self.queue.went.notify_waiters();
-                    if self.queue.phase() > Phase::Open {
+                    if last {
                         return;
                     }
                     self.queue.pause(pause);
