@@ -19,7 +19,7 @@ use super::log::Shape;
 use super::queue::{Phase, Queue};
 use super::segments::Segments;
 use super::sites::Sites;
-use super::writer::{Course, DiskState, Writer};
+use super::writer::{Course, DiskState, PORTION, Writer};
 use super::{Counts, DiskUsage, Piece, StoreError, seconds};
 use crate::key::StoreKey;
 
@@ -56,7 +56,7 @@ impl Disk {
     /// Opens it aside: this returns at once.
     pub(super) fn open(folder: PathBuf, disk: &config::Disk, sites: Arc<ArcSwap<Sites>>) -> Result<Self, StoreError> {
         let segments = Arc::new(Segments::new(Arc::new(Counters::default())));
-        let queue = Arc::new(Queue::new(usize::try_from(disk.write_queue).unwrap_or(usize::MAX)));
+        let queue = Arc::new(Queue::new(usize::try_from(disk.write_queue).unwrap_or(usize::MAX), PORTION));
         let beginning = Course { state: DiskState::Recovering, since: Instant::now(), recovery: None, bytes: 0 };
         let (sender, course) = watch::channel(beginning);
         let readers = tokio::runtime::Builder::new_multi_thread()

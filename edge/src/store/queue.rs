@@ -22,6 +22,8 @@ pub(super) struct Queue {
     /// For those who wait until something was written.
     pub(super) went: Notify,
     limit: usize,
+    /// Bytes that are written at once.
+    portion: usize,
     /// Bytes that wait, as pieces count in memory.
     bytes: AtomicUsize,
 }
@@ -74,8 +76,15 @@ pub(super) enum Portion {
 }
 
 impl Queue {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { waiting: Mutex::default(), came: Condvar::new(), went: Notify::new(), limit, bytes: AtomicUsize::new(0) }
+    pub(super) fn new(limit: usize, portion: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            came: Condvar::new(),
+            went: Notify::new(),
+            limit,
+            portion,
+            bytes: AtomicUsize::new(0),
+        }
     }
 
     /// Lets `piece` wait, in place of what waits under its key; false when there is no room.
@@ -90,10 +99,15 @@ impl Queue {
         if let Some(old) = waiting.pieces.insert(key, Pending { piece, number }) {
             self.bytes.fetch_sub(old.piece.weight(), Ordering::Relaxed);
         }
-        self.bytes.fetch_add(weight, Ordering::Relaxed);
+        let before = self.bytes.fetch_add(weight, Ordering::Relaxed);
         waiting.order.push_back((key, number));
+        waiting.forget_what_was_taken_back();
+        // The writer looks by itself after its patience: it is not woken for each piece.
+        let wake = waiting.order.len() == 1 || (before < self.portion && before + weight >= self.portion);
         drop(waiting);
-        self.came.notify_one();
+        if wake {
+            self.came.notify_one();
+        }
         true
     }
 
@@ -128,11 +142,14 @@ impl Queue {
         if waiting.removals.len() < REMOVALS_MAX {
             waiting.removals.push(key);
         }
+        if waiting.removals.len() == 1 {
+            self.came.notify_one();
+        }
     }
 
-    /// Waits until there is a portion of about `bytes`, or some have waited for `patience`, or the queue is being
-    /// emptied. What it gives out waits until [`Queue::finish`]. Blocks.
-    pub(super) fn next(&self, bytes: usize, patience: Duration) -> Portion {
+    /// Waits until there is a portion, or some have waited for `patience`, or the queue is being emptied. What it gives
+    /// out waits until [`Queue::finish`]. Blocks.
+    pub(super) fn next(&self, patience: Duration) -> Portion {
         let mut waiting = self.waiting.lock();
         let mut since: Option<Instant> = None;
         loop {
@@ -144,7 +161,7 @@ impl Queue {
                 Phase::Closing | Phase::Draining | Phase::Open => {}
             }
             let waited = since.map(|since| since.elapsed());
-            if any && (self.bytes() >= bytes || waited.is_some_and(|waited| waited >= patience)) {
+            if any && (self.bytes() >= self.portion || waited.is_some_and(|waited| waited >= patience)) {
                 break;
             }
             if any {
@@ -157,7 +174,7 @@ impl Queue {
             }
         }
         let (mut all, mut weight) = (Vec::new(), 0);
-        while weight < bytes
+        while weight < self.portion
             && let Some((key, number)) = waiting.order.pop_front()
         {
             let current = waiting.pieces.get(&key).filter(|pending| pending.number == number);
@@ -214,6 +231,16 @@ impl Queue {
     }
 }
 
+impl Waiting {
+    /// Keeps the order about as short as what waits, also when the writer does not come for long.
+    fn forget_what_was_taken_back(&mut self) {
+        if self.order.len() > 1024 + 2 * self.pieces.len() {
+            let pieces = &self.pieces;
+            self.order.retain(|(key, number)| pieces.get(key).is_some_and(|pending| pending.number == *number));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,7 +255,7 @@ mod tests {
 
     /// What is given out at once.
     fn next(queue: &Queue) -> Vec<Next> {
-        match queue.next(usize::MAX, Duration::ZERO) {
+        match queue.next(Duration::ZERO) {
             Portion::Work(all, _) => all,
             Portion::End => Vec::new(),
         }
@@ -236,7 +263,7 @@ mod tests {
 
     #[test]
     fn it_has_a_limit_until_it_is_drained() {
-        let queue = Queue::new(2 * piece(0).weight());
+        let queue = Queue::new(2 * piece(0).weight(), 1 << 20);
         let pushed: Vec<bool> = (0..3).map(|n| queue.push(key(n), piece(n))).collect();
         assert_eq!(pushed, [true, true, false]);
         assert!(queue.push(key(0), piece(9)) || queue.bytes() <= queue.limit());
@@ -246,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_waits_can_be_read_and_taken_back_even_while_it_is_written() {
-        let queue = Queue::new(1 << 20);
+        let queue = Queue::new(1 << 20, 1 << 20);
         for n in 0..3 {
             queue.push(key(n), piece(n));
         }
@@ -267,15 +294,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_back_takes_no_room() {
+        let queue = Queue::new(1 << 20, 1 << 20);
+        for _ in 0..100_000 {
+            queue.push(key(1), piece(1));
+            queue.push(key(2), piece(2));
+            queue.take_back(&key(1));
+        }
+        assert!(queue.waiting.lock().order.len() < 2000);
+        assert_eq!(next(&queue).len(), 1);
+    }
+
+    #[test]
     fn the_writer_ends_when_all_is_written_or_at_once() {
-        let queue = Queue::new(1 << 20);
+        let queue = Queue::new(1 << 20, 1 << 20);
         queue.push(key(0), piece(0));
         queue.enter(Phase::Closing);
         assert_eq!(next(&queue).len(), 1, "first what waits");
-        assert!(matches!(queue.next(1, Duration::MAX), Portion::End));
-        let queue = Queue::new(1 << 20);
+        assert!(matches!(queue.next(Duration::MAX), Portion::End));
+        let queue = Queue::new(1 << 20, 1 << 20);
         queue.push(key(0), piece(0));
         queue.enter(Phase::Abandoned);
-        assert!(matches!(queue.next(1, Duration::MAX), Portion::End));
+        assert!(matches!(queue.next(Duration::MAX), Portion::End));
     }
 }

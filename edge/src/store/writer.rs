@@ -20,7 +20,7 @@ use super::sites::Sites;
 use crate::key::{SiteMark, StoreKey};
 
 /// Bytes that are written at once.
-const PORTION: usize = 4 << 20;
+pub(super) const PORTION: usize = 4 << 20;
 
 /// Less waits so long for more.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -41,6 +41,14 @@ pub enum DiskState {
     Failed,
     /// Closed.
     Closed,
+}
+
+impl Drop for Writer {
+    /// Also when it panics: nobody waits for it in vain.
+    fn drop(&mut self) {
+        self.enter(DiskState::Closed);
+        self.queue.went.notify_waiters();
+    }
 }
 
 impl DiskState {
@@ -87,8 +95,6 @@ impl Writer {
         if let Some(mut log) = self.recover() {
             self.serve(&mut log);
         }
-        self.enter(DiskState::Closed);
-        self.queue.went.notify_waiters();
     }
 
     fn recover(&self) -> Option<Log> {
@@ -127,7 +133,7 @@ impl Writer {
 
     fn serve(&self, log: &mut Log) {
         let (mut batch, mut pause) = (Batch::default(), PAUSE);
-        while let Portion::Work(portion, removals) = self.queue.next(PORTION, PATIENCE) {
+        while let Portion::Work(portion, removals) = self.queue.next(PATIENCE) {
             let portion = self.encode(portion, &removals, &mut batch);
             if !batch.entries.is_empty() {
                 let begun = Instant::now();
