@@ -132,6 +132,7 @@ impl Node {
             store: Store::open(&config.cache, &config.sites, &state.secret)?,
             purges,
             fills: Fills::default(),
+            pinned: Arc::default(),
             uncacheable: Remembered::default(),
             forced: Remembered::default(),
             clock: clock.clone(),

@@ -1,7 +1,6 @@
 //! Bodies on their way through. A body that cannot be completed ends in an error, so that the client sees a broken answer
 //! (HTTP/1: closed without the last chunk; HTTP/2: a reset) and never a clean end.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,8 +11,7 @@ use hyper::body::Incoming;
 use thiserror::Error;
 use tokio::time::Sleep;
 
-use crate::deliver::stored::StoredReader;
-use crate::fill::reader::FillReader;
+use crate::deliver::assembly::Assembly;
 use crate::track::Tracker;
 
 /// Why a body broke off.
@@ -46,11 +44,8 @@ pub struct Body {
 #[derive(Debug)]
 enum Source {
     Bytes(Bytes),
-    Stored(Box<StoredReader>),
-    Filling(FillReader),
+    Assembled(Box<Assembly>),
     Origin(Timed),
-    /// One after another.
-    Joined(VecDeque<Self>),
 }
 
 impl Source {
@@ -58,41 +53,24 @@ impl Source {
         match self {
             Self::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stored(reader) => reader.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
-            Self::Filling(reader) => reader.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            Self::Assembled(body) => body.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
             Self::Origin(body) => Pin::new(body).poll_frame(cx),
-            Self::Joined(sources) => {
-                while let Some(first) = sources.front_mut() {
-                    match ready!(first.poll(cx)) {
-                        Some(frame) => return Poll::Ready(Some(frame)),
-                        None => drop(sources.pop_front()),
-                    }
-                }
-                Poll::Ready(None)
-            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
-            Self::Stored(reader) => reader.left() == 0,
-            Self::Filling(reader) => reader.left() == Some(0),
+            Self::Assembled(body) => body.left() == Some(0),
             Self::Origin(body) => body.is_end_stream(),
-            Self::Joined(sources) => sources.iter().all(Self::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stored(reader) => SizeHint::with_exact(reader.left()),
-            Self::Filling(reader) => reader.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::Assembled(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
             Self::Origin(body) => body.size_hint(),
-            Self::Joined(sources) => {
-                let lengths: Option<Vec<u64>> = sources.iter().map(|source| source.size_hint().exact()).collect();
-                lengths.map_or_else(SizeHint::default, |all| SizeHint::with_exact(all.iter().sum()))
-            }
         }
     }
 }
@@ -108,24 +86,14 @@ impl Body {
         Self { source: Source::Bytes(bytes), tracker: None }
     }
 
-    /// Pieces from the store.
-    pub fn stored(reader: StoredReader) -> Self {
-        Self { source: Source::Stored(Box::new(reader)), tracker: None }
-    }
-
-    /// A fetch that may still run.
-    pub fn filling(reader: FillReader) -> Self {
-        Self { source: Source::Filling(reader), tracker: None }
+    /// From the store, and from fetches.
+    pub fn assembled(body: Assembly) -> Self {
+        Self { source: Source::Assembled(Box::new(body)), tracker: None }
     }
 
     /// What the origin sends, as it comes.
     pub fn origin(body: Timed) -> Self {
         Self { source: Source::Origin(body), tracker: None }
-    }
-
-    /// One body after another.
-    pub fn joined(bodies: Vec<Self>) -> Self {
-        Self { source: Source::Joined(bodies.into_iter().map(|body| body.source).collect()), tracker: None }
     }
 
     /// Lets `tracker` follow this body to its end.

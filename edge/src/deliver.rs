@@ -8,17 +8,18 @@ use nearcast_shared::clock::Timestamp;
 
 use crate::body::Body;
 use crate::fill::Head;
+use crate::fill::holes::Holes;
 use crate::fill::reader::Reader;
 use crate::key::UrlId;
 use crate::policy::range::{self, Ranged};
 use crate::policy::validator;
-use crate::store::Store;
 use crate::store::object::{self, Object};
+use crate::worker::Edge;
 
+pub mod assembly;
 mod multipart;
-pub mod stored;
 
-use stored::StoredReader;
+use assembly::Assembly;
 
 /// What of a request matters once the object is known.
 #[derive(Debug, Clone, Copy)]
@@ -66,30 +67,47 @@ pub fn needs(wanted: Wanted<'_>, object: &Object) -> Option<(u64, u64)> {
     }
 }
 
-/// The answer from a stored object, of which nothing that is needed is missing.
-pub fn from_store(wanted: Wanted<'_>, object: &Object, url: UrlId, store: &Store) -> Response<Body> {
+/// What bodies are put together with.
+#[derive(Debug, Clone)]
+pub struct Supply {
+    /// Where pieces are.
+    pub edge: Arc<Edge>,
+    /// The URL.
+    pub url: UrlId,
+    /// How to fetch what turns out to be missing; `None`: it cannot be.
+    pub holes: Option<Arc<Holes>>,
+}
+
+impl Supply {
+    /// A body of `object`, still without any bytes.
+    fn body(&self, object: &Arc<Object>) -> Assembly {
+        Assembly::new(self.edge.clone(), self.url, object.https).completed_by(self.holes.clone(), object)
+    }
+}
+
+/// The answer from a stored object. What is missing of it is fetched while it is read.
+pub fn from_store(wanted: Wanted<'_>, object: &Arc<Object>, supply: impl FnOnce() -> Supply) -> Response<Body> {
     let age = object.age(wanted.now).as_secs();
     let mut headers = object.headers.clone();
     headers.insert(AGE, HeaderValue::from(age));
     tell_browsers(&mut headers, object, age);
     let (status, mut headers, take) = outline(wanted, object.status, headers, Some(object.length));
-    let stored = |first, end| match &object.body {
-        // Offsets within an inline body are within its length, which is a usize.
-        object::Body::Inline(bytes) => Body::bytes(bytes.slice(first as usize..end as usize)),
-        object::Body::Spans(_) => {
-            let mut reader = StoredReader::new(store.clone(), url, object.https);
-            reader.range(object, first, end);
-            Body::stored(reader)
-        }
+    let stored = |supply: Supply, first, end| {
+        let mut body = supply.body(object);
+        body.range(object, first, end);
+        Body::assembled(body)
     };
-    let body = match take {
-        Take::Nothing => Body::empty(),
-        Take::All => stored(0, object.length),
-        Take::One(first, end) => stored(first, end),
-        Take::Many(parts) => {
-            let mut reader = StoredReader::new(store.clone(), url, object.https);
-            multipart::write(&mut reader, &mut headers, object, &parts);
-            Body::stored(reader)
+    let body = match (take, &object.body) {
+        (Take::Nothing, _) => Body::empty(),
+        (Take::All, object::Body::Inline(bytes)) => Body::bytes(bytes.clone()),
+        // Offsets within an inline body are within its length, which is a usize.
+        (Take::One(first, end), object::Body::Inline(bytes)) => Body::bytes(bytes.slice(first as usize..end as usize)),
+        (Take::All, object::Body::Spans(_)) => stored(supply(), 0, object.length),
+        (Take::One(first, end), object::Body::Spans(_)) => stored(supply(), first, end),
+        (Take::Many(parts), _) => {
+            let mut body = supply().body(object);
+            multipart::write(&mut body, &mut headers, object, &parts);
+            Body::assembled(body)
         }
     };
     respond(status, headers, body)
@@ -102,8 +120,8 @@ pub fn from_fill(
     head: &Arc<Head>,
     reader: Reader,
     own: bool,
-    stored: Option<&Object>,
-    store: &Store,
+    stored: Option<&Arc<Object>>,
+    supply: Supply,
 ) -> Option<Response<Body>> {
     let mut headers = match &head.own {
         Some(all) if own => all.clone(),
@@ -117,52 +135,43 @@ pub fn from_fill(
     }
     tell_browsers(&mut headers, &head.object, age);
     let (status, mut headers, take) = outline(wanted, head.object.status, headers, head.length);
-    let filling = |reader: Reader, first, end| Body::filling(reader.body(head.clone(), store.clone(), first, end));
-    let coming = head.coming;
-    let comes = |first: u64, end: u64| coming.first <= first && coming.end.is_none_or(|to| end <= to);
     let (first, end) = match (take, head.length) {
         (Take::Nothing, _) => return Some(respond(status, headers, Body::empty())),
         // Several ranges of what is still coming: the whole, which section 14.2 of RFC 9110 always allows.
         (Take::All | Take::Many(_), length) if head.is_whole() => {
             let headers = headers_of_all(headers, length);
-            return Some(respond(head.object.status, headers, filling(reader, 0, length)));
-        }
-        (Take::One(first, end), _) if comes(first, end) => {
-            return Some(respond(status, headers, filling(reader, first, Some(end))));
+            // What its reader finds gone from the store is fetched again: then nothing of it is known to be there.
+            let known = Arc::new(head.object.clone());
+            let mut body = supply.body(&known);
+            body.fill(reader.body(head.clone(), supply.edge.store.clone(), 0, length));
+            return Some(respond(head.object.status, headers, Body::assembled(body)));
         }
         (Take::One(first, end), _) => (first, end),
         (Take::All, Some(length)) => (0, length),
         (Take::All | Take::Many(_), _) => return None,
     };
-    // A part comes, and the rest is stored.
+    // A part comes, and the rest is stored, or can be fetched.
     let length = head.length?;
-    let stored =
-        stored.filter(|stored| stored.is_of_one_body_with(length, &head.object.original_headers(), wanted.now));
-    let (from, to) = (coming.first.clamp(first, end), coming.end?.clamp(first, end));
-    let completed = stored.filter(|it| it.missing(first, from).is_none() && it.missing(to, end).is_none());
-    let Some(stored) = completed else {
-        // The part as it comes is what the client asked for in its own words.
-        let part = own && status == StatusCode::PARTIAL_CONTENT;
+    let (from, to) = (head.coming.first.clamp(first, end), head.coming.end?.clamp(first, end));
+    let of_one_body = |it: &&Arc<Object>| it.is_of_one_body_with(length, &head.object.original_headers(), wanted.now);
+    let known = stored.filter(of_one_body).cloned().unwrap_or_else(|| Arc::new(head.object.clone()));
+    let is_here = known.missing(first, from).is_none() && known.missing(to, end).is_none();
+    let can_be_had = from < to && supply.holes.is_some() && known.can_be_completed(wanted.now);
+    if !is_here && !can_be_had {
+        // What comes of what the client asked for: the origin has its reasons.
+        let part = own && status == StatusCode::PARTIAL_CONTENT && from < to;
         return part.then(|| {
-            let (first, end) = (coming.first, coming.end.unwrap_or(length));
-            describe_part(&mut headers, first, end, length);
-            respond(status, headers, filling(reader, first, Some(end)))
+            describe_part(&mut headers, from, to, length);
+            let mut body = supply.body(&known);
+            body.fill(reader.body(head.clone(), supply.edge.store.clone(), from, Some(to)));
+            respond(status, headers, Body::assembled(body))
         });
-    };
-    let behind_or_before = |first: u64, end: u64| {
-        let mut reader = StoredReader::new(store.clone(), head.url, head.object.https);
-        reader.range(stored, first, end);
-        Body::stored(reader)
-    };
-    let mut bodies = Vec::new();
-    if first < from {
-        bodies.push(behind_or_before(first, from));
     }
-    bodies.push(filling(reader, from, Some(to)));
-    if to < end {
-        bodies.push(behind_or_before(to, end));
-    }
-    Some(respond(status, headers, Body::joined(bodies)))
+    let mut body = supply.body(&known);
+    body.range(&known, first, from);
+    body.fill(reader.body(head.clone(), supply.edge.store.clone(), from, Some(to)));
+    body.range(&known, to, end);
+    Some(respond(status, headers, Body::assembled(body)))
 }
 
 /// What the operator has clients told of lifetimes. Clients subtract Age, so it is added.

@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
@@ -17,7 +18,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use hyper::body::Incoming;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::key::{StoreKey, UrlId};
@@ -25,9 +26,11 @@ use crate::origin::Failure;
 use crate::policy::storable::NotStored;
 use crate::store::object::{Object, Span};
 
+pub mod holes;
 mod intake;
 mod judge;
 pub mod reader;
+mod receive;
 pub mod task;
 mod window;
 
@@ -66,8 +69,8 @@ pub struct Head {
     pub length: Option<u64>,
     /// The bytes that come: all, or the part that was asked for.
     pub coming: Coming,
-    /// Names the chunks of what comes.
-    pub version: u64,
+    /// Names the chunks of what comes, and says where they are counted from.
+    pub place: Place,
     /// What the answer varies on.
     pub vary: Vec<HeaderName>,
     /// What its request selects by.
@@ -83,15 +86,44 @@ pub struct Coming {
     pub end: Option<u64>,
 }
 
+/// Where the chunks of what comes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Names them.
+    pub version: u64,
+    /// The offset they are counted from.
+    pub base: u64,
+    /// From this offset on they are those of a large body. A border of the grid.
+    pub large_from: u64,
+}
+
+impl Place {
+    /// The bytes `first..end` as parts of the body.
+    pub fn spans(self, first: u64, end: u64) -> impl Iterator<Item = Span> {
+        let Self { version, base, large_from } = self;
+        let border = large_from.clamp(first, end);
+        let parts = [(first, border, false), (border, end, true)];
+        let span = move |(first, end, large)| Span { first, end, base, version, large };
+        parts.into_iter().filter(|(first, end, _)| first < end).map(span)
+    }
+
+    /// The part that begins at `offset`, as far as it may reach.
+    pub fn at(self, offset: u64) -> Span {
+        let Self { version, base, large_from } = self;
+        let large = offset >= large_from;
+        Span { first: offset, end: if large { u64::MAX } else { large_from }, base, version, large }
+    }
+}
+
 impl Head {
     /// Whether all of the body comes.
     pub fn is_whole(&self) -> bool {
         self.coming.first == 0 && self.coming.end == self.length
     }
 
-    /// What comes, as the place of its chunks.
-    pub fn span(&self, end: u64) -> Span {
-        Span { first: self.coming.first, end, version: self.version }
+    /// Whether it is so large that it is not to drive all else out of memory.
+    pub fn is_large(&self) -> bool {
+        self.place.large_from <= self.coming.first
     }
 }
 
@@ -113,8 +145,17 @@ pub struct FillKey {
 pub enum Extent {
     /// All of it.
     Whole,
-    /// What the client's Range says; the hash of that and If-Range.
-    Range(u64),
+    /// Bytes `first..end` of we do not know what, up to the borders of chunks.
+    Part {
+        /// Offset of the first byte.
+        first: u64,
+        /// Offset behind the last; `None`: to the end.
+        end: Option<u64>,
+        /// The hash of the client's If-Range, which decides whether a part comes at all; 0: there is none.
+        condition: u64,
+    },
+    /// What the client's Range says, in its own words: its last bytes. The hash of that and If-Range.
+    Own(u64),
     /// The bytes `first..end` that are missing from what is stored.
     Missing {
         /// Offset of the first byte.
@@ -122,6 +163,33 @@ pub enum Extent {
         /// Offset behind the last.
         end: u64,
     },
+}
+
+/// A request waits at a fetch of more for the bytes it wants if they are at most so many bytes away.
+const NEAR: u64 = 4 << 20;
+
+impl Extent {
+    /// Whether a fetch of this brings what `wanted` is after, with `reached` bytes of the body come so far, and soon. Only
+    /// the first of what is missing must come: the rest is asked for later.
+    fn serves(self, wanted: Self, reached: u64) -> bool {
+        let is_near = |at: u64| at <= reached.saturating_add(NEAR);
+        match (self, wanted) {
+            (Self::Whole, Self::Part { first, .. } | Self::Missing { first, .. }) => is_near(first),
+            (Self::Whole, Self::Own(_)) => true,
+            (Self::Part { first: 0, end: None, condition: 0 }, Self::Whole) => true,
+            (
+                Self::Part { first, end, condition },
+                Self::Part { first: wanted, end: wanted_end, condition: wanted_condition },
+            ) => {
+                let covers = end.is_none_or(|end| wanted_end.is_some_and(|wanted| wanted <= end));
+                condition == wanted_condition && first <= wanted && covers && is_near(wanted)
+            }
+            (Self::Missing { first, end }, Self::Missing { first: wanted, .. }) => {
+                (first..end).contains(&wanted) && is_near(wanted)
+            }
+            (own, wanted) => own == wanted,
+        }
+    }
 }
 
 /// One running fetch.
@@ -136,6 +204,8 @@ pub struct Fill {
 struct State {
     answer: Option<Answer>,
     window: Window,
+    /// Where the window ended when readers were woken last.
+    told: u64,
     end: Option<Ending>,
     readers: Vec<Option<Following>>,
     /// The fill itself, when it waits for readers to catch up.
@@ -178,10 +248,26 @@ impl Fill {
         state.wake_all();
     }
 
+    /// Takes in what came. Readers learn of it when it is worth their while, or at the next [`Fill::tell`].
     fn push(&self, bytes: Bytes) {
         let mut state = self.state.lock();
         state.window.push(bytes);
-        state.wake_all();
+        if state.window.end() - state.told >= WAKE_EVERY {
+            state.wake_all();
+        }
+    }
+
+    /// Wakes readers if there is news: before waiting for more.
+    fn tell(&self) {
+        let mut state = self.state.lock();
+        if state.told < state.window.end() {
+            state.wake_all();
+        }
+    }
+
+    /// How far the body has come.
+    fn reached(&self) -> u64 {
+        self.state.lock().window.end()
     }
 
     /// Lets go of what is stored up to `stored`, but for the newest part.
@@ -197,13 +283,19 @@ impl Fill {
         }
     }
 
-    /// Waits until every reader is less than [`PACE`] behind: the pace of what is not stored.
-    fn poll_room(&self, waker: &Waker) -> Poll<()> {
+    /// Waits until readers are near enough, as `pace` says.
+    fn poll_room(&self, pace: Pace, waker: &Waker) -> Poll<()> {
         let mut state = self.state.lock();
         let end = state.window.end();
-        let slowest = state.following().map(|reader| reader.position).min().unwrap_or(end);
-        state.window.trim(slowest);
-        if end.saturating_sub(slowest) > PACE {
+        let positions = state.following().map(|reader| reader.position);
+        let (behind, most) = match pace {
+            Pace::Slowest => (positions.min().unwrap_or(end), PACE),
+            Pace::Fastest(most) => (positions.max().unwrap_or(end), most),
+        };
+        if pace == Pace::Slowest {
+            state.window.trim(behind);
+        }
+        if end.saturating_sub(behind) > most {
             state.producer = Some(waker.clone());
             return Poll::Pending;
         }
@@ -229,6 +321,7 @@ impl State {
 
     /// Wakes whoever waits for news, in one pass.
     fn wake_all(&mut self) {
+        self.told = self.window.end();
         for waker in self.readers.iter_mut().flatten().filter_map(|reader| reader.waker.take()) {
             waker.wake();
         }
@@ -240,23 +333,52 @@ const SHARDS: usize = 32;
 /// Bytes that the slowest reader of what is not stored may be behind.
 const PACE: u64 = 4 << 20;
 
+/// Bytes that wake readers while more comes: a herd is not woken for each packet.
+const WAKE_EVERY: u64 = 64 << 10;
+
+/// Whom a fetch waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Nobody finds in the store what they miss, so all must keep up, more or less.
+    Slowest,
+    /// Nobody needs it faster than the fastest takes it, who may be so many bytes behind: of a large body memory keeps but
+    /// a little. Slower ones find it on disk, or ask again.
+    Fastest(u64),
+}
+
 /// The fills of a node that run.
 #[derive(Debug)]
 pub struct Fills {
     /// Those that can be joined.
-    shards: [Mutex<HashMap<FillKey, Arc<Fill>>>; SHARDS],
+    lanes: [Mutex<HashMap<Lane, Vec<(Extent, Arc<Fill>)>>>; SHARDS],
     /// All, also those that nobody joins any more.
     running: AtomicUsize,
     /// The same by URL: what they may still store.
     by_url: [Mutex<HashMap<UrlId, usize>>; SHARDS],
+    /// Who puts a part to what is stored has the turn, so that no other's is lost.
+    turns: [Mutex<()>; SHARDS],
+}
+
+/// Fills that may stand in for one another, as far as they bring the bytes that are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Lane {
+    store: StoreKey,
+    authorized: bool,
+}
+
+impl From<FillKey> for Lane {
+    fn from(key: FillKey) -> Self {
+        Self { store: key.store, authorized: key.authorized }
+    }
 }
 
 impl Default for Fills {
     fn default() -> Self {
         Self {
-            shards: std::array::from_fn(|_| Mutex::default()),
+            lanes: std::array::from_fn(|_| Mutex::default()),
             running: AtomicUsize::new(0),
             by_url: std::array::from_fn(|_| Mutex::default()),
+            turns: std::array::from_fn(|_| Mutex::default()),
         }
     }
 }
@@ -268,6 +390,8 @@ pub enum Joined {
     Leader(Reader, Lead),
     /// This request follows one that runs.
     Follower(Reader),
+    /// As many run as may.
+    Full,
 }
 
 /// Where an answer goes that must not be shared.
@@ -285,23 +409,29 @@ pub struct Lead {
 }
 
 impl Fills {
-    /// Joins the fill under `key` unless a purge `covers` it by its tick; else starts one at `tick()`.
-    pub fn join(&self, key: FillKey, covers: impl Fn(u64) -> bool, tick: impl FnOnce() -> u64) -> Joined {
+    /// Joins a fill that serves `key` unless a purge `covers` it by its tick; else starts one at `tick()`, if fewer than
+    /// `most` run.
+    pub fn join(&self, key: FillKey, covers: impl Fn(u64) -> bool, tick: impl FnOnce() -> u64, most: usize) -> Joined {
         let mut shard = self.shard(&key).lock();
-        if let Some(fill) = shard.get(&key).filter(|fill| !covers(fill.tick)) {
+        let lane = shard.entry(key.into()).or_default();
+        let serves =
+            |(extent, fill): &&(Extent, Arc<Fill>)| !covers(fill.tick) && extent.serves(key.extent, fill.reached());
+        if let Some((_, fill)) = lane.iter().find(serves) {
             return Joined::Follower(Reader::new(fill.clone()));
         }
+        if self.running() >= most {
+            if lane.is_empty() {
+                shard.remove(&key.into());
+            }
+            return Joined::Full;
+        }
         let fill = Fill::new(tick());
-        shard.insert(key, fill.clone());
+        // One that a purge covers is joined by nobody any more.
+        lane.retain(|(extent, _)| *extent != key.extent);
+        lane.push((key.extent, fill.clone()));
         self.began(key.url);
         let (unshared, takes) = oneshot::channel();
         Joined::Leader(Reader::new(fill.clone()), Lead { fill, unshared, takes })
-    }
-
-    /// Follows the fill under `key`, if one runs that no purge `covers`.
-    pub fn follow(&self, key: FillKey, covers: impl Fn(u64) -> bool) -> Option<Reader> {
-        let shard = self.shard(&key).lock();
-        shard.get(&key).filter(|fill| !covers(fill.tick)).map(|fill| Reader::new(fill.clone()))
     }
 
     /// A fill that nobody else can join, of what was answered already.
@@ -315,18 +445,15 @@ impl Fills {
     fn abandon(&self, key: &FillKey, fill: &Fill) -> bool {
         let mut shard = self.shard(key).lock();
         let unwanted = !fill.is_wanted();
-        if unwanted && shard.get(key).is_some_and(|other| std::ptr::eq(other.as_ref(), fill)) {
-            shard.remove(key);
+        if unwanted {
+            take_out(&mut shard, key, fill);
         }
         unwanted
     }
 
     /// Takes `fill` out, unless another has taken its place.
     fn leave(&self, key: &FillKey, fill: &Fill) {
-        let mut shard = self.shard(key).lock();
-        if shard.get(key).is_some_and(|other| std::ptr::eq(other.as_ref(), fill)) {
-            shard.remove(key);
-        }
+        take_out(&mut self.shard(key).lock(), key, fill);
     }
 
     /// Whether a fetch of that URL runs, which may still store something.
@@ -361,7 +488,65 @@ impl Fills {
         self.running.load(Ordering::SeqCst)
     }
 
-    fn shard(&self, key: &FillKey) -> &Mutex<HashMap<FillKey, Arc<Fill>>> {
-        &self.shards[usize::from(key.store.0[0]) % SHARDS]
+    fn turn(&self, key: &StoreKey) -> MutexGuard<'_, ()> {
+        self.turns[usize::from(key.0[0]) % SHARDS].lock()
+    }
+
+    fn shard(&self, key: &FillKey) -> &Mutex<HashMap<Lane, Vec<(Extent, Arc<Fill>)>>> {
+        &self.lanes[usize::from(key.store.0[0]) % SHARDS]
+    }
+}
+
+fn take_out(shard: &mut HashMap<Lane, Vec<(Extent, Arc<Fill>)>>, key: &FillKey, fill: &Fill) {
+    let Entry::Occupied(mut lane) = shard.entry((*key).into()) else { return };
+    lane.get_mut().retain(|(_, other)| !std::ptr::eq(other.as_ref(), fill));
+    if lane.get().is_empty() {
+        lane.remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_fetch_serves_which_request() {
+        const MIB: u64 = 1 << 20;
+        let part = |first, end, condition| Extent::Part { first, end, condition };
+        let missing = |first, end| Extent::Missing { first, end };
+        let rows = [
+            ("the same", Extent::Whole, Extent::Whole, 0, true),
+            ("a part of what comes whole", Extent::Whole, part(0, Some(MIB), 0), 0, true),
+            ("a part that comes later", Extent::Whole, part(90 * MIB, Some(91 * MIB), 0), 80 * MIB, false),
+            ("a part that has come", Extent::Whole, part(MIB, Some(2 * MIB), 0), 80 * MIB, true),
+            ("a missing part of what comes whole", Extent::Whole, missing(MIB, 2 * MIB), 0, true),
+            ("the last bytes of what comes whole", Extent::Whole, Extent::Own(1), 0, true),
+            ("all, where all was asked for as a part", part(0, None, 0), Extent::Whole, 0, true),
+            ("all, of what comes under a condition", part(0, None, 7), Extent::Whole, 0, false),
+            ("all, where the end alone comes", part(MIB, None, 0), Extent::Whole, 0, false),
+            ("a smaller part", part(0, Some(2 * MIB), 0), part(MIB, Some(2 * MIB), 0), 0, true),
+            ("a part of all from there", part(0, None, 0), part(MIB, Some(2 * MIB), 0), 0, true),
+            ("all from there, where a part comes", part(0, Some(MIB), 0), part(0, None, 0), 0, false),
+            ("a part that reaches further", part(0, Some(2 * MIB), 0), part(MIB, Some(3 * MIB), 0), 0, false),
+            ("another condition", part(0, Some(2 * MIB), 0), part(0, Some(2 * MIB), 7), 0, false),
+            ("a hole that reaches further", missing(0, 2 * MIB), missing(MIB, 9 * MIB), 0, true),
+            ("a hole behind it", missing(0, 2 * MIB), missing(2 * MIB, 3 * MIB), 0, false),
+            ("a hole and a cold part", missing(0, 2 * MIB), part(0, Some(MIB), 0), 0, false),
+            ("all, where a hole is filled", missing(0, 2 * MIB), Extent::Whole, 0, false),
+            ("other last bytes", Extent::Own(1), Extent::Own(2), 0, false),
+        ];
+        for (name, running, wanted, reached, serves) in rows {
+            assert_eq!(running.serves(wanted, reached), serves, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_large_body_of_unknown_length_becomes_large_on_its_way() {
+        let place = Place { version: 5, base: 0, large_from: 1 << 20 };
+        let spans: Vec<(u64, u64, bool)> =
+            place.spans(0, 3 << 20).map(|span| (span.first, span.end, span.large)).collect();
+        assert_eq!(spans, [(0, 1 << 20, false), (1 << 20, 3 << 20, true)]);
+        assert_eq!(place.spans(0, 9).count(), 1);
+        assert_eq!((place.at(9).large, place.at(1 << 20).large), (false, true));
     }
 }

@@ -28,6 +28,7 @@ pub mod remembered;
 
 pub mod headers;
 pub mod origin;
+pub mod pinned;
 
 pub mod purge;
 

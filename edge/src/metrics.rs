@@ -88,6 +88,26 @@ impl Fetched {
     }
 }
 
+/// What came of going on with a body that broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumed {
+    /// The rest of the same body comes.
+    Same,
+    /// No answer, or another body.
+    Failed,
+}
+
+impl Resumed {
+    const ALL: [Self; 2] = [Self::Same, Self::Failed];
+
+    fn token(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     site: String,
@@ -113,6 +133,8 @@ pub struct EdgeMetrics {
     first_byte: Family<SiteLabel, Latency>,
     fetches: Family<FetchLabels, Counter>,
     fetched: Family<SiteLabel, Counter>,
+    resumptions: Family<FetchLabels, Counter>,
+    holes: Family<SiteLabel, Counter>,
     /// Open client connections.
     pub connections: Gauge,
     /// TLS handshakes that failed.
@@ -131,6 +153,10 @@ impl EdgeMetrics {
         registry.register_with_unit("http_first_byte", help, Unit::Seconds, all.first_byte.clone());
         registry.register("origin_fetches", "Requests to origins by site and result", all.fetches.clone());
         registry.register_with_unit("origin_received", "Body bytes from origins", Unit::Bytes, all.fetched.clone());
+        let help = "Bodies that broke off and were asked for again from there, by site and result";
+        registry.register("fill_resumptions", help, all.resumptions.clone());
+        let help = "Fetches of parts of stored bodies that turned out to be missing while they were read";
+        registry.register("fill_holes", help, all.holes.clone());
         registry.register("http_connections", "Open client connections", all.connections.clone());
         registry.register("tls_handshake_failures", "TLS handshakes that failed", all.tls_failures.clone());
         registry.register("access_log_dropped", "Access-log lines dropped", all.log_dropped.clone());
@@ -148,7 +174,13 @@ impl EdgeMetrics {
             let labels = FetchLabels { site: site.to_owned(), result: result.token() };
             self.fetches.get_or_create(&labels).clone()
         };
+        let resumed = |result: Resumed| {
+            let labels = FetchLabels { site: site.to_owned(), result: result.token() };
+            self.resumptions.get_or_create(&labels).clone()
+        };
         SiteMetrics {
+            resumptions: Resumed::ALL.map(resumed),
+            holes: self.holes.get_or_create(&label).clone(),
             requests: Outcome::ALL.map(request),
             fetches: Fetched::ALL.map(fetch),
             sent: self.sent.get_or_create(&label).clone(),
@@ -163,6 +195,9 @@ impl EdgeMetrics {
 pub struct SiteMetrics {
     requests: [Counter; Outcome::ALL.len()],
     fetches: [Counter; Fetched::ALL.len()],
+    resumptions: [Counter; Resumed::ALL.len()],
+    /// Fetches of parts of stored bodies that turned out to be missing while they were read.
+    pub holes: Counter,
     /// Body bytes sent to clients.
     pub sent: Counter,
     /// Body bytes from the origin.
@@ -175,6 +210,11 @@ impl SiteMetrics {
     /// Counts a request.
     pub fn request(&self, outcome: Outcome) {
         self.requests[outcome as usize].inc();
+    }
+
+    /// Counts a try to go on with a body that broke off.
+    pub fn resumed(&self, result: Resumed) {
+        self.resumptions[result as usize].inc();
     }
 
     /// Counts a fetch.

@@ -28,6 +28,8 @@ pub enum ErrorType {
     ConnectionTerminated,
     /// No connection in time.
     ConnectionTimeout,
+    /// No more connections may be opened to the origin.
+    ConnectionLimitReached,
     /// TLS failed.
     TlsProtocolError,
     /// The origin's certificate is not good.
@@ -54,7 +56,7 @@ pub enum ErrorType {
 
 impl ErrorType {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::DnsTimeout,
         Self::DnsError,
         Self::DestinationUnavailable,
@@ -62,6 +64,7 @@ impl ErrorType {
         Self::ConnectionRefused,
         Self::ConnectionTerminated,
         Self::ConnectionTimeout,
+        Self::ConnectionLimitReached,
         Self::TlsProtocolError,
         Self::TlsCertificateError,
         Self::TlsAlertReceived,
@@ -85,6 +88,7 @@ impl ErrorType {
             Self::ConnectionRefused => "connection_refused",
             Self::ConnectionTerminated => "connection_terminated",
             Self::ConnectionTimeout => "connection_timeout",
+            Self::ConnectionLimitReached => "connection_limit_reached",
             Self::TlsProtocolError => "tls_protocol_error",
             Self::TlsCertificateError => "tls_certificate_error",
             Self::TlsAlertReceived => "tls_alert_received",
@@ -104,7 +108,7 @@ impl ErrorType {
     pub fn status(self) -> Option<StatusCode> {
         match self {
             Self::DnsTimeout | Self::ConnectionTimeout | Self::HttpResponseTimeout => Some(StatusCode::GATEWAY_TIMEOUT),
-            Self::DestinationUnavailable => Some(StatusCode::SERVICE_UNAVAILABLE),
+            Self::DestinationUnavailable | Self::ConnectionLimitReached => Some(StatusCode::SERVICE_UNAVAILABLE),
             Self::DnsError
             | Self::DestinationIpUnroutable
             | Self::ConnectionRefused

@@ -2,7 +2,7 @@
 //! Proxy-Status says of them.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::body::Body;
@@ -27,6 +27,8 @@ pub enum Refusal {
     TooLarge,
     /// It has more fields than allowed.
     TooManyFields,
+    /// As many fetches run as may.
+    Busy,
     /// There is no answer from the origin.
     Origin(Failure),
     /// There is none, and what is stored must not stand in for it.
@@ -42,6 +44,7 @@ impl Refusal {
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "This server does not serve that method."),
             Self::Loop => (StatusCode::LOOP_DETECTED, "This request has been here before."),
             Self::OnlyIfCached => (StatusCode::GATEWAY_TIMEOUT, "It is not in the cache."),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "This server fetches as much as it may. Try again soon."),
             Self::TooLarge | Self::Origin(Failure::RequestTooLarge) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large.")
             }
@@ -85,6 +88,7 @@ impl Refusal {
             }
             Self::Loop => ErrorType::ProxyLoopDetected,
             Self::OnlyIfCached => ErrorType::ProxyInternalResponse,
+            Self::Busy => ErrorType::ConnectionLimitReached,
             Self::Origin(failure) | Self::HeldBack(failure) => failure.error_type(),
         }
     }
@@ -105,6 +109,9 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(value) = self.error_type().value(identity) {
             headers.insert(PROXY_STATUS, value);
+        }
+        if self == Self::Busy {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if self == Self::Method {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE"));
@@ -148,6 +155,7 @@ mod tests {
             Refusal::OnlyIfCached,
             Refusal::TooLarge,
             Refusal::TooManyFields,
+            Refusal::Busy,
         ];
         for refusal in own.into_iter().chain(FAILURES.map(Refusal::Origin)) {
             let (status, kind) = (refusal.says().0, refusal.error_type());

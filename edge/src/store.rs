@@ -198,7 +198,7 @@ impl Store {
         self.0.estate.shares.store(Arc::new(Sites::new(sites, &self.0.secret)));
     }
 
-    /// Bodies of so many bytes are large: their pieces have keys that say so.
+    /// Bodies of at least so many bytes are large: kept apart from all else in memory.
     pub fn large_min(&self) -> u64 {
         self.0.large_min
     }
@@ -223,6 +223,14 @@ impl Store {
         self.0.estate.disk.as_ref()?.load(key, keep).await
     }
 
+    /// A piece of a body that is in memory.
+    pub fn peek_chunk(&self, key: &StoreKey) -> Option<Bytes> {
+        match self.peek(key) {
+            Some(Piece::Chunk(bytes)) => Some(bytes),
+            Some(Piece::Base(_) | Piece::Object(_)) | None => None,
+        }
+    }
+
     /// A piece of a body.
     pub async fn chunk(&self, key: &StoreKey) -> Option<Bytes> {
         match self.get(key).await {
@@ -238,7 +246,7 @@ impl Store {
 
     /// Puts `piece` under `key`, in place of what was there.
     pub fn put(&self, key: StoreKey, piece: Piece) {
-        let (standing, write) = self.0.estate.arrive(&key, &piece, &self.0.tiers);
+        let (standing, write) = self.0.estate.arrive(&key, &self.0.tiers);
         let written = !write || self.0.estate.write(key, &piece);
         self.0.tiers.put(key, piece, if written { standing } else { Standing::Wanted });
     }
@@ -304,18 +312,12 @@ struct Estate {
 
 impl Estate {
     /// What an arriving piece begins as, and whether it is to be written at once. What was under its key is forgotten.
-    fn arrive(&self, key: &StoreKey, piece: &Piece, tiers: &Tiers) -> (Standing, bool) {
+    fn arrive(&self, key: &StoreKey, tiers: &Tiers) -> (Standing, bool) {
         let Some(disk) = &self.disk else { return (Standing::Settled, false) };
-        let arrival = match piece {
-            // A version's bytes never change: what is there is it.
-            Piece::Chunk(_) => Arrival { on_disk: disk.contains(key), renews: false, seen: self.seen.again(key) },
-            Piece::Base(_) | Piece::Object(_) => {
-                let renews = disk.forget(key) | tiers.contains(key);
-                Arrival { on_disk: false, renews, seen: self.seen.again(key) }
-            }
-        };
+        let renews = disk.forget(key) | tiers.contains(key);
+        let arrival = Arrival { renews, seen: self.seen.again(key) };
         let use_of_disk = self.shares.load().of(key.site()).disk;
-        if use_of_disk == DiskUse::Never && arrival.renews {
+        if use_of_disk == DiskUse::Never && renews {
             disk.remove(key);
         }
         admission::at_arrival(use_of_disk, arrival)

@@ -52,10 +52,20 @@ pub struct View {
     any: Option<Arc<Site>>,
     /// Bytes of the largest body that is stored.
     pub object_max: u64,
+    /// The same of bodies of unknown length.
+    pub unannounced_max: u64,
     /// Bounds of lifetimes.
     pub bounds: Bounds,
     /// How long a key whose answer could not be stored is fetched without waiting for others.
     pub uncacheable_for: Duration,
+    /// How long a request waits for another's fetch.
+    pub wait_max: Duration,
+    /// Fetches that run at once.
+    pub fills_max: usize,
+    /// Bytes of bodies with connections, beyond which they get copies.
+    pub pinned_max: u64,
+    /// Tries in a row to go on with a body that broke off.
+    pub resumes_max: u32,
     /// How long beyond its lifetime an answer serves while the origin cannot be reached.
     pub stale_max: Duration,
     /// Stored answers per URL.
@@ -113,11 +123,16 @@ impl View {
             hosts,
             any,
             object_max: config.cache.object_max,
+            unannounced_max: config.cache.unannounced_max,
             bounds: Bounds {
                 lifetime_max: config.cache.lifetime_max,
                 heuristic_max: config.cache.heuristic_max,
                 heuristic_error_max: config.cache.heuristic_error_max,
             },
+            wait_max: config.cache.wait_max,
+            fills_max: config.limits.fills,
+            pinned_max: config.limits.pinned,
+            resumes_max: config.origin.resumes,
             stale_max: config.cache.stale_max,
             uncacheable_for: config.cache.uncacheable_for,
             variants_max: config.cache.variants_max,

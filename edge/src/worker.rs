@@ -14,6 +14,7 @@ use crate::headers::Identity;
 use crate::key::{HashSecret, UrlId};
 use crate::metrics::EdgeMetrics;
 use crate::origin::Origins;
+use crate::pinned::Pinned;
 use crate::policy::storable::NotStored;
 use crate::purge::Purges;
 use crate::remembered::Remembered;
@@ -32,6 +33,8 @@ pub struct Edge {
     pub purges: Arc<Purges>,
     /// Fetches that run.
     pub fills: Fills,
+    /// Bytes of bodies that are with connections.
+    pub pinned: Arc<Pinned>,
     /// Keys that are not worth waiting for, and why.
     pub uncacheable: Remembered<NotStored>,
     /// Keys whose fresh answers clients had checked just now.

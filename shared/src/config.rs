@@ -145,8 +145,10 @@ pub struct Cache {
     pub memory: u64,
     /// The disk tier.
     pub disk: Option<Disk>,
-    /// Bytes of the largest body that is stored.
+    /// Bytes of the largest body that is stored. It may be larger than what holds it: then parts of it are.
     pub object_max: u64,
+    /// The same of bodies whose length nobody announced: they may have no end.
+    pub unannounced_max: u64,
     /// Upper bound of any freshness lifetime; purge records outlive it.
     pub lifetime_max: Duration,
     /// Upper bound of a heuristic lifetime (RFC 9111 section 4.2.2).
@@ -155,6 +157,8 @@ pub struct Cache {
     pub heuristic_error_max: Duration,
     /// How long a key whose answer could not be stored is fetched without waiting for others.
     pub uncacheable_for: Duration,
+    /// A request waits so long for another one's fetch of the same object; then it goes to the origin itself.
+    pub wait_max: Duration,
     /// How long beyond its lifetime an answer serves while the origin cannot be reached, unless it forbids that.
     pub stale_max: Duration,
     /// Stored answers per URL.
@@ -254,6 +258,10 @@ pub struct Limits {
     pub request_body: u64,
     /// Concurrent HTTP/2 streams of a connection.
     pub streams: u32,
+    /// Fetches from origins that run at once and are shared or stored.
+    pub fills: usize,
+    /// Bytes of bodies that clients may keep in memory by being slow to take them, all together.
+    pub pinned: u64,
 }
 
 /// How origins are reached.
@@ -273,6 +281,8 @@ pub struct Origin {
     pub header_size: usize,
     /// Fields of an answer.
     pub header_count: usize,
+    /// A body that breaks off is asked for again from there so many times in a row.
+    pub resumes: u32,
     /// PEM file of further certificate authorities.
     pub ca: Option<PathBuf>,
 }

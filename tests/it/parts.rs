@@ -11,14 +11,14 @@ use crate::harness::origin::{Origin, Reply, Seen};
 use crate::harness::wire::End;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
-const TAG: &str = "\"v1\"";
+pub(crate) const TAG: &str = "\"v1\"";
 
 fn start(origin: &Origin) -> Node {
     Setup::new(origin).clock(&Clock::manual(NOW)).start()
 }
 
 /// What an origin that serves ranges answers: `first..end` of `body`, under `tag`.
-fn part(seen: &Seen, body: &[u8], tag: &str) -> Reply {
+pub(crate) fn part(seen: &Seen, body: &[u8], tag: &str) -> Reply {
     let reply = |status| Reply::new(status).control("max-age=60").field("etag", tag);
     let holds = seen.field("if-range").is_none_or(|wanted| wanted == tag);
     let wanted = seen.field("range").filter(|_| holds).and_then(|range| {
@@ -36,7 +36,7 @@ fn part(seen: &Seen, body: &[u8], tag: &str) -> Reply {
     }
 }
 
-fn serving(body: &[u8], tag: &'static str) -> Origin {
+pub(crate) fn serving(body: &[u8], tag: &'static str) -> Origin {
     let body = body.to_vec();
     Origin::start(move |seen| part(seen, &body, tag))
 }
@@ -45,7 +45,7 @@ fn range(node: &Node, value: &str) -> Answer {
     node.ask(&Ask::get("/a").field("range", value))
 }
 
-fn asked(origin: &Origin) -> Vec<Option<String>> {
+pub(crate) fn asked(origin: &Origin) -> Vec<Option<String>> {
     origin.seen().iter().map(|seen| seen.field("range")).collect()
 }
 
@@ -75,47 +75,52 @@ fn parts_are_put_together_and_completed() {
     let node = start(&origin);
     range(&node, "bytes=0-99");
     range(&node, "bytes=1900000-");
-    let middle = range(&node, "bytes=50-199");
-    assert_eq!((middle.status, middle.body == body[50..200], middle.end), (206, true, End::Clean));
+    assert!(range(&node, "bytes=50-199").is_hit(), "what is around it came, too");
+    let middle = range(&node, "bytes=200000-300000");
+    assert_eq!((middle.status, middle.body == body[200_000..=300_000], middle.end), (206, true, End::Clean));
     assert_eq!(middle.cache(), "fwd=partial; stored");
     let whole = node.get("/a");
     assert_eq!((whole.status, whole.end, whole.body == body), (200, End::Clean, true));
     assert_eq!(whole.field("content-range"), None);
     assert_eq!(whole.cache(), "fwd=partial; fwd-status=206; stored");
-    let wanted = ["bytes=0-99", "bytes=1900000-", "bytes=100-199", "bytes=200-1899999"];
-    assert_eq!(asked(&origin), wanted.map(|range| Some(range.to_owned())));
-    assert!(origin.seen()[2..].iter().all(|seen| seen.field("if-range").as_deref() == Some(TAG)));
+    let wanted = ["bytes=0-262143", "bytes=1835008-", "bytes=262144-524287", "bytes=524288-1835007"];
+    assert_eq!(asked(&origin), wanted.map(|range| Some(range.to_owned())), "by chunks, and nothing twice");
+    assert!(origin.seen()[1..].iter().all(|seen| seen.field("if-range").as_deref() == Some(TAG)));
     let again = node.get("/a");
     assert_eq!((again.is_hit(), again.body == body), (true, true));
 }
 
 #[test]
 fn parts_of_two_versions_are_never_joined() {
-    let (old, new) = (noise(1_000, 7), noise(1_000, 8));
+    let (old, new) = (noise(600_000, 7), noise(600_000, 8));
     let (first, second) = (old.clone(), new.clone());
     let origin = Origin::start(move |seen| match seen.field("range").as_deref() {
-        Some("bytes=0-99") => part(seen, &first, TAG),
+        Some("bytes=0-262143") => part(seen, &first, TAG),
         _ => part(seen, &second, "\"v2\""),
     });
     let node = start(&origin);
     assert!(range(&node, "bytes=0-99").body == old[..100]);
-    let rest = range(&node, "bytes=50-199");
-    assert_eq!((rest.status, rest.body == new[50..200]), (206, true), "If-Range failed: the whole came, and was cut");
+    let rest = range(&node, "bytes=50-299999");
+    assert_eq!(
+        (rest.status, rest.body == new[50..300_000]),
+        (206, true),
+        "If-Range failed: the whole came, and was cut"
+    );
     assert!(node.get("/a").body == new);
     assert_eq!(origin.count("/a"), 2);
 }
 
 #[test]
 fn a_part_that_does_not_fit_what_is_stored_is_not_used() {
-    let body = noise(1_000, 9);
+    let body = noise(600_000, 9);
     let whole = body.clone();
     // Says that If-Range holds, and sends another version's part.
     let origin = Origin::start(move |seen| match seen.field("if-range") {
         Some(_) => Reply::new(206)
             .control("max-age=60")
             .field("etag", "\"v3\"")
-            .field("content-range", "bytes 100-999/1000")
-            .body(noise(900, 1)),
+            .field("content-range", "bytes 262144-599999/600000")
+            .body(noise(337_856, 1)),
         None => part(seen, &whole, TAG),
     });
     let node = start(&origin);
@@ -127,14 +132,42 @@ fn a_part_that_does_not_fit_what_is_stored_is_not_used() {
 
 #[test]
 fn without_a_strong_validator_nothing_is_put_together() {
-    let body = noise(1_000, 10);
+    let body = noise(600_000, 10);
     let origin = serving(&body, "W/\"v1\"");
     let node = start(&origin);
     range(&node, "bytes=0-99");
     assert!(range(&node, "bytes=10-19").is_hit(), "a part of a part needs none");
-    assert_eq!(range(&node, "bytes=50-199").cache(), "fwd=partial; stored");
+    assert_eq!(range(&node, "bytes=50-299999").cache(), "fwd=partial; stored");
     assert!(node.get("/a").body == body);
-    assert_eq!(asked(&origin), [Some("bytes=0-99".to_owned()), Some("bytes=50-199".to_owned()), None]);
+    assert_eq!(asked(&origin), [Some("bytes=0-262143".to_owned()), Some("bytes=0-524287".to_owned()), None]);
+}
+
+#[test]
+fn a_part_that_may_not_be_shared_is_the_one_that_was_asked_for() {
+    let body = noise(600_000, 15);
+    let sent = body.clone();
+    let origin = Origin::start(move |seen| part(seen, &sent, TAG).control("no-store"));
+    let node = start(&origin);
+    for _ in 0..2 {
+        let answer = range(&node, "bytes=300000-300009");
+        assert_eq!((answer.status, answer.body == body[300_000..300_010]), (206, true));
+        assert_eq!(answer.field("content-range").as_deref(), Some("bytes 300000-300009/600000"));
+    }
+    let own = Some("bytes=300000-300009".to_owned());
+    assert_eq!(asked(&origin), [Some("bytes=262144-524287".to_owned()), own.clone(), own], "and it is remembered");
+}
+
+#[test]
+fn an_origin_may_send_less_than_was_asked_for() {
+    let body = noise(600_000, 16);
+    let sent = body.clone();
+    let origin = Origin::start(move |_| {
+        let reply = Reply::new(206).control("max-age=60").field("content-range", "bytes 262144-300000/600000");
+        reply.body(sent[262_144..=300_000].to_vec())
+    });
+    let answer = range(&start(&origin), "bytes=299999-400000");
+    assert_eq!((answer.status, answer.body == body[299_999..=300_000]), (206, true));
+    assert_eq!(answer.field("content-range").as_deref(), Some("bytes 299999-300000/600000"));
 }
 
 #[test]
@@ -205,17 +238,18 @@ fn several_ranges_in_one_answer() {
 
 #[test]
 fn parts_come_back_after_a_restart() {
-    let body = noise(1_000_000, 13);
+    let body = noise(3_000_000, 13);
     let origin = serving(&body, TAG);
     let setup = Setup::new(&origin).clock(&Clock::manual(NOW)).disk();
     let node = setup.start();
-    range(&node, "bytes=100000-799999");
+    range(&node, "bytes=300000-799999");
     node.stop();
     let node = setup.start();
-    let answer = range(&node, "bytes=300000-600000");
-    assert_eq!((answer.is_hit(), answer.body == body[300_000..=600_000]), (true, true));
+    let answer = range(&node, "bytes=400000-600000");
+    assert_eq!((answer.is_hit(), answer.body == body[400_000..=600_000]), (true, true));
     assert!(node.get("/a").body == body);
-    assert_eq!(asked(&origin)[1..], [None], "what is missing on both sides is all of it");
+    let wanted = ["bytes=262144-1048575", "bytes=0-262143", "bytes=1048576-"];
+    assert_eq!(asked(&origin), wanted.map(|range| Some(range.to_owned())), "what is missing on both sides");
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
-use super::stored::StoredReader;
+use super::assembly::Assembly;
 use crate::store::object::Object;
 
-/// Makes `reader` read `parts` of the body of `object`, each behind its own header, and `headers` say so. "A server that
+/// Makes `body` be `parts` of the body of `object`, each behind its own header, and `headers` say so. "A server that
 /// generates a multipart response .. MUST NOT generate a Content-Range header field in the header section of a multipart
 /// response"; the type of the whole moves into the parts.
-pub(super) fn write(reader: &mut StoredReader, headers: &mut HeaderMap, object: &Object, parts: &[(u64, u64)]) {
+pub(super) fn write(body: &mut Assembly, headers: &mut HeaderMap, object: &Object, parts: &[(u64, u64)]) {
     // Long enough that no body holds it by chance, and nobody can foresee it.
     let boundary = format!("{:032x}", rand::random::<u128>());
     let kind = headers.get(CONTENT_TYPE).cloned();
@@ -23,12 +23,12 @@ pub(super) fn write(reader: &mut StoredReader, headers: &mut HeaderMap, object: 
         head.extend_from_slice(
             format!("Content-Range: bytes {first}-{}/{}\r\n\r\n", end - 1, object.length).as_bytes(),
         );
-        reader.bytes(head);
-        reader.range(object, *first, *end);
+        body.bytes(head);
+        body.range(object, *first, *end);
     }
-    reader.bytes(format!("\r\n--{boundary}--\r\n"));
+    body.bytes(format!("\r\n--{boundary}--\r\n"));
     headers.remove(CONTENT_RANGE);
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(reader.left()));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.left().unwrap_or(0)));
     let kind = format!("multipart/byteranges; boundary={boundary}");
     headers.insert(CONTENT_TYPE, HeaderValue::try_from(kind).expect("hexadecimal digits"));
 }

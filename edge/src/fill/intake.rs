@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Head;
 use super::task::Task;
-use crate::key::StoreKey;
+use crate::fill::Pace;
 use crate::policy::storable::NotStored;
 use crate::store::Piece;
 use crate::store::object::{Body, CHUNK, INLINE_MAX, Object, Span, with_span};
@@ -19,21 +19,53 @@ pub(super) struct Intake<'a> {
     task: &'a Task<'a>,
     head: &'a Head,
     chunk: BytesMut,
+    /// Offset behind the last byte that comes, when known.
+    end: Option<u64>,
     received: u64,
     stored: u64,
     storing: bool,
+    pace: Option<Pace>,
 }
 
 impl<'a> Intake<'a> {
     pub(super) fn new(task: &'a Task<'a>, head: &'a Head) -> Self {
-        Self { task, head, chunk: BytesMut::new(), received: 0, stored: 0, storing: true }
+        let large_min = task.worker.edge.store.large_min();
+        let pace = match head.is_large() {
+            false => None,
+            // What memory loses of it can be had again, if need be.
+            true if head.object.can_be_completed(task.worker.edge.clock.now()) => Some(Pace::Fastest(large_min)),
+            true => Some(Pace::Slowest),
+        };
+        let end = head.coming.end;
+        Self { task, head, chunk: BytesMut::new(), end, received: 0, stored: 0, storing: true, pace }
+    }
+
+    /// Offset of the byte that comes next.
+    pub(super) fn position(&self) -> u64 {
+        self.head.coming.first + self.received
+    }
+
+    /// Offset behind the last byte, when known.
+    pub(super) fn end(&self) -> Option<u64> {
+        self.end
+    }
+
+    /// The body turned out to end there.
+    pub(super) fn expect_end(&mut self, end: u64) {
+        self.end = Some(end);
+    }
+
+    /// Bytes that have come.
+    pub(super) fn reached(&self) -> u64 {
+        self.received
     }
 
     pub(super) async fn take(&mut self, bytes: Bytes) {
         self.received += bytes.len() as u64;
-        if self.storing && self.received > self.task.view.object_max {
+        if self.storing && self.head.length.is_none() && self.received > self.task.view.unannounced_max {
             self.storing = false;
             self.chunk = BytesMut::new();
+            self.pace = Some(Pace::Slowest);
             self.task.leave();
             let now = self.task.worker.edge.clock.now();
             self.task.remember_uncacheable(NotStored::TooLarge, self.head.object.status, now);
@@ -42,13 +74,19 @@ impl<'a> Intake<'a> {
             self.gather(&bytes);
         }
         self.task.fill.push(bytes);
-        if self.storing {
+        if self.pace != Some(Pace::Slowest) {
             self.task.fill.trim(self.head.coming.first + self.stored);
-        } else {
+        }
+        let Some(pace) = self.pace else { return };
+        let room = std::future::poll_fn(|cx| self.task.fill.poll_room(pace, cx.waker()));
+        match pace {
+            // Those who take nothing at all are cut off by their own connections.
+            Pace::Fastest(_) => room.await,
             // What is not stored must wait for its readers, but not for one that holds up all others.
-            let room = std::future::poll_fn(|cx| self.task.fill.poll_room(cx.waker()));
-            if tokio::time::timeout(self.task.view.send_timeout, room).await.is_err() {
-                self.task.fill.cut_off_slowest();
+            Pace::Slowest => {
+                if tokio::time::timeout(self.task.view.send_timeout, room).await.is_err() {
+                    self.task.fill.cut_off_slowest();
+                }
             }
         }
     }
@@ -66,17 +104,22 @@ impl<'a> Intake<'a> {
     }
 
     fn put_chunk(&mut self) {
-        let number = u32::try_from(self.stored / CHUNK).unwrap_or(u32::MAX);
         let bytes = std::mem::take(&mut self.chunk).freeze();
-        self.stored += bytes.len() as u64;
         let head = self.head;
-        let key = StoreKey::chunk(head.url, head.object.https, head.version, number, false);
+        let at = head.coming.first + self.stored;
+        self.stored += bytes.len() as u64;
+        let key = head.place.at(at).chunk(head.url, head.object.https, at);
         self.task.worker.edge.store.put(key, Piece::Chunk(bytes));
     }
 
     /// Bytes to come, when known.
     fn expected(&self) -> Option<u64> {
-        self.head.coming.end.map(|end| end - self.head.coming.first)
+        self.end.map(|end| end.saturating_sub(self.head.coming.first))
+    }
+
+    /// Less came than was announced.
+    pub(super) fn is_short(&self) -> bool {
+        self.expected().is_some_and(|expected| self.received < expected)
     }
 
     /// More came than was announced: it will never be right.
@@ -98,32 +141,65 @@ impl<'a> Intake<'a> {
             return Ok(());
         }
         let whole = self.head.is_whole();
-        let body = if whole && self.received <= INLINE_MAX {
-            Body::Inline(std::mem::take(&mut self.chunk).freeze())
-        } else {
-            if !self.chunk.is_empty() {
-                self.put_chunk();
-            }
-            let span = self.head.span(self.head.coming.first + self.received);
-            let known = if whole { Some(Vec::new()) } else { self.known_spans().await };
-            let Some(known) = known else { return Ok(()) };
-            if self.received == 0 { Body::Spans(known) } else { Body::Spans(with_span(&known, span)) }
-        };
+        if whole && self.received <= INLINE_MAX {
+            let body = Body::Inline(std::mem::take(&mut self.chunk).freeze());
+            self.put(self.received, body).await;
+            return Ok(());
+        }
+        if !self.chunk.is_empty() {
+            self.put_chunk();
+        }
         let length = if whole { self.received } else { self.head.object.length };
-        let object = Arc::new(Object { length, body, ..self.head.object.clone() });
-        self.task.worker.edge.store.put(self.head.key, Piece::Object(object.clone()));
-        self.task.add_variant(&self.head.vary, self.head.key, &object).await;
+        self.put_spans(length, whole).await;
         Ok(())
     }
 
-    /// The parts that are stored of the same body. Looked up now, since other parts may have come meanwhile; what two fills
-    /// store at the same instant is one of both, and the other is fetched again.
+    /// Nobody reads it any more: what came is kept as a part, if it is of use without the rest.
+    pub(super) async fn keep_what_came(self) {
+        let Some(length) = self.head.length else { return };
+        let now = self.task.worker.edge.clock.now();
+        let useful = self.storing && self.stored > 0 && self.head.object.can_be_completed(now);
+        if useful && self.task.may_store(&self.head.object) {
+            self.put_spans(length, false).await;
+        }
+    }
+
+    /// Stores the object with the parts that it has now; `whole`: of a body that is all here.
+    async fn put_spans(&self, length: u64, whole: bool) {
+        let edge = &self.task.worker.edge;
+        let first = self.head.coming.first;
+        let new = || self.head.place.spans(first, first + self.stored);
+        if whole {
+            let spans = new().fold(Vec::new(), |spans, span| with_span(&spans, span));
+            return self.put(length, Body::Spans(spans)).await;
+        }
+        let found = edge.store.get(&self.head.key).await;
+        let object = {
+            // Of several fetches of parts, each finds what those before it brought.
+            let _in_turn = edge.fills.turn(&self.head.key);
+            let found = edge.store.peek(&self.head.key).or(found);
+            let Some(known) = self.known_spans(found) else { return };
+            let body = Body::Spans(new().fold(known, |spans, span| with_span(&spans, span)));
+            let object = Arc::new(Object { length, body, ..self.head.object.clone() });
+            edge.store.put(self.head.key, Piece::Object(object.clone()));
+            object
+        };
+        self.task.add_variant(&self.head.vary, self.head.key, &object).await;
+    }
+
+    async fn put(&self, length: u64, body: Body) {
+        let object = Arc::new(Object { length, body, ..self.head.object.clone() });
+        self.task.worker.edge.store.put(self.head.key, Piece::Object(object.clone()));
+        self.task.add_variant(&self.head.vary, self.head.key, &object).await;
+    }
+
+    /// The parts of the same body in what is stored now.
     ///
     /// `None`: all of a body that is no older is stored by now, and a part would only take its place.
-    async fn known_spans(&self) -> Option<Vec<Span>> {
+    fn known_spans(&self, found: Option<Piece>) -> Option<Vec<Span>> {
         let edge = &self.task.worker.edge;
         let plan = self.task.plan;
-        let Some(Piece::Object(stored)) = edge.store.get(&self.head.key).await else { return Some(Vec::new()) };
+        let Some(Piece::Object(stored)) = found else { return Some(Vec::new()) };
         let object = &self.head.object;
         let alive = !edge.is_purged(&plan.site.name, plan.url, &stored);
         let same = stored.is_for(&plan.address())

@@ -9,7 +9,6 @@ use bytes::Bytes;
 
 use super::{Answer, Ending, Fill, Following, Head};
 use crate::body::BodyError;
-use crate::key::StoreKey;
 use crate::store::Store;
 
 /// A place at a fill; giving it up tells the fill.
@@ -86,6 +85,11 @@ impl fmt::Debug for FillReader {
 }
 
 impl FillReader {
+    /// Offset of the byte that is read next.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Bytes still to come, when known.
     pub fn left(&self) -> Option<u64> {
         self.end.map(|end| end.saturating_sub(self.position))
@@ -107,7 +111,7 @@ impl FillReader {
         let Some(loading) = &mut self.stored else { return Poll::Ready(None) };
         let chunk = ready!(loading.as_mut().poll(cx));
         self.stored = None;
-        let (_, skip) = self.head.span(u64::MAX).place(self.position);
+        let (_, skip) = self.head.place.at(self.position).place(self.position);
         Poll::Ready(Some(match chunk.filter(|chunk| chunk.len() > skip) {
             Some(chunk) => Ok(self.take(chunk.slice(skip..))),
             None => Err(BodyError::Lost),
@@ -140,8 +144,7 @@ impl FillReader {
     }
 
     fn load_chunk(&self) -> StoredChunk {
-        let (number, _) = self.head.span(u64::MAX).place(self.position);
-        let key = StoreKey::chunk(self.head.url, self.head.object.https, self.head.version, number, false);
+        let key = self.head.place.at(self.position).chunk(self.head.url, self.head.object.https, self.position);
         let store = self.store.clone();
         Box::pin(async move { store.chunk(&key).await })
     }

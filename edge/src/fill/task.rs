@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use http::header::{ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 
-use super::intake::Intake;
 use super::judge::{Judge, Kept};
-use super::{Answer, Coming, Ending, Extent, Fill, FillKey, Head, Unshared};
+use super::{Answer, Coming, Ending, Extent, Fill, FillKey, Head, Place, Unshared};
 use crate::body::RequestBody;
 use crate::headers;
 use crate::key::{Address, StoreKey, UrlId};
@@ -21,13 +19,13 @@ use crate::policy::reuse::{Failing, Reuse};
 use crate::policy::storable::NotStored;
 use crate::policy::{range, validator};
 use crate::store::Piece;
-use crate::store::object::{Base, Object, Variant};
+use crate::store::object::{Base, CHUNK, Object, Variant};
 use crate::variant;
 use crate::view::{Site, View};
 use crate::worker::Worker;
 
 /// What to fetch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     /// What it is called among the fills.
     pub key: FillKey,
@@ -51,6 +49,8 @@ pub struct Plan {
     pub stored: Option<Arc<Object>>,
     /// The URL's stored answers, when they vary: the origin may confirm any of them instead.
     pub base: Option<Arc<Base>>,
+    /// The bytes that the request needs of what is missing; of no use to others.
+    pub needed: (u64, u64),
     /// Whether to carry on though nobody waits: a refresh in the background.
     pub detached: bool,
 }
@@ -68,8 +68,8 @@ impl Plan {
 
 /// Starts the fill on this worker. Whatever becomes of the task, readers learn of it and the fill's place is freed.
 pub fn start(worker: &Arc<Worker>, view: Arc<View>, plan: Plan, fill: Arc<Fill>, unshared: Unshared) {
-    let place = Place { worker: worker.clone(), key: plan.key, fill };
-    worker.fills.spawn(run(place, view, plan, unshared));
+    let seat = Seat { worker: worker.clone(), key: plan.key, fill };
+    worker.fills.spawn(run(seat, view, plan, unshared));
 }
 
 /// Takes in an answer that came already, to a request that was not a fill's. `Err`: it may not be stored for the URL.
@@ -83,8 +83,8 @@ pub fn adopt(
     fill: Arc<Fill>,
     (answer, exchange): Fetched,
 ) -> Result<Arc<Head>, Box<Response<Incoming>>> {
-    let place = Place { worker: worker.clone(), key: plan.key, fill };
-    let task = Task { worker, view: &view, plan: &plan, fill: &place.fill };
+    let seat = Seat { worker: worker.clone(), key: plan.key, fill };
+    let task = Task { worker, view: &view, plan: &plan, fill: &seat.fill };
     // "Responses to POST requests are only cacheable when they include explicit freshness information" (RFC 9110
     // section 9.3.3).
     // What it varies on is not brought into the form that a GET would be selected by.
@@ -92,18 +92,18 @@ pub fn adopt(
         |head: &Head| matches!(head.object.lifetime.by, By::SMaxage | By::MaxAge | By::Expires) && head.vary.is_empty();
     let Some(head) = task.head(&answer, exchange).ok().filter(explicit) else { return Err(Box::new(answer)) };
     let head = Arc::new(head);
-    place.fill.answer(Answer::Stream(head.clone()));
+    seat.fill.answer(Answer::Stream(head.clone()));
     let coming = head.clone();
     worker.fills.spawn(async move {
-        let task = Task { worker: &place.worker, view: &view, plan: &plan, fill: &place.fill };
+        let task = Task { worker: &seat.worker, view: &view, plan: &plan, fill: &seat.fill };
         let ending = task.receive(answer, &coming).await.map_or(Ending::Broken, |()| Ending::Complete);
-        place.fill.finish(ending);
+        seat.fill.finish(ending);
     });
     Ok(head)
 }
 
-async fn run(place: Place, view: Arc<View>, plan: Plan, unshared: Unshared) {
-    let task = Task { worker: &place.worker, view: &view, plan: &plan, fill: &place.fill };
+async fn run(seat: Seat, view: Arc<View>, plan: Plan, unshared: Unshared) {
+    let task = Task { worker: &seat.worker, view: &view, plan: &plan, fill: &seat.fill };
     let Some((answer, head)) = task.ask(unshared).await else { return };
     let ending = match task.receive(answer, &head).await {
         Ok(()) => Ending::Complete,
@@ -112,17 +112,17 @@ async fn run(place: Place, view: Arc<View>, plan: Plan, unshared: Unshared) {
             Ending::Broken
         }
     };
-    place.fill.finish(ending);
+    seat.fill.finish(ending);
 }
 
 /// Frees the fill's place on every way out, also when the task is dropped or panics.
-struct Place {
+struct Seat {
     worker: Arc<Worker>,
     key: FillKey,
     fill: Arc<Fill>,
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         self.worker.edge.fills.leave(&self.key, &self.fill);
         let unanswered = self.fill.state.lock().answer.is_none();
@@ -141,7 +141,9 @@ enum Mode {
     Plain,
     /// Whether what is stored still holds, else for all of it.
     Conditional,
-    /// The same, but for the part that the client wants.
+    /// The same, but for a part.
+    Part { first: u64, end: Option<u64> },
+    /// The same, but for the part that the client wants, in its own words.
     ClientsRange,
     /// For the part that is missing.
     Missing { first: u64, end: u64 },
@@ -162,7 +164,8 @@ impl Task<'_> {
     async fn ask(&self, unshared: Unshared) -> Option<(Response<Incoming>, Arc<Head>)> {
         let mode = match self.plan.key.extent {
             Extent::Whole => Mode::Conditional,
-            Extent::Range(_) => Mode::ClientsRange,
+            Extent::Part { first, end, .. } => Mode::Part { first, end },
+            Extent::Own(_) => Mode::ClientsRange,
             Extent::Missing { first, end } if self.plan.stored.is_some() => Mode::Missing { first, end },
             Extent::Missing { .. } => Mode::Plain,
         };
@@ -214,7 +217,7 @@ impl Task<'_> {
             fields.remove(name);
         }
         let stored = self.plan.stored.as_ref().map(|stored| stored.original_headers());
-        let conditional = matches!(mode, Mode::Conditional | Mode::ClientsRange) && {
+        let conditional = matches!(mode, Mode::Conditional | Mode::Part { .. } | Mode::ClientsRange) && {
             // A tag of another variant would answer with all of that.
             let others = self.plan.others().filter(|_| mode == Mode::Conditional);
             let tags: Vec<HeaderValue> = others.filter_map(|other| other.tag.clone()).collect();
@@ -222,6 +225,10 @@ impl Task<'_> {
         };
         match mode {
             Mode::Plain | Mode::Conditional => {}
+            Mode::Part { first, end } => {
+                fields.insert(RANGE, range::bytes(first, end));
+                fields.extend(self.plan.headers.get(IF_RANGE).cloned().map(|value| (IF_RANGE, value)));
+            }
             Mode::ClientsRange => {
                 for name in [RANGE, IF_RANGE] {
                     fields.extend(self.plan.headers.get(&name).cloned().map(|value| (name, value)));
@@ -229,13 +236,17 @@ impl Task<'_> {
             }
             Mode::Missing { first, end } => {
                 let whole = self.plan.stored.as_ref().map_or(0, |stored| stored.length);
-                let range = if end == whole { format!("bytes={first}-") } else { format!("bytes={first}-{}", end - 1) };
-                fields.insert(RANGE, HeaderValue::try_from(range).expect("digits and ASCII punctuation"));
+                fields.insert(RANGE, range::bytes(first, (end < whole).then_some(end)));
                 let now = self.worker.edge.clock.now();
                 let validator = stored.as_ref().and_then(|stored| validator::for_if_range(stored, now));
                 fields.extend(validator.map(|validator| (IF_RANGE, validator)));
             }
         }
+        self.send(fields, conditional, !matches!(mode, Mode::Plain | Mode::Conditional)).await
+    }
+
+    /// Asks with these fields. `conditional`: a 304 may come; `partial`: a part may.
+    pub(super) async fn send(&self, fields: HeaderMap, conditional: bool, partial: bool) -> Result<Fetched, Failure> {
         let ask = Ask {
             method: Method::GET,
             target: self.plan.sent_target.clone(),
@@ -248,7 +259,7 @@ impl Task<'_> {
         let unasked = match answer.status() {
             // Nobody asked whether: there is nothing it could be about.
             StatusCode::NOT_MODIFIED => !conditional,
-            StatusCode::PARTIAL_CONTENT => !matches!(mode, Mode::ClientsRange | Mode::Missing { .. }),
+            StatusCode::PARTIAL_CONTENT => !partial,
             _ => false,
         };
         if unasked { Err(Failure::Broken) } else { Ok((answer, Exchange { request_time, response_time })) }
@@ -279,7 +290,9 @@ impl Task<'_> {
             let Some(Piece::Object(object)) = self.worker.edge.store.get(&other.key).await else { continue };
             let purged = self.worker.edge.is_purged(&self.plan.site.name, self.plan.url, &object);
             let usable = object.is_for(&self.plan.address()) && !purged;
-            let object = object.with_what_is_stored(self.plan.url, &self.worker.edge.store).filter(|_| usable);
+            let (all, now) = ((0, object.length), exchange.response_time);
+            let object =
+                object.with_what_is_stored(all, self.plan.url, &self.worker.edge.store, now).filter(|_| usable);
             let Some(object) = object.filter(|object| object.is_complete()) else { continue };
             if !validator::same_strong(not_modified, &object.original_headers(), exchange.response_time) {
                 continue;
@@ -316,9 +329,10 @@ impl Task<'_> {
 
     /// Whether a part is of the body that is stored, and brings what is missing of it.
     fn completes(&self, answer: &Response<Incoming>, exchange: Exchange) -> bool {
-        let (Extent::Missing { first, end }, Some(stored)) = (self.plan.key.extent, &self.plan.stored) else {
+        let (Extent::Missing { .. }, Some(stored)) = (self.plan.key.extent, &self.plan.stored) else {
             return false;
         };
+        let (first, end) = self.plan.needed;
         range::received(answer.headers()).is_some_and(|(from, to, whole)| {
             from <= first && end <= to && stored.is_of_one_body_with(whole, answer.headers(), exchange.response_time)
         })
@@ -430,33 +444,31 @@ impl Task<'_> {
             _ => StoreKey::variant(plan.url, plan.https, &plan.parts, &selecting, secret),
         };
         let object = Object { length: length.unwrap_or(0), ..object };
-        let (url, version) = (plan.url, rand::random());
-        Ok(Head { object, own, key, url, length, coming, version, vary, selecting })
+        let place = self.place(&object, length, coming, exchange.response_time);
+        Ok(Head { object, own, key, url: plan.url, length, coming, place, vary, selecting })
     }
 
-    /// Receives the body: to readers as it comes, to the store in chunks, and at its sure end the object itself.
-    async fn receive(&self, answer: Response<Incoming>, head: &Head) -> Result<(), &'static str> {
-        let mut body = answer.into_body();
-        let mut intake = Intake::new(self, head);
-        loop {
-            let frame = match tokio::time::timeout(self.worker.origins.read_timeout, body.frame()).await {
-                Err(_) => return Err("the origin stalled"),
-                Ok(None) => break,
-                Ok(Some(Err(_))) => return Err("the origin broke off"),
-                Ok(Some(Ok(frame))) => frame,
-            };
-            let Ok(bytes) = frame.into_data() else { continue };
-            self.plan.site.metrics.fetched.inc_by(bytes.len() as u64);
-            intake.take(bytes).await;
-            if intake.is_too_much() {
-                return Err("more than announced");
-            }
-            let give_up = !self.plan.detached && !intake.is_nearly_done() && !self.fill.is_wanted();
-            if give_up && self.worker.edge.fills.abandon(&self.plan.key, self.fill) {
-                return Err("nobody reads it");
-            }
+    /// Where the chunks of what comes go: on the grid when they are whole there, with those of the same body that are
+    /// stored.
+    fn place(&self, object: &Object, length: Option<u64>, coming: Coming, now: Timestamp) -> Place {
+        let large_min = self.worker.edge.store.large_min();
+        let large_from = match length {
+            Some(length) if length >= large_min => 0,
+            Some(_) => u64::MAX,
+            None => large_min.next_multiple_of(CHUNK),
+        };
+        let ends_on_grid = coming.end == length || coming.end.is_some_and(|end| end % CHUNK == 0);
+        if coming.first % CHUNK != 0 || !ends_on_grid {
+            return Place { version: rand::random(), base: coming.first, large_from };
         }
-        intake.complete().await
+        let of_one_body = |stored: &&Arc<Object>| {
+            length.is_some_and(|length| stored.is_of_one_body_with(length, &object.original_headers(), now))
+        };
+        // All of it takes the place of what is there; a part is put to the rest.
+        let is_part = coming.first > 0 || coming.end != length;
+        let known = self.plan.stored.as_ref().filter(|_| is_part).filter(of_one_body);
+        let version = known.and_then(|stored| stored.grid_version()).unwrap_or_else(rand::random);
+        Place { version, base: 0, large_from }
     }
 
     /// Whether no purge covers this fetch of `object`.

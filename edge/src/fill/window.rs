@@ -10,7 +10,8 @@ const KEEP: u64 = 512 << 10;
 /// Segments as they came, in order, without gaps.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    segments: VecDeque<Bytes>,
+    /// With the offset of its first byte each.
+    segments: VecDeque<(u64, Bytes)>,
     /// Offset in the body of the first byte of the first segment.
     start: u64,
     /// Offset behind the last byte.
@@ -25,8 +26,12 @@ impl Window {
 
     /// Adds what came next.
     pub(super) fn push(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        let at = self.end;
         self.end += bytes.len() as u64;
-        self.segments.push_back(bytes);
+        self.segments.push_back((at, bytes));
     }
 
     /// Offset of the first byte that is still here.
@@ -41,21 +46,20 @@ impl Window {
 
     /// What is here from `offset` on, up to the end of its segment. Empty when nothing is.
     pub(super) fn from(&self, offset: u64) -> Bytes {
-        let mut at = self.start;
-        for segment in &self.segments {
-            let behind = at + segment.len() as u64;
-            if (at..behind).contains(&offset) {
-                // The difference is smaller than the segment's length, which is a usize.
-                return segment.slice((offset - at) as usize..);
-            }
-            at = behind;
+        if !(self.start..self.end).contains(&offset) {
+            return Bytes::new();
         }
-        Bytes::new()
+        let behind = self.segments.partition_point(|(at, _)| *at <= offset);
+        let Some((at, segment)) = behind.checked_sub(1).and_then(|last| self.segments.get(last)) else {
+            return Bytes::new();
+        };
+        // The difference is smaller than the segment's length, which is a usize.
+        segment.slice((offset - at) as usize..)
     }
 
     /// Lets go of segments that end at or before `until`, as long as more than enough remains.
     pub(super) fn trim(&mut self, until: u64) {
-        while let Some(first) = self.segments.front() {
+        while let Some((_, first)) = self.segments.front() {
             let behind = self.start + first.len() as u64;
             if behind > until || self.end - behind < KEEP {
                 return;

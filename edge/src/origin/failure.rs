@@ -136,6 +136,11 @@ impl Failure {
         }
     }
 
+    /// What an error in the middle of an answer's body comes down to.
+    pub fn of_body(error: &hyper::Error) -> Self {
+        deepest(Some(error), false)
+    }
+
     /// What an error of the client's pool comes down to.
     pub(super) fn of(error: &hyper_util::client::legacy::Error) -> Self {
         deepest(error.source(), error.is_connect())

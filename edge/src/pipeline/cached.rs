@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, IF_RANGE, RANGE};
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::ClientRevalidation;
@@ -14,16 +14,17 @@ use siphasher::sip::SipHasher24;
 use super::exchange::{Answered, ClientExchange, ttl};
 use crate::body::Body;
 use crate::cache_status::{CacheStatus, Forward};
-use crate::deliver;
+use crate::deliver::{self, Supply};
+use crate::fill::holes::Holes;
 use crate::fill::task::{self, Plan};
-use crate::fill::{Answer, Extent, FillKey, Joined};
+use crate::fill::{Answer, Extent, FillKey, Head, Joined};
 use crate::key::StoreKey;
 use crate::metrics::Outcome;
+use crate::policy::range::{self, Single};
 use crate::policy::reuse::{Failing, Reuse, Why};
-use crate::policy::{range, validator};
 use crate::refusal::Refusal;
 use crate::store::Piece;
-use crate::store::object::{Base, Object};
+use crate::store::object::{Base, INLINE_MAX, Object, on_grid};
 use crate::variant;
 
 /// A fill that turned out to be for another variant is left for the right one; more than this cannot be needed.
@@ -115,13 +116,18 @@ impl ClientExchange<'_> {
         }
     }
 
-    /// The bytes that this request needs and the store does not have.
+    /// The first bytes that this request needs and the store does not have.
     fn missing(&self, object: &Object) -> Option<(u64, u64)> {
-        if object.is_complete() {
+        if object.is_inline() {
             return None;
         }
-        let (first, end) = deliver::needs(self.wanted(), object).unwrap_or((0, object.length));
+        let (first, end) = self.needed(object);
         object.missing(first, end)
+    }
+
+    /// The bytes that this request needs, as a range around them.
+    fn needed(&self, object: &Object) -> (u64, u64) {
+        deliver::needs(self.wanted(), object).unwrap_or((0, object.length))
     }
 
     /// What is stored for this request. `hint` is where a running fill said that its variant goes.
@@ -156,8 +162,14 @@ impl ClientExchange<'_> {
     /// A stored answer as far as it is this URL's, not purged, and here.
     fn usable(&self, object: Arc<Object>) -> Option<Arc<Object>> {
         let edge = &self.worker.edge;
-        let alive = object.is_for(&self.address()) && !edge.is_purged(&self.site.name, self.url, &object);
-        object.with_what_is_stored(self.url, &edge.store).filter(|_| alive)
+        if !object.is_for(&self.address()) || edge.is_purged(&self.site.name, self.url, &object) {
+            return None;
+        }
+        if object.is_inline() {
+            return Some(object);
+        }
+        let needed = self.needed(&object);
+        object.with_what_is_stored(needed, self.url, &edge.store, self.now())
     }
 
     fn hit(
@@ -169,9 +181,10 @@ impl ClientExchange<'_> {
         base: Option<Arc<Base>>,
     ) -> Answered {
         if reuse == Reuse::StaleWhileRevalidate {
-            self.refresh(key, object.clone(), base);
+            self.refresh(key, object.clone(), base.clone());
         }
-        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store);
+        let supply = || self.supply(key, Some(object), base.as_ref());
+        let response = deliver::from_store(self.wanted(), object, supply);
         let outcome = if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale };
         (self.with_status(response, &CacheStatus::hit(ttl(object, now))), outcome)
     }
@@ -200,9 +213,13 @@ impl ClientExchange<'_> {
         // What is stale is asked about, and what is not here cannot be: then the part that is wanted or missing will do.
         let extent = match &object {
             Some(object) if object.is_complete() => Extent::Whole,
-            Some(object) if fetch_part => match self.missing(object) {
-                Some((first, end)) if self.can_complete(object, (first, end)) => Extent::Missing { first, end },
-                _ => self.clients_range(),
+            // Parts may be put together only under a strong validator.
+            Some(object) if fetch_part && object.can_be_completed(self.now()) => match self.missing(object) {
+                Some(missing) => {
+                    let (first, end) = object.hole(missing);
+                    Extent::Missing { first, end }
+                }
+                None => self.clients_range(),
             },
             Some(_) | None => self.clients_range(),
         };
@@ -212,42 +229,75 @@ impl ClientExchange<'_> {
         Errand { key, stored, base, extent, why }
     }
 
-    /// Whether the bytes of that range make a stored part of use: some of what the request needs is here, and parts may be
-    /// put together, which takes a strong validator (RFC 9111 section 3.4).
-    fn can_complete(&self, object: &Object, missing: (u64, u64)) -> bool {
-        deliver::needs(self.wanted(), object).is_some_and(|needed| needed != missing)
-            && validator::for_if_range(&object.original_headers(), self.now()).is_some()
+    /// The part that the client asks for, when it is one range of we do not know what, up to the borders of chunks: so
+    /// others that want bytes nearby find them.
+    fn clients_range(&self) -> Extent {
+        let asked = if self.parts.method == Method::GET { range::single(&self.parts.headers) } else { None };
+        match asked {
+            None => Extent::Whole,
+            Some(Single::Last) => Extent::Own(self.hash_of(&[RANGE, IF_RANGE])),
+            Some(Single::From(first, end)) => {
+                /// No body is longer, and not all origins know larger numbers.
+                const END_MAX: u64 = 1 << 62;
+                let end = end.filter(|end| *end < END_MAX);
+                let (first, to) = on_grid(first, end.unwrap_or(first));
+                let condition = self.parts.headers.contains_key(IF_RANGE).then(|| self.hash_of(&[IF_RANGE]));
+                Extent::Part { first, end: end.map(|_| to), condition: condition.unwrap_or(0) }
+            }
+        }
     }
 
-    /// The part that the client asks for, when it is one range of we do not know what.
-    fn clients_range(&self) -> Extent {
-        if self.parts.method != Method::GET || !range::is_one_range(&self.parts.headers) {
-            return Extent::Whole;
+    /// Whether a part with that header is the one that the client asked for.
+    fn asked_for(&self, part: &HeaderMap) -> bool {
+        match (range::received(part), range::single(&self.parts.headers)) {
+            (Some((first, end, whole)), Some(Single::From(wanted, wanted_end))) => {
+                first == wanted && end == wanted_end.map_or(whole, |wanted| wanted.min(whole))
+            }
+            _ => false,
         }
-        let secret = &self.worker.edge.secret;
-        let mut hasher = SipHasher24::new_with_key(&secret.0);
-        for name in [RANGE, IF_RANGE] {
+    }
+
+    /// The hash of what the client says in those fields.
+    fn hash_of(&self, names: &[HeaderName]) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.worker.edge.secret.0);
+        for name in names {
             for line in self.parts.headers.get_all(name) {
                 hasher.write(line.as_bytes());
                 hasher.write_u8(b'\n');
             }
             hasher.write_u8(b'\n');
         }
-        Extent::Range(hasher.finish())
+        hasher.finish()
     }
 
     fn join(&self, key: FillKey) -> Joined {
         let purges = &self.worker.edge.purges;
         let now = self.now();
         let covers = |tick| purges.covers(&self.site.name, self.url, self.peer.https, &[], tick, now);
-        let whole = FillKey { extent: Extent::Whole, ..key };
-        // Who wants a part of what is coming as a whole waits for it there.
-        if let Extent::Range(_) = key.extent
-            && let Some(reader) = self.worker.edge.fills.follow(whole, covers)
-        {
-            return Joined::Follower(reader);
-        }
-        self.worker.edge.fills.join(key, covers, || purges.tick())
+        self.worker.edge.fills.join(key, covers, || purges.tick(), self.view.fills_max)
+    }
+
+    /// What the body of an answer is put together with. `stored`: what its missing parts are asked for by.
+    fn supply(&self, key: StoreKey, stored: Option<&Arc<Object>>, base: Option<&Arc<Base>>) -> Supply {
+        let holes = stored.filter(|object| object.can_be_completed(self.now())).map(|object| {
+            let errand = Errand {
+                key,
+                stored: Some(object.clone()),
+                base: base.cloned(),
+                extent: Extent::Whole,
+                why: Forward::Partial,
+            };
+            Arc::new(Holes::new(self.worker.clone(), self.view.clone(), self.plan(&errand)))
+        });
+        Supply { edge: self.worker.edge.clone(), url: self.url, holes }
+    }
+
+    /// The same for an answer that comes: what is missing of it is asked for by what it says itself.
+    fn supply_of(&self, head: &Head, errand: &Errand) -> Supply {
+        // A body that the fetch itself keeps for its readers has no holes.
+        let long = head.length.is_some_and(|length| length > INLINE_MAX);
+        let object = long.then(|| Arc::new(head.object.clone()));
+        self.supply(head.key, object.as_ref(), errand.base.as_ref())
     }
 
     fn fill_key(&self, errand: &Errand) -> FillKey {
@@ -260,13 +310,16 @@ impl ClientExchange<'_> {
         let edge = &self.worker.edge;
         let alive = |object: &Arc<Object>| !edge.is_purged(&self.site.name, self.url, object);
         let stored = errand.stored.clone().filter(alive);
-        self.plan_of(self.fill_key(errand), stored, errand.base.clone())
+        let needed = stored.as_ref().and_then(|object| self.missing(object)).unwrap_or((0, 0));
+        Plan { needed, ..self.plan_of(self.fill_key(errand), stored, errand.base.clone()) }
     }
 
     /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is.
     async fn follow(&self, errand: Errand) -> Result<Answered, StoreKey> {
         let why = errand.why;
+        let widened = matches!(errand.extent, Extent::Part { .. } | Extent::Missing { .. });
         let (reader, mut takes, leads) = match self.join(self.fill_key(&errand)) {
+            Joined::Full => return Ok(self.busy(&errand)),
             Joined::Follower(reader) => (reader, None, false),
             Joined::Leader(reader, lead) => {
                 let (unshared, takes) = (lead.unshared, lead.takes);
@@ -274,9 +327,16 @@ impl ClientExchange<'_> {
                 (reader, Some(takes), true)
             }
         };
-        let answer = reader.answer().await;
+        let answer = if leads {
+            reader.answer().await
+        } else {
+            match tokio::time::timeout(self.view.wait_max, reader.answer()).await {
+                Ok(answer) => answer,
+                // The origin may be slow to that one request alone.
+                Err(_) => return Ok(self.pass(why, None).await),
+            }
+        };
         let now = self.now();
-        let store = &self.worker.edge.store;
         let mut status = CacheStatus { collapsed: !leads, ..CacheStatus::forward(why) };
         match answer {
             Answer::Stream(head) => {
@@ -287,8 +347,8 @@ impl ClientExchange<'_> {
                 if !leads && !self.may_share(&head.object, now) {
                     return Ok(self.pass(why, None).await);
                 }
-                let stored = errand.stored.as_deref();
-                let response = deliver::from_fill(self.wanted(), &head, reader, leads, stored, store);
+                let supply = self.supply_of(&head, &errand);
+                let response = deliver::from_fill(self.wanted(), &head, reader, leads, errand.stored.as_ref(), supply);
                 let Some(response) = response else { return Ok(self.pass(why, None).await) };
                 status.stored = true;
                 let received = if head.is_whole() { head.object.status } else { StatusCode::PARTIAL_CONTENT };
@@ -296,12 +356,14 @@ impl ClientExchange<'_> {
                 Ok((self.with_status(response, &status), if leads { Outcome::Miss } else { Outcome::Collapsed }))
             }
             Answer::Confirmed(object) => {
-                if (!leads && !self.may_share(&object, now)) || self.missing(&object).is_some() {
+                let is_lacking = self.missing(&object).is_some() && !object.can_be_completed(now);
+                if (!leads && !self.may_share(&object, now)) || is_lacking {
                     return Ok(self.pass(why, None).await);
                 }
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);
                 status.ttl = Some(ttl(&object, now));
-                let response = deliver::from_store(self.wanted(), &object, self.url, store);
+                let supply = || self.supply(errand.key, Some(&object), errand.base.as_ref());
+                let response = deliver::from_store(self.wanted(), &object, supply);
                 Ok((self.with_status(response, &status), Outcome::Revalidated))
             }
             Answer::StandIn(object, received) => {
@@ -312,7 +374,7 @@ impl ClientExchange<'_> {
                     return Ok(self.pass(why, None).await);
                 }
                 status.forward_status = received;
-                Ok(self.stand_in(&object, status, now))
+                Ok(self.stand_in(errand.key, &object, status, now))
             }
             Answer::Uncacheable(reason) => {
                 status.detail = Some(reason.token());
@@ -320,6 +382,10 @@ impl ClientExchange<'_> {
                     Some(takes) => takes.try_recv().ok(),
                     None => None,
                 };
+                // A part that was widened for the sake of others is not what this client asked for.
+                let own = own.filter(|answer| {
+                    answer.status() != StatusCode::PARTIAL_CONTENT || !widened || self.asked_for(answer.headers())
+                });
                 Ok(match own {
                     Some(answer) => (self.unshared(answer, &status), Outcome::Pass),
                     None => self.pass(why, None).await,
@@ -337,10 +403,29 @@ impl ClientExchange<'_> {
         }
     }
 
+    /// As many fetches run as may: what is stored serves where it would if the origin failed.
+    fn busy(&self, errand: &Errand) -> Answered {
+        let (now, stale_max) = (self.now(), self.view.stale_max);
+        let permits =
+            |object: &&Arc<Object>| self.standing(object, now).stands_in(Failing::Error, &self.wishes, stale_max);
+        match errand.stored.as_ref().filter(permits) {
+            Some(object) if self.missing(object).is_none() => {
+                self.stand_in(errand.key, object, CacheStatus::forward(errand.why), now)
+            }
+            _ => (self.refused(Refusal::Busy), Outcome::Refused),
+        }
+    }
+
     /// What is stored, in place of an origin that fails. No hit: that is "not forwarded" (RFC 9211 section 2.1).
-    pub(super) fn stand_in(&self, object: &Object, status: CacheStatus, now: Timestamp) -> Answered {
+    pub(super) fn stand_in(
+        &self,
+        key: StoreKey,
+        object: &Arc<Object>,
+        status: CacheStatus,
+        now: Timestamp,
+    ) -> Answered {
         let status = CacheStatus { detail: Some("origin-failed"), ttl: Some(ttl(object, now)), ..status };
-        let response = deliver::from_store(self.wanted(), object, self.url, &self.worker.edge.store);
+        let response = deliver::from_store(self.wanted(), object, || self.supply(key, Some(object), None));
         (self.with_status(response, &status), Outcome::Stale)
     }
 

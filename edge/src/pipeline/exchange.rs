@@ -142,6 +142,7 @@ impl<'a> ClientExchange<'a> {
             headers: self.forwarded().clone(),
             stored,
             base,
+            needed: (0, 0),
             detached: false,
         }
     }

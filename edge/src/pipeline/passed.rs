@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use super::exchange::{Answered, ClientExchange};
 use crate::body::{Body, RequestBody, Timed};
 use crate::cache_status::{CacheStatus, Forward};
-use crate::deliver::{self, Wanted};
+use crate::deliver::{self, Supply, Wanted};
 use crate::fill::{Extent, FillKey, Judge, task};
 use crate::headers;
 use crate::key::{Address, GroupId, StoreKey, UrlId};
@@ -90,12 +90,12 @@ impl ClientExchange<'_> {
             Ok(_) => None,
             Err(failure) => task::failing(*failure),
         };
-        if let (Some(failing), Some((_, object))) = (failing, &stored)
+        if let (Some(failing), Some((key, object))) = (failing, &stored)
             && !self.worker.edge.is_purged(&self.site.name, self.url, object)
             && self.standing(object, response_time).stands_in(failing, &self.wishes, self.view.stale_max)
         {
             let received = answer.as_ref().ok().map(Response::status);
-            return self.stand_in(object, CacheStatus { forward_status: received, ..status }, response_time);
+            return self.stand_in(*key, object, CacheStatus { forward_status: received, ..status }, response_time);
         }
         match answer {
             Ok(answer) => {
@@ -200,8 +200,8 @@ impl ClientExchange<'_> {
             self.plan_of(FillKey { store: key, url: self.url, authorized: false, extent: Extent::Whole }, None, None);
         let head = task::adopt(self.worker, self.view.clone(), plan, fill, (answer, exchange))?;
         let unconditional = Wanted { headers: &HeaderMap::new(), ..self.wanted() };
-        let store = &self.worker.edge.store;
-        let response = deliver::from_fill(unconditional, &head, reader, true, None, store);
+        let supply = Supply { edge: self.worker.edge.clone(), url: self.url, holes: None };
+        let response = deliver::from_fill(unconditional, &head, reader, true, None, supply);
         let status = CacheStatus { stored: true, ..status.clone() };
         // All of it comes, so that nothing can be missing.
         let response = response.unwrap_or_else(|| self.refused(Refusal::Origin(Failure::Broken)));

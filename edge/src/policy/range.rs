@@ -1,7 +1,7 @@
 //! Range requests (RFC 9110 section 14): which bytes a client wants, and which bytes an origin sent.
 
-use http::HeaderMap;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
+use http::{HeaderMap, HeaderValue};
 
 use nearcast_shared::clock::Timestamp;
 
@@ -63,11 +63,33 @@ fn merge(mut parts: Vec<(u64, u64)>, (mut first, mut end): (u64, u64)) -> Vec<(u
     parts
 }
 
-/// Whether the request is for one range that we understand, of whatever there is.
-pub fn is_one_range(request: &HeaderMap) -> bool {
+/// The one range that a request is for, of whatever there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Single {
+    /// Bytes `first..end`; without `end`: to the last.
+    From(u64, Option<u64>),
+    /// So many bytes at the end.
+    Last,
+}
+
+/// The range of a request for one that we understand.
+pub fn single(request: &HeaderMap) -> Option<Single> {
     let mut lines = request.get_all(RANGE).iter();
-    let (Some(line), None) = (lines.next(), lines.next()) else { return false };
-    line.to_str().ok().and_then(parse).is_some_and(|specs| specs.len() == 1)
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    match line.to_str().ok().and_then(parse)?.as_slice() {
+        [Spec::From(first, last)] => Some(Single::From(*first, last.map(|last| last.saturating_add(1)))),
+        [Spec::Last(_)] => Some(Single::Last),
+        _ => None,
+    }
+}
+
+/// A Range for bytes `first..end`; without `end`: to the last.
+pub fn bytes(first: u64, end: Option<u64>) -> HeaderValue {
+    let range = match end {
+        Some(end) => format!("bytes={first}-{}", end.saturating_sub(1)),
+        None => format!("bytes={first}-"),
+    };
+    HeaderValue::try_from(range).expect("digits and ASCII punctuation")
 }
 
 /// The bytes `first..end` that a 206 brings, and the length of the whole. `None` when it does not say, says it in several
@@ -159,7 +181,6 @@ fn resolve(spec: Spec, length: u64) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);

@@ -26,8 +26,6 @@ pub(super) enum Standing {
 /// What is known of a piece when it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrival {
-    /// Its bytes are on disk already: a piece of a body that is there.
-    pub(super) on_disk: bool,
     /// It takes the place of another.
     pub(super) renews: bool,
     /// Its like was seen before.
@@ -39,7 +37,6 @@ pub(super) fn at_arrival(disk: DiskUse, arrival: Arrival) -> (Standing, bool) {
     match disk {
         DiskUse::Never => (Standing::Settled, false),
         DiskUse::SecondHit | DiskUse::Always => match arrival {
-            Arrival { on_disk: true, .. } => (Standing::Settled, false),
             Arrival { renews: true, .. } => (Standing::Wanted, false),
             Arrival { seen: true, .. } => (Standing::Settled, true),
             Arrival { seen: false, .. } => (Standing::Fresh, false),
@@ -119,16 +116,15 @@ mod tests {
     fn arrivals() {
         use Standing::{Fresh, Settled, Wanted};
         let rows = [
-            ("never", NEVER, (false, false, true), (Settled, false)),
-            ("first", SECOND, (false, false, false), (Fresh, false)),
-            ("first, always", ALWAYS, (false, false, false), (Fresh, false)),
-            ("seen before", SECOND, (false, false, true), (Settled, true)),
-            ("renewed", SECOND, (false, true, true), (Wanted, false)),
-            ("renewed, always", ALWAYS, (false, true, false), (Wanted, false)),
-            ("there already", SECOND, (true, true, true), (Settled, false)),
+            ("never", NEVER, (false, true), (Settled, false)),
+            ("first", SECOND, (false, false), (Fresh, false)),
+            ("first, always", ALWAYS, (false, false), (Fresh, false)),
+            ("seen before", SECOND, (false, true), (Settled, true)),
+            ("renewed", SECOND, (true, true), (Wanted, false)),
+            ("renewed, always", ALWAYS, (true, false), (Wanted, false)),
         ];
-        for (name, disk, (on_disk, renews, seen), wanted) in rows {
-            assert_eq!(at_arrival(disk, Arrival { on_disk, renews, seen }), wanted, "{name}");
+        for (name, disk, (renews, seen), wanted) in rows {
+            assert_eq!(at_arrival(disk, Arrival { renews, seen }), wanted, "{name}");
         }
     }
 

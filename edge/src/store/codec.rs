@@ -6,7 +6,7 @@
 //! Object  = https:u8 site:text host:text target:text parts:text status:u16 request_time:i64 response_time:i64
 //!           initial_age_ms:u64 lifetime_ms:u64 by:u8 [rule:text] browser_ttl:time source:u8 Said groups:u32 (group:u128)*
 //!           tick:u64 length:u64 headers:fields
-//!           hidden:fields ( 1:u8 body:text | 0:u8 spans:u32 (first:u64 end:u64 version:u64)* )
+//!           hidden:fields ( 1:u8 body:text | 0:u8 spans:u32 (first:u64 end:u64 base:u64 version:u64 large:u8)* )
 //! Said    = flags:u8 max_age:time s_maxage:time stale_while_revalidate:time stale_if_error:time no_cache:names
 //!           private:names
 //! Chunk   = bytes:text
@@ -33,7 +33,7 @@ use crate::policy::directives::ResponseDirectives;
 use crate::policy::freshness::{By, Exchange, Lifetime};
 
 /// Raised whenever the layout changes: older pieces are then misses.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 
 /// No text of a valid piece is longer.
 const TEXT_MAX: u32 = CHUNK as u32;
@@ -174,8 +174,12 @@ impl<W: Write> Out<'_, W> {
             Body::Spans(spans) => {
                 self.u8(0)?;
                 self.u32(spans.len())?;
-                let numbers = spans.iter().flat_map(|span| [span.first, span.end, span.version]);
-                numbers.into_iter().try_for_each(|number| self.u64(number))
+                spans.iter().try_for_each(|span| {
+                    [span.first, span.end, span.base, span.version]
+                        .into_iter()
+                        .try_for_each(|number| self.u64(number))?;
+                    self.u8(u8::from(span.large))
+                })
             }
         }
     }
@@ -334,9 +338,10 @@ impl<R: Read> From<'_, R> {
         }
         let mut spans: Vec<Span> = Vec::new();
         for _ in 0..self.count(LIST_MAX)? {
-            let span = Span { first: self.u64()?, end: self.u64()?, version: self.u64()? };
+            let (first, end, base, version) = (self.u64()?, self.u64()?, self.u64()?, self.u64()?);
+            let span = Span { first, end, base, version, large: self.u8()? == 1 };
             let sorted = spans.last().is_none_or(|last| last.first <= span.first);
-            if span.first >= span.end || span.end > length || !sorted {
+            if span.base > span.first || span.first >= span.end || span.end > length || !sorted {
                 return Err(invalid("a part that cannot be"));
             }
             spans.push(span);
@@ -436,7 +441,10 @@ mod tests {
         let tagged = Variant { key: StoreKey([3; 32]), tag: Some(HeaderValue::from_static("\"a\"")) };
         let untagged = Variant { key: StoreKey([4; 32]), tag: None };
         let base = Base { vary: vec![http::header::ACCEPT], variants: vec![tagged, untagged] };
-        let spans = vec![Span { first: 0, end: 9, version: 1 }, Span { first: 100, end: 1 << 40, version: 2 }];
+        let spans = vec![
+            Span { first: 0, end: 9, base: 0, version: 1, large: false },
+            Span { first: 100, end: 1 << 40, base: 50, version: 2, large: true },
+        ];
         for piece in [
             Piece::Object(object(Body::Inline(Bytes::from_static(b"hello")), 5).into()),
             Piece::Object(object(Body::Spans(spans), 1 << 40).into()),

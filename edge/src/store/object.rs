@@ -21,7 +21,11 @@ pub const INLINE_MAX: u64 = 64 << 10;
 pub const CHUNK: u64 = 256 << 10;
 
 /// Parts of one body that are kept; beyond, the smallest goes.
-const SPANS_MAX: usize = 64;
+const SPANS_MAX: usize = 256;
+
+/// Chunks of a body that can be completed which are looked for before an answer begins. Others are looked for as they are
+/// read, and fetched when they are gone.
+const LOOK_AHEAD: u64 = 64;
 
 /// A stored answer: its header, its times, and its body or where that is.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,28 +77,69 @@ pub enum Body {
     Spans(Vec<Span>),
 }
 
-/// Bytes `first..end` of a body, in chunks of [`CHUNK`] bytes counted from `first`.
+/// Bytes `first..end` of a body, in chunks of [`CHUNK`] bytes.
+///
+/// ```text
+/// body    0         CHUNK      2 CHUNK    3 CHUNK
+/// base 0  |----0----|----1----|----2----|--   the grid: fetches that begin and end at its borders fill one another's holes
+/// base 9           9|----0----|----1----|--   a part as an origin saw fit to send it, in chunks of its own
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// Offset of the first byte.
     pub first: u64,
     /// Offset behind the last byte.
     pub end: u64,
-    /// Random per fill; part of the keys of its chunks.
+    /// Where its chunks are counted from: 0, or `first`.
+    pub base: u64,
+    /// Random; part of the keys of its chunks.
     pub version: u64,
+    /// Whether its chunks are kept as those of a large body.
+    pub large: bool,
 }
 
 impl Span {
-    /// The chunk that holds the byte at `offset`, and where in it.
+    /// The number of the chunk that holds the byte at `offset`, and where in it.
     pub fn place(&self, offset: u64) -> (u32, usize) {
-        let within = offset - self.first;
+        let within = offset - self.base;
         let number = u32::try_from(within / CHUNK).unwrap_or(u32::MAX);
         (number, usize::try_from(within % CHUNK).unwrap_or(usize::MAX))
     }
 
-    fn is_stored(&self, url: UrlId, https: bool, store: &Store) -> bool {
-        (0..chunk_count(self.end - self.first))
-            .all(|number| store.contains(&StoreKey::chunk(url, https, self.version, number, false)))
+    /// The key of the chunk that holds the byte at `offset`.
+    pub fn chunk(&self, url: UrlId, https: bool, offset: u64) -> StoreKey {
+        StoreKey::chunk(url, https, self.version, self.place(offset).0, self.large)
+    }
+
+    /// Where the chunk that holds the byte at `offset` ends within the span.
+    pub fn chunk_end(&self, offset: u64) -> u64 {
+        (offset - (offset - self.base) % CHUNK).saturating_add(CHUNK).min(self.end)
+    }
+
+    /// Whether both are in the same chunks, and nothing is between them.
+    fn continues(&self, other: &Self) -> bool {
+        (self.base, self.version, self.large) == (other.base, other.version, other.large)
+            && self.first <= other.end
+            && other.first <= self.end
+    }
+
+    /// What is left of it without the chunks that `is_here` does not know, of those that hold bytes of `first..end`.
+    fn without_lost(self, (first, end): (u64, u64), mut is_here: impl FnMut(u64) -> bool) -> Vec<Self> {
+        let mut left = Vec::new();
+        let (mut at, mut from) = (self.first.max(first), self.first);
+        while at < self.end.min(end) {
+            let behind = self.chunk_end(at);
+            if !is_here(at) {
+                // The chunk goes whole, also what of it lies in front of `first`.
+                let begin = (at - (at - self.base) % CHUNK).max(self.first);
+                left.push(Self { first: from, end: begin, ..self });
+                from = behind;
+            }
+            at = behind;
+        }
+        left.push(Self { first: from, ..self });
+        left.retain(|span| span.first < span.end);
+        left
     }
 }
 
@@ -128,6 +173,11 @@ impl Object {
         all
     }
 
+    /// Whether the body is within it.
+    pub fn is_inline(&self) -> bool {
+        matches!(self.body, Body::Inline(_))
+    }
+
     /// Whether all of the body is here.
     pub fn is_complete(&self) -> bool {
         match &self.body {
@@ -136,7 +186,7 @@ impl Object {
         }
     }
 
-    /// The smallest range that holds all missing bytes of `first..end`; `None` when nothing is missing.
+    /// The first missing bytes of `first..end`; `None` when nothing is missing.
     pub fn missing(&self, first: u64, end: u64) -> Option<(u64, u64)> {
         match &self.body {
             Body::Inline(_) => None,
@@ -144,15 +194,48 @@ impl Object {
         }
     }
 
-    /// The same without the parts of which the store has lost something, as far as indexes tell; `None` when nothing is
-    /// left.
-    pub fn with_what_is_stored(self: std::sync::Arc<Self>, url: UrlId, store: &Store) -> Option<std::sync::Arc<Self>> {
+    /// What to fetch for the missing bytes `first..end`: up to the borders of chunks, but nothing that is here.
+    pub fn hole(&self, (first, end): (u64, u64)) -> (u64, u64) {
+        let Body::Spans(spans) = &self.body else { return (first, end) };
+        let before = spans.iter().map(|span| span.end).filter(|at| *at <= first).max().unwrap_or(0);
+        let behind = spans.iter().map(|span| span.first).filter(|at| *at >= end).min().unwrap_or(self.length);
+        let (down, up) = on_grid(first, end);
+        (down.max(before), up.min(behind))
+    }
+
+    /// The version of its chunks on the grid, when it has some.
+    pub fn grid_version(&self) -> Option<u64> {
+        let Body::Spans(spans) = &self.body else { return None };
+        spans.iter().find(|span| span.base == 0).map(|span| span.version)
+    }
+
+    /// Whether what is missing can be fetched and put to the rest: "if they all share the same strong validator" (RFC 9111
+    /// section 3.4).
+    pub fn can_be_completed(&self, now: Timestamp) -> bool {
+        // No validator is ever hidden.
+        validator::for_if_range(&self.headers, now).is_some()
+    }
+
+    /// The same without what the store has lost of the bytes `needed`, as far as indexes tell. Of a body that can be
+    /// completed only the first chunks are looked for. `None` when nothing is left.
+    pub fn with_what_is_stored(
+        self: std::sync::Arc<Self>,
+        needed: (u64, u64),
+        url: UrlId,
+        store: &Store,
+        now: Timestamp,
+    ) -> Option<std::sync::Arc<Self>> {
         let Body::Spans(spans) = &self.body else { return Some(self) };
-        let is_stored = |span: &Span| span.is_stored(url, self.https, store);
-        if spans.iter().all(is_stored) {
+        let (first, end) = needed;
+        let near = first.saturating_add(LOOK_AHEAD * CHUNK);
+        let end = if end > near && self.can_be_completed(now) { near } else { end };
+        let left: Vec<Span> = spans
+            .iter()
+            .flat_map(|span| span.without_lost((first, end), |at| store.contains(&span.chunk(url, self.https, at))))
+            .collect();
+        if left == *spans {
             return Some(self);
         }
-        let left: Vec<Span> = spans.iter().copied().filter(is_stored).collect();
         (!left.is_empty()).then(|| Self { body: Body::Spans(left), ..Self::clone(&self) }.into())
     }
 
@@ -163,10 +246,23 @@ impl Object {
     }
 }
 
+/// `first..end`, widened to the borders of chunks.
+pub fn on_grid(first: u64, end: u64) -> (u64, u64) {
+    (first - first % CHUNK, end.checked_next_multiple_of(CHUNK).unwrap_or(u64::MAX))
+}
+
 /// `spans` and one more: sorted, without those that lie within another.
-pub fn with_span(spans: &[Span], new: Span) -> Vec<Span> {
+pub fn with_span(spans: &[Span], mut new: Span) -> Vec<Span> {
+    let mut all: Vec<Span> = Vec::with_capacity(spans.len() + 1);
+    for span in spans {
+        if span.continues(&new) {
+            (new.first, new.end) = (new.first.min(span.first), new.end.max(span.end));
+        } else {
+            all.push(*span);
+        }
+    }
     let within = |a: &Span, b: &Span| b.first <= a.first && a.end <= b.end;
-    let mut all: Vec<Span> = spans.iter().copied().filter(|span| !within(span, &new)).collect();
+    all.retain(|span| !within(span, &new));
     if !all.iter().any(|span| within(&new, span)) {
         all.push(new);
     }
@@ -182,22 +278,14 @@ pub fn with_span(spans: &[Span], new: Span) -> Vec<Span> {
 
 /// See [`Object::missing`]; `spans` are sorted.
 fn missing(spans: &[Span], first: u64, end: u64) -> Option<(u64, u64)> {
-    let (mut hole, mut at) = (None, first);
+    let mut at = first;
     for span in spans.iter().filter(|span| span.end > first && span.first < end) {
         if span.first > at {
-            hole = Some((hole.map_or(at, |(from, _)| from), span.first));
+            return Some((at, span.first));
         }
         at = at.max(span.end);
     }
-    if at < end {
-        hole = Some((hole.map_or(at, |(from, _)| from), end));
-    }
-    hole
-}
-
-/// How many chunks a body of `length` bytes has.
-pub fn chunk_count(length: u64) -> u32 {
-    u32::try_from(length.div_ceil(CHUNK)).unwrap_or(u32::MAX)
+    (at < end).then_some((at, end))
 }
 
 /// What the answers of a URL vary on, and which variants are stored, oldest first.
@@ -236,7 +324,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn span(first: u64, end: u64) -> Span {
-        Span { first, end, version: first * 1000 + end }
+        Span { first, end, base: first, version: first * 1000 + end, large: false }
+    }
+
+    fn on_the_grid(first: u64, end: u64) -> Span {
+        Span { first, end, base: 0, version: 1, large: false }
     }
 
     #[test]
@@ -248,7 +340,7 @@ mod tests {
             ("before the first", 0, 5, Some((0, 5))),
             ("up to the first", 5, 12, Some((5, 10))),
             ("between", 25, 45, Some((30, 40))),
-            ("on both sides", 0, 60, Some((0, 60))),
+            ("the first of two", 0, 60, Some((0, 10))),
             ("behind the last", 45, 60, Some((50, 60))),
         ];
         for (name, first, end, wanted) in rows {
@@ -256,16 +348,63 @@ mod tests {
         }
     }
 
+    #[test]
+    fn chunks_that_are_lost_are_taken_out() {
+        const C: u64 = CHUNK;
+        let grid = on_the_grid(C, 3 * C + 9);
+        let own = Span { first: 5, end: C + 10, base: 5, ..grid };
+        let part = |first, end| Span { first, end, ..grid };
+        let rows = [
+            ("none", grid, (0, u64::MAX), vec![], vec![grid]),
+            ("the first", grid, (0, u64::MAX), vec![C], vec![part(2 * C, 3 * C + 9)]),
+            ("one in the middle", grid, (0, u64::MAX), vec![2 * C], vec![part(C, 2 * C), part(3 * C, 3 * C + 9)]),
+            ("the last", grid, (0, u64::MAX), vec![3 * C], vec![part(C, 3 * C)]),
+            ("all", grid, (0, u64::MAX), vec![C, 2 * C, 3 * C], vec![]),
+            ("nobody looks", grid, (0, 2 * C), vec![2 * C, 3 * C], vec![grid]),
+            (
+                "also in front of what is needed",
+                grid,
+                (2 * C + 5, 2 * C + 6),
+                vec![2 * C],
+                vec![part(C, 2 * C), part(3 * C, 3 * C + 9)],
+            ),
+            ("in chunks of its own", own, (0, u64::MAX), vec![5], vec![Span { first: C + 5, ..own }]),
+        ];
+        for (name, span, needed, lost, wanted) in rows {
+            let number = |at: u64| span.place(at).0;
+            let gone: Vec<u32> = lost.iter().map(|at| number(*at)).collect();
+            assert_eq!(span.without_lost(needed, |at| !gone.contains(&number(at))), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_continues_on_the_grid_is_one() {
+        let other_version = Span { version: 2, ..on_the_grid(2 * CHUNK, 3 * CHUNK) };
+        let first = with_span(&[], on_the_grid(0, CHUNK));
+        let apart = with_span(&first, on_the_grid(3 * CHUNK, 4 * CHUNK));
+        assert_eq!(apart.len(), 2);
+        let joined = with_span(&apart, on_the_grid(CHUNK, 3 * CHUNK));
+        assert_eq!(joined, [on_the_grid(0, 4 * CHUNK)]);
+        assert_eq!(with_span(&apart, other_version).len(), 3);
+        let large = Span { large: true, ..on_the_grid(CHUNK, 2 * CHUNK) };
+        assert_eq!(with_span(&first, large).len(), 2);
+    }
+
     proptest! {
         #[test]
-        fn what_is_missing_is_the_hull_of_what_no_span_has(
-            parts in proptest::collection::vec((0u64..60, 1u64..20), 0..8), first in 0u64..50, length in 1u64..30,
+        fn what_is_missing_comes_first_of_what_no_span_has(
+            parts in proptest::collection::vec((0u64..60, 1u64..20, any::<bool>()), 0..8),
+            first in 0u64..50,
+            length in 1u64..30,
         ) {
-            let spans = parts.iter().fold(Vec::new(), |all, (at, len)| with_span(&all, span(*at, at + len)));
-            let has = |byte: u64| parts.iter().any(|(at, len)| (*at..at + len).contains(&byte));
-            let holes: Vec<u64> = (first..first + length).filter(|byte| !has(*byte)).collect();
-            let wanted = holes.first().zip(holes.last()).map(|(a, b)| (*a, b + 1));
-            prop_assert_eq!(missing(&spans, first, first + length), wanted);
+            let of = |(at, len, grid): &(u64, u64, bool)| {
+                if *grid { on_the_grid(*at, at + len) } else { span(*at, at + len) }
+            };
+            let spans = parts.iter().fold(Vec::new(), |all, part| with_span(&all, of(part)));
+            let has = |byte: &u64| parts.iter().any(|(at, len, _)| (*at..at + len).contains(byte));
+            let from = (first..first + length).find(|byte| !has(byte));
+            let to = from.map(|from| (from..first + length).find(|byte| has(byte)).unwrap_or(first + length));
+            prop_assert_eq!(missing(&spans, first, first + length), from.zip(to));
             prop_assert!(spans.is_sorted_by_key(|span| span.first));
         }
     }

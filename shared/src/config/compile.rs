@@ -219,14 +219,12 @@ impl Compiler<'_> {
         }
         let disk = cache.disk.as_ref().and_then(|disk| self.disk(disk));
         let room = disk.as_ref().map_or(memory, |disk| disk.size);
-        let object_max = or_default!(self, size, "cache.object-max", cache.object_max, room / 4);
-        if object_max > room {
-            self.gather.at(span_of(&cache.object_max), "cache.object-max", "must not exceed the tier that holds it");
-        }
+        let object_max = or_default!(self, size, "cache.object-max", cache.object_max, u64::MAX);
         Cache {
             memory,
             disk,
             object_max,
+            unannounced_max: object_max.min(room / 4),
             lifetime_max: or_default!(self, duration, "cache.lifetime-max", cache.lifetime_max, days(365)),
             heuristic_max: or_default!(self, duration, "cache.heuristic-max", cache.heuristic_max, days(1)),
             heuristic_error_max: or_default!(
@@ -243,6 +241,7 @@ impl Compiler<'_> {
                 cache.uncacheable_for,
                 Duration::from_secs(10)
             ),
+            wait_max: or_default!(self, timeout, "cache.wait-max", cache.wait_max, Duration::from_secs(10)),
             stale_max: or_default!(self, duration, "cache.stale-max", cache.stale_max, days(1)),
             variants_max: usize::from(self.number("cache.variants-max", &cache.variants_max, 1..=1024, 32)),
             detail_to: self.networks("cache.detail-to", cache.detail_to.as_deref()),
@@ -330,6 +329,8 @@ impl Compiler<'_> {
             header_count: self.number("limits.header-count", &l.header_count, 16..=1024, 100) as usize,
             request_body: or_default!(self, size, "limits.request-body", l.request_body, 1 << 30),
             streams: self.number("limits.streams", &l.streams, 1..=10_000, 128),
+            fills: self.number("limits.fills", &l.fills, 1..=1_000_000, 10_000) as usize,
+            pinned: or_default!(self, size, "limits.pinned", l.pinned, 256 << 20),
         }
     }
 
@@ -343,6 +344,7 @@ impl Compiler<'_> {
             idle_connections: self.number("origin.idle-connections", &o.idle_connections, 0..=100_000, 64) as usize,
             header_size: self.small_size("origin.header-size", &o.header_size, 64 << 10),
             header_count: self.number("origin.header-count", &o.header_count, 16..=1024, 100) as usize,
+            resumes: self.number("origin.resumes", &o.resumes, 0..=100, 3),
             ca: o.ca.as_ref().and_then(|ca| self.path("origin.ca", ca)),
         }
     }

@@ -74,6 +74,7 @@ tables! {
         heuristic_max: At<String>,
         heuristic_error_max: At<String>,
         uncacheable_for: At<String>,
+        wait_max: At<String>,
         stale_max: At<String>,
         variants_max: At<u16>,
         detail_to: Option<Vec<Spanned<String>>>,
@@ -120,6 +121,8 @@ tables! {
         header_count: At<u32>,
         request_body: At<String>,
         streams: At<u32>,
+        fills: At<u32>,
+        pinned: At<String>,
     }
 
     Origin {
@@ -130,6 +133,7 @@ tables! {
         idle_connections: At<u32>,
         header_size: At<String>,
         header_count: At<u32>,
+        resumes: At<u32>,
         ca: At<String>,
     }
 
