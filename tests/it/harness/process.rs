@@ -29,6 +29,9 @@ impl Process {
     pub(crate) fn run(setup: &Setup) -> Self {
         let process = Self::spawn(setup);
         process.wait_for("serving");
+        if setup.has_disk() {
+            process.wait_for("the disk tier is ready");
+        }
         process
     }
 
