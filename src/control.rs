@@ -7,13 +7,10 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use nearcast_dns as dns;
 use nearcast_edge::explain::{self, ExplainError, Explanation, Question};
-use nearcast_edge::key::Address;
-use nearcast_edge::keying::query;
 use nearcast_edge::listener::Phase;
-use nearcast_edge::purge::{Receipt, Scope};
 use nearcast_edge::worker::Edge;
 use nearcast_shared::clock::{Clock, Timestamp};
-use nearcast_shared::config::{Config, Domain, Inputs};
+use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::{GeoDb, GeoFileInfo};
 use nearcast_shared::health::{HealthBoard, PopHealth};
 use nearcast_shared::metrics::Metrics;
@@ -22,6 +19,10 @@ use serde::Serialize;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+mod purge;
+
+pub use purge::{PurgeOrder, Purged, What};
 
 /// Where a node really listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +35,18 @@ pub struct Addresses {
     pub dns: Vec<SocketAddr>,
     /// The admin API.
     pub admin: SocketAddr,
+}
+
+impl OrderError {
+    /// The same, of one entry of a list: then nothing was done.
+    fn at(self, place: &str) -> Self {
+        let said = |text: String| format!("{place}: {text}; nothing was purged");
+        match self {
+            Self::Malformed(text) => Self::Malformed(said(text)),
+            Self::Unknown(text) => Self::Unknown(said(text)),
+            failed @ Self::Failed(..) => failed,
+        }
+    }
 }
 
 /// A running node's handles.
@@ -92,64 +105,7 @@ pub enum OrderError {
     Failed(&'static str, String),
 }
 
-/// What a purge is about, in an operator's words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PurgeOrder {
-    /// A URL.
-    Url(String),
-    /// A site, by its name or any of its domains.
-    Site(String),
-    /// Everything.
-    All,
-}
-
 impl Control {
-    /// Purges; when it returns, the purge holds.
-    ///
-    /// # Errors
-    /// When nothing of that name is served here, or the purge log cannot be written.
-    pub async fn purge(&self, order: PurgeOrder) -> Result<Receipt, OrderError> {
-        let scope = match order {
-            PurgeOrder::All => Scope::All,
-            PurgeOrder::Site(name) => Scope::Site(self.site_named(&name)?),
-            PurgeOrder::Url(url) => self.url_scope(&url)?,
-        };
-        tracing::info!(?scope, "purge");
-        let failed = |error| OrderError::Failed("the purge does not hold", chain(&error));
-        self.edge.purges.purge(scope).await.map_err(failed)
-    }
-
-    fn site_named(&self, name: &str) -> Result<String, OrderError> {
-        let config = self.config.load();
-        let domain = name.trim_end_matches('.').to_ascii_lowercase();
-        let named = |domains: &[Domain]| domains.iter().any(|d| matches!(d, Domain::Name(own) if *own == domain));
-        let site = config
-            .sites
-            .iter()
-            .find(|site| site.name == name)
-            .or_else(|| config.sites.iter().find(|site| named(&site.domains)));
-        let unknown = || OrderError::Unknown(format!("no site has the name or domain `{name}`"));
-        site.map(|site| site.name.clone()).ok_or_else(unknown)
-    }
-
-    fn url_scope(&self, url: &str) -> Result<Scope, OrderError> {
-        let malformed =
-            || OrderError::Malformed(format!("`{url}` is not a URL such as \"https://www.example.net/a?b\""));
-        let uri: http::Uri = url.parse().map_err(|_| malformed())?;
-        let https = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(malformed()),
-        };
-        let host = uri.host().ok_or_else(malformed)?.trim_end_matches('.').to_ascii_lowercase();
-        let view = self.edge.view.load();
-        let site = view.site(&host).ok_or_else(|| OrderError::Unknown(format!("no site takes the host `{host}`")))?;
-        let target = nearcast_edge::request::target(&uri).ok_or_else(malformed)?;
-        let target = query::canonical(&site.keying, target);
-        let address = Address { site: &site.name, https, host: &host, target: &target, parts: "" };
-        Ok(Scope::Url(address.url_id(&self.edge.secret)))
-    }
-
     /// Why a client gets which PoP.
     ///
     /// # Errors

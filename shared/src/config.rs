@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use subtle::ConstantTimeEq;
 
 use crate::pop::{Pop, PopId};
 
@@ -108,6 +109,11 @@ impl Secret {
         Self(text)
     }
 
+    /// Whether `given` is it, in a time that tells nothing of where they differ.
+    pub fn is(&self, given: &[u8]) -> bool {
+        bool::from(self.0.as_bytes().ct_eq(given))
+    }
+
     /// The secret itself; never to be logged.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -125,6 +131,8 @@ impl std::fmt::Debug for Secret {
 pub struct Admin {
     /// Without one, admin answers health and metrics only.
     pub token: Option<Secret>,
+    /// Whether sites take PURGE with the token.
+    pub purge_method: bool,
     /// Required off loopback.
     pub tls: Option<Certificate>,
 }
@@ -163,6 +171,12 @@ pub struct Cache {
     pub stale_max: Duration,
     /// Stored answers per URL.
     pub variants_max: usize,
+    /// Tags of an answer that count.
+    pub tags_max: usize,
+    /// Their bytes in all.
+    pub tags_size: usize,
+    /// Purges in force.
+    pub purges_max: usize,
     /// Clients that see `key` and `detail` in Cache-Status.
     pub detail_to: Vec<IpNet>,
 }
@@ -395,6 +409,7 @@ impl Config {
             ("state.path", self.state == new.state),
             ("cache.memory", self.cache.memory == new.cache.memory),
             ("cache.disk", self.cache.disk == new.cache.disk),
+            ("cache.purges-max", self.cache.purges_max == new.cache.purges_max),
             ("site.memory", own_memory(self) == own_memory(new)),
             ("log", self.log == new.log),
             ("limits", self.limits == new.limits),

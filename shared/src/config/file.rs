@@ -58,6 +58,7 @@ tables! {
     Admin {
         token: At<String>,
         token_file: At<String>,
+        purge_method: At<bool>,
         tls: Option<Spanned<Certificate>>,
     }
 
@@ -77,6 +78,9 @@ tables! {
         wait_max: At<String>,
         stale_max: At<String>,
         variants_max: At<u16>,
+        tags_max: At<u16>,
+        tags_size: At<String>,
+        purges_max: At<u32>,
         detail_to: Option<Vec<Spanned<String>>>,
     }
 

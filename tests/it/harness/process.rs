@@ -92,9 +92,19 @@ impl Process {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
+    /// Kills it at once: no other process stands between.
+    pub(crate) fn kill(&self) {
+        self.child.lock().kill().unwrap();
+    }
+
     /// KiB that it has in memory.
     pub(crate) fn resident_kib(&self) -> u64 {
         self.proc_status("VmRSS:").trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// KiB that it had in memory at most.
+    pub(crate) fn resident_kib_max(&self) -> u64 {
+        self.proc_status("VmHWM:").trim_end_matches(" kB").parse().unwrap()
     }
 
     /// What the kernel says of it (proc_pid_status(5)).
