@@ -24,7 +24,8 @@ fn killed_in_the_middle_of_a_thousand_fetches() {
         false => gates[usize::try_from(number % 3).unwrap()].clone(),
     });
     // So little memory that most of it must go to disk.
-    let setup = Setup::new(&shelf.origin).set("cache.memory", "\"8 MiB\"").disk();
+    let mut setup = Setup::new(&shelf.origin).set("cache.memory", "\"8 MiB\"").disk();
+    setup.sites[0].push_str("\ndisk = \"always\"");
 
     let first = Process::run(&setup);
     for _twice in 0..2 {
