@@ -175,7 +175,7 @@ fn recovery() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let site = "[[site]]\nname = \"s\"\ndomains = [\"*\"]\norigin = \"http://o.test\"\n";
     let disk = Some((folder.path(), "8 GiB"));
-    let before = store("1 GiB", disk, site);
+    let before = store("2 GiB", disk, site);
     for number in 0..1_000_000 {
         let base = Base { vary: vec![HeaderName::from_static("accept-encoding"); 30], variants: Vec::new() };
         before.put(key(number, false), Piece::Base(Arc::new(base)));
@@ -186,7 +186,7 @@ fn recovery() {
     println!("a clean stop wrote {} pieces, {} MiB, in {:.2?}", usage.entries, usage.bytes >> 20, begun.elapsed());
     drop(before);
     let begun = Instant::now();
-    let after = store("1 GiB", disk, site);
+    let after = store("2 GiB", disk, site);
     let opened = begun.elapsed();
     runtime.block_on(after.opened());
     let usage = after.usage().disk.expect("a disk");

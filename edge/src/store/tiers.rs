@@ -1,5 +1,5 @@
 //! What is in memory: a large tier for what is asked for often, and a small one beside it for pieces of large bodies, so
-//! that a video does not push out the pages. A site with memory of its own has two tiers of its own: others cannot push
+//! that a video does not push out the pages. As long as the large one has room to spare, they may have it. A site with memory of its own has two tiers of its own: others cannot push
 //! out what is there, and it takes no more.
 
 use std::sync::Arc;
@@ -74,22 +74,39 @@ impl Tiers {
 
     /// What is under `key`.
     pub(super) fn get(&self, key: &StoreKey) -> Option<foyer::CacheEntry<StoreKey, Entry>> {
-        self.of(key).get(key)
+        let pair = self.of(key);
+        let found = pair.main.get(key);
+        if found.is_none() && key.is_of_a_large_body() { pair.bulk.get(key) } else { found }
     }
 
     /// Whether something is, without that counting as a hit.
     pub(super) fn contains(&self, key: &StoreKey) -> bool {
-        self.of(key).contains(key)
+        let pair = self.of(key);
+        pair.main.contains(key) || (key.is_of_a_large_body() && pair.bulk.contains(key))
     }
 
     /// Puts a piece in, in place of what was there.
     pub(super) fn put(&self, key: StoreKey, piece: Piece, standing: Standing) {
-        self.of(&key).insert(key, Entry { piece, mark: Mark::new(standing) });
+        let pair = self.of(&key);
+        let entry = Entry { piece, mark: Mark::new(standing) };
+        if !key.is_of_a_large_body() {
+            pair.main.insert(key, entry);
+        } else if pair.main.usage() < pair.main.capacity() / 8 * 7 {
+            pair.bulk.remove(&key);
+            pair.main.insert(key, entry);
+        } else {
+            pair.main.remove(&key);
+            pair.bulk.insert(key, entry);
+        }
     }
 
     /// Takes a piece out.
     pub(super) fn remove(&self, key: &StoreKey) {
-        self.of(key).remove(key);
+        let pair = self.of(key);
+        pair.main.remove(key);
+        if key.is_of_a_large_body() {
+            pair.bulk.remove(key);
+        }
     }
 
     /// Gives up all there is, to the heir.
@@ -97,23 +114,20 @@ impl Tiers {
         self.all().for_each(|tier| tier.evict_all());
     }
 
-    /// How full the tier of often-asked pieces and that of large bodies are, sites' own included.
+    /// How full the large tier and the small one are, sites' own included.
     pub(super) fn usage(&self) -> (TierUsage, TierUsage) {
         let pairs = || self.own.iter().map(|(_, pair)| pair).chain([&self.shared]);
         (sum(pairs().map(|pair| &pair.main)), sum(pairs().map(|pair| &pair.bulk)))
     }
 
-    fn of(&self, key: &StoreKey) -> &Memory {
-        let pair = if self.own.is_empty() {
-            &self.shared
-        } else {
-            let site = key.site();
-            match self.own.binary_search_by_key(&site.0, |(mark, _)| mark.0) {
-                Ok(at) => &self.own[at].1,
-                Err(_) => &self.shared,
-            }
-        };
-        if key.is_of_a_large_body() { &pair.bulk } else { &pair.main }
+    fn of(&self, key: &StoreKey) -> &Pair {
+        if self.own.is_empty() {
+            return &self.shared;
+        }
+        match self.own.binary_search_by_key(&key.site().0, |(mark, _)| mark.0) {
+            Ok(at) => &self.own[at].1,
+            Err(_) => &self.shared,
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Memory> {
@@ -206,15 +220,39 @@ mod tests {
         for number in 0..100 {
             tiers.put(key(number, false), piece(100_000), Standing::Fresh);
         }
+        assert!((0..100).all(|number| tiers.get(&key(number, false)).is_some()));
         for number in 0..1000 {
             tiers.put(key(number, true), piece(256 << 10), Standing::Fresh);
             let (main, bulk) = tiers.usage();
             assert!(main.bytes <= main.limit && bulk.bytes <= bulk.limit);
         }
-        assert!((0..100).all(|number| tiers.contains(&key(number, false))));
+        // They had what room there was; now it is wanted for the rest.
+        for number in 100..350 {
+            tiers.put(key(number, false), piece(100_000), Standing::Fresh);
+        }
+        assert!((0..350).all(|number| tiers.contains(&key(number, false))));
         let (main, bulk) = tiers.usage();
         assert_eq!(main.limit + bulk.limit, 64 << 20);
-        assert_eq!(heir.0.lock().len() + bulk.entries, 1000, "each is inherited once");
+        assert_eq!(heir.0.lock().len() + main.entries + bulk.entries, 1350, "each is inherited once");
+    }
+
+    #[test]
+    fn a_large_piece_is_in_one_tier_only() {
+        let (tiers, _) = tiers(64 << 20);
+        let found = |wanted: usize| {
+            let found = tiers.get(&key(1, true)).map(|entry| entry.piece.weight());
+            found == Some(piece(wanted).weight())
+        };
+        tiers.put(key(1, true), piece(1), Standing::Fresh);
+        assert!(found(1) && tiers.usage().1.entries == 0);
+        (0..520).for_each(|number| tiers.put(key(number, false), piece(100_000), Standing::Fresh));
+        tiers.put(key(1, true), piece(2), Standing::Fresh);
+        assert!(found(2) && tiers.usage().1.entries == 1);
+        tiers.remove(&key(1, true));
+        assert!(!tiers.contains(&key(1, true)));
+        tiers.give_up();
+        tiers.put(key(1, true), piece(3), Standing::Fresh);
+        assert!(found(3) && tiers.usage().1.entries == 0);
     }
 
     #[test]
