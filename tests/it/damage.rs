@@ -29,7 +29,9 @@ impl Dice {
 
 /// A node with little memory, so that most of the shelf is on disk only.
 fn before(shelf: &Shelf) -> Setup {
-    Setup::new(&shelf.origin).set("cache.memory", "\"8 MiB\"").disk()
+    let mut setup = Setup::new(&shelf.origin).set("cache.memory", "\"8 MiB\"").disk();
+    setup.sites[0].push_str("\ndisk = \"always\"");
+    setup
 }
 
 /// All files of the store but the label, which has tests of its own.
