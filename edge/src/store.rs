@@ -1,7 +1,7 @@
 //! Where answers are kept: in memory, and on disk behind it.
 //!
 //! A lookup in memory takes a read lock of one shard and no more. What is asked for a second time is handed to the disk's
-//! writer, once; so is what memory gives up, if it is worth it ([`admission`]), and all of memory at a clean stop. What
+//! writer, once; so is what memory gives up, if it is worth it (`admission`), and all of memory at a clean stop. What
 //! the disk holds is a hint that may be old: purge tables decide, at every hit.
 
 use std::sync::Arc;
