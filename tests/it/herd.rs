@@ -7,7 +7,7 @@ use std::thread;
 use crate::harness::client::{Ask, Plain};
 use crate::harness::eventually;
 use crate::harness::gate::Gate;
-use crate::harness::node::Setup;
+use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply};
 use crate::harness::process::Process;
 use crate::harness::vast::Vast;
@@ -29,6 +29,11 @@ fn in_two(vast: &Vast, early: u64, gate: &Gate, tag: Option<&'static str>) -> Or
             reply.vast(&vast, 0, early).wait(&gate).vast(&vast, early, vast.length)
         }
     })
+}
+
+/// One whose memory has room for all of such a body.
+fn node(origin: &Origin) -> Node {
+    Setup::new(origin).set("cache.memory", "\"256 MiB\"").set("limits.send-timeout", "\"300ms\"").start()
 }
 
 /// How often all of it was asked for.
@@ -77,7 +82,7 @@ fn the_first_client_stops_reading_and_then_leaves() {
     for tag in VALIDATORS {
         let (vast, gate) = (Vast::new(12 * MIB, 2), Gate::default());
         let origin = in_two(&vast, MIB, &gate, tag);
-        let node = Setup::new(&origin).set("limits.send-timeout", "\"300ms\"").start();
+        let node = node(&origin);
         let mut first = Plain::narrow(node.http());
         let mut stopped = first.begin(&Ask::get("/big"));
         first.up_to(&mut stopped, 1);
@@ -116,7 +121,7 @@ fn a_client_that_reads_byte_by_byte_harms_nobody() {
         gate.open();
         let origin = in_two(&vast, MIB, &gate, tag);
         // Two workers: some of the others share one with the slow client.
-        let node = Setup::new(&origin).set("limits.send-timeout", "\"300ms\"").start();
+        let node = node(&origin);
         let mut slow = Plain::narrow(node.http());
         let mut crawling = slow.begin(&Ask::get("/big"));
         for round in 0..12 {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ::http::HeaderMap;
 use parking_lot::Mutex;
+use socket2::{Domain, Socket, Type};
 
 use super::gate::Gate;
 use super::vast::Vast;
@@ -369,7 +370,7 @@ impl Origin {
     }
 
     fn listen(tls: Option<Arc<rustls::ServerConfig>>, route: Route) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listener();
         let address = listener.local_addr().unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let origin = Self { address, scheme, seen: Arc::default(), sent: Arc::default() };
@@ -459,6 +460,15 @@ impl Origin {
     pub(crate) fn wait_for(&self, target: &str, count: usize) {
         eventually(&format!("{count} request(s) for {target} at the origin"), || self.count(target) >= count);
     }
+}
+
+/// Of connections in its queue, the standard library's 128 are fewer than a herd: the rest would come a second later.
+fn listener() -> TcpListener {
+    let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.bind(&address.into()).unwrap();
+    socket.listen(1024).unwrap();
+    socket.into()
 }
 
 /// Reads until the peer closes, and says whether it did.
