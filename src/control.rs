@@ -6,11 +6,14 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use nearcast_dns as dns;
-use nearcast_edge::explain::{self, ExplainError, Explanation, Question};
+use nearcast_edge::explain::{self, Explanation};
+use nearcast_edge::inspect::{self, Inspection};
 use nearcast_edge::key::Address;
 use nearcast_edge::keying::query;
 use nearcast_edge::listener::Phase;
+use nearcast_edge::pipeline::prefetch;
 use nearcast_edge::purge::{Receipt, Scope};
+use nearcast_edge::question::{Located, NotServed, Question};
 use nearcast_edge::worker::Edge;
 use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::{Config, Domain, Inputs};
@@ -20,8 +23,10 @@ use nearcast_shared::metrics::Metrics;
 use parking_lot::Mutex;
 use serde::Serialize;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+
+use crate::prefetch::{Declined, Line, Prefetcher, Wishes};
 
 /// Where a node really listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -51,6 +56,7 @@ pub struct Control {
     pub health: Arc<HealthBoard>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
+    pub(crate) prefetcher: Prefetcher,
     pub(crate) geo: Arc<ArcSwap<GeoDb>>,
     /// Where `now` comes from.
     pub clock: Clock,
@@ -150,6 +156,51 @@ impl Control {
         Ok(Scope::Url(address.url_id(&self.edge.secret)))
     }
 
+    /// Fetches URLs through the cache, ahead of requests, at most `jobs` at once. A line comes for each when it is done.
+    ///
+    /// # Errors
+    /// When one of them is not a site's, or no more can be taken on: nothing is done then.
+    pub fn prefetch(
+        &self,
+        urls: &[String],
+        fields: http::HeaderMap,
+        client: std::net::IpAddr,
+        jobs: usize,
+    ) -> Result<mpsc::Receiver<Line>, OrderError> {
+        let view = self.edge.view.load();
+        if let Some(name) = prefetch::forbidden(&fields) {
+            return Err(OrderError::Malformed(format!("fields: {name} is not for a fetch of all of a URL")));
+        }
+        if fields.len() > view.header_count_max {
+            return Err(OrderError::Malformed(format!(
+                "fields: more than limits.header-count, {}",
+                view.header_count_max
+            )));
+        }
+        let located = |(number, text): (usize, &String)| {
+            let named = |error: OrderError| match error {
+                OrderError::Malformed(text) => OrderError::Malformed(format!("urls[{number}]: {text}")),
+                OrderError::Unknown(text) => OrderError::Unknown(format!("urls[{number}]: {text}")),
+                failed @ OrderError::Failed(..) => failed,
+            };
+            let url = parsed(text).map_err(named)?;
+            Located::new(&view, &url).map_err(|error| named(error.into()))?;
+            Ok(url)
+        };
+        let urls = urls.iter().enumerate().map(located).collect::<Result<Vec<_>, OrderError>>()?;
+        let jobs = jobs.min(self.config.load().admin.prefetch_jobs);
+        let count = urls.len();
+        let lines = self.prefetcher.call(Wishes { urls, fields, client, jobs }).map_err(|declined| {
+            let why = match declined {
+                Declined::Busy => "too many calls run; try again when one has ended",
+                Declined::Leaving => "the node is leaving",
+            };
+            OrderError::Failed("nothing is prefetched", why.to_owned())
+        })?;
+        tracing::info!(urls = count, "prefetch");
+        Ok(lines)
+    }
+
     /// Why a client gets which PoP.
     ///
     /// # Errors
@@ -171,12 +222,22 @@ impl Control {
         fields: &http::HeaderMap,
         client: std::net::IpAddr,
     ) -> Result<Explanation, OrderError> {
-        let malformed = || OrderError::Malformed(ExplainError::NotAUrl(url.to_owned()).to_string());
-        let url: http::Uri = url.parse().map_err(|_| malformed())?;
-        explain::explain(&self.edge, Question { url: &url, fields, client }).await.map_err(|error| match error {
-            ExplainError::NotAUrl(_) => OrderError::Malformed(error.to_string()),
-            ExplainError::NoSite(_) => OrderError::Unknown(error.to_string()),
-        })
+        let url = parsed(url)?;
+        Ok(explain::explain(&self.edge, Question { url: &url, fields, client }).await?)
+    }
+
+    /// What is stored of a URL, and the fetches that run for it.
+    ///
+    /// # Errors
+    /// When no site would take it.
+    pub async fn inspect(
+        &self,
+        url: &str,
+        fields: &http::HeaderMap,
+        client: std::net::IpAddr,
+    ) -> Result<Inspection, OrderError> {
+        let url = parsed(url)?;
+        Ok(inspect::inspect(&self.edge, Question { url: &url, fields, client }).await?)
     }
 
     /// The node at a glance.
@@ -214,6 +275,19 @@ impl Control {
             Phase::Closing | Phase::Ended => "closing",
         }
     }
+}
+
+impl From<NotServed> for OrderError {
+    fn from(error: NotServed) -> Self {
+        match error {
+            NotServed::NotAUrl(_) => Self::Malformed(error.to_string()),
+            NotServed::NoSite(_) => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
+fn parsed(url: &str) -> Result<http::Uri, OrderError> {
+    url.parse().map_err(|_| NotServed::NotAUrl(url.to_owned()).into())
 }
 
 /// What `GET /v1/status` shows.

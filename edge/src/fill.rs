@@ -19,9 +19,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use hyper::body::Incoming;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::key::{StoreKey, UrlId};
+use crate::metrics::Filled;
 use crate::origin::Failure;
 use crate::policy::storable::NotStored;
 use crate::store::object::{Object, Span};
@@ -31,10 +33,12 @@ mod intake;
 mod judge;
 pub mod reader;
 mod receive;
+mod running;
 pub mod task;
 mod window;
 
 pub use judge::Judge;
+pub use running::{Running, Stage};
 
 use reader::Reader;
 use window::Window;
@@ -197,6 +201,7 @@ impl Extent {
 pub struct Fill {
     /// Its start: purges with a later tick cover it.
     pub tick: u64,
+    began: Instant,
     state: Mutex<State>,
 }
 
@@ -216,6 +221,8 @@ struct State {
 enum Ending {
     Complete,
     Broken,
+    /// Nobody read it any more.
+    GivenUp,
 }
 
 /// A reader as the fill sees it.
@@ -229,7 +236,7 @@ struct Following {
 
 impl Fill {
     fn new(tick: u64) -> Arc<Self> {
-        Arc::new(Self { tick, state: Mutex::default() })
+        Arc::new(Self { tick, began: Instant::now(), state: Mutex::default() })
     }
 
     /// Whether anyone still waits or reads.
@@ -262,6 +269,22 @@ impl Fill {
         let mut state = self.state.lock();
         if state.told < state.window.end() {
             state.wake_all();
+        }
+    }
+
+    /// How it ended, for whoever counts.
+    fn result(&self) -> Filled {
+        let state = self.state.lock();
+        match &state.answer {
+            Some(Answer::Stream(_)) => match state.end {
+                Some(Ending::Complete) => Filled::Complete,
+                Some(Ending::GivenUp) => Filled::GivenUp,
+                Some(Ending::Broken) | None => Filled::Broken,
+            },
+            Some(Answer::Confirmed(_)) => Filled::Confirmed,
+            Some(Answer::StandIn(..)) => Filled::StandIn,
+            Some(Answer::Uncacheable(_)) => Filled::Uncacheable,
+            Some(Answer::Failed(_)) | None => Filled::Failed,
         }
     }
 
@@ -354,10 +377,14 @@ pub struct Fills {
     /// All, also those that nobody joins any more.
     running: AtomicUsize,
     /// The same by URL: what they may still store.
-    by_url: [Mutex<HashMap<UrlId, usize>>; SHARDS],
+    by_url: [Mutex<ByUrl>; SHARDS],
+    /// Told when one is over.
+    over: Notify,
     /// Who puts a part to what is stored has the turn, so that no other's is lost.
     turns: [Mutex<()>; SHARDS],
 }
+
+type ByUrl = HashMap<UrlId, Vec<(FillKey, Arc<Fill>)>>;
 
 /// Fills that may stand in for one another, as far as they bring the bytes that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -378,6 +405,7 @@ impl Default for Fills {
             lanes: std::array::from_fn(|_| Mutex::default()),
             running: AtomicUsize::new(0),
             by_url: std::array::from_fn(|_| Mutex::default()),
+            over: Notify::new(),
             turns: std::array::from_fn(|_| Mutex::default()),
         }
     }
@@ -429,15 +457,15 @@ impl Fills {
         // One that a purge covers is joined by nobody any more.
         lane.retain(|(extent, _)| *extent != key.extent);
         lane.push((key.extent, fill.clone()));
-        self.began(key.url);
+        self.began(key, &fill);
         let (unshared, takes) = oneshot::channel();
         Joined::Leader(Reader::new(fill.clone()), Lead { fill, unshared, takes })
     }
 
     /// A fill that nobody else can join, of what was answered already.
-    pub fn lone(&self, url: UrlId, tick: u64) -> (Arc<Fill>, Reader) {
+    pub fn lone(&self, key: FillKey, tick: u64) -> (Arc<Fill>, Reader) {
         let fill = Fill::new(tick);
-        self.began(url);
+        self.began(key, &fill);
         (fill.clone(), Reader::new(fill))
     }
 
@@ -461,25 +489,45 @@ impl Fills {
         self.of_url(url).lock().contains_key(&url)
     }
 
-    fn began(&self, url: UrlId) {
+    /// Waits until no fetch of that URL runs: what they store is stored.
+    pub async fn over_for(&self, url: UrlId) {
+        loop {
+            let mut over = std::pin::pin!(self.over.notified());
+            // From here on none is missed.
+            over.as_mut().enable();
+            if !self.run_for(url) {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    /// What runs for that URL, oldest first.
+    pub fn list(&self, url: UrlId) -> Vec<Running> {
+        let running: Vec<(FillKey, Arc<Fill>)> = self.of_url(url).lock().get(&url).cloned().unwrap_or_default();
+        running.iter().map(|(key, fill)| Running::of(*key, fill)).collect()
+    }
+
+    fn began(&self, key: FillKey, fill: &Arc<Fill>) {
         self.running.fetch_add(1, Ordering::SeqCst);
-        *self.of_url(url).lock().entry(url).or_default() += 1;
+        self.of_url(key.url).lock().entry(key.url).or_default().push((key, fill.clone()));
     }
 
     /// A fill is over: what it stores is stored.
-    fn ended(&self, url: UrlId) {
+    fn ended(&self, url: UrlId, fill: &Fill) {
         let mut urls = self.of_url(url).lock();
-        if let Some(count) = urls.get_mut(&url) {
-            *count -= 1;
-            if *count == 0 {
-                urls.remove(&url);
+        if let Entry::Occupied(mut running) = urls.entry(url) {
+            running.get_mut().retain(|(_, other)| !std::ptr::eq(other.as_ref(), fill));
+            if running.get().is_empty() {
+                running.remove();
             }
         }
         drop(urls);
         self.running.fetch_sub(1, Ordering::SeqCst);
+        self.over.notify_waiters();
     }
 
-    fn of_url(&self, url: UrlId) -> &Mutex<HashMap<UrlId, usize>> {
+    fn of_url(&self, url: UrlId) -> &Mutex<ByUrl> {
         &self.by_url[url.0 as usize % SHARDS]
     }
 

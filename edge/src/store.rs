@@ -98,6 +98,22 @@ pub struct StoreUsage {
     pub disk_read_bytes: usize,
 }
 
+/// In which tiers a piece is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Whereabouts {
+    /// In memory.
+    pub memory: bool,
+    /// On disk, or on its way there.
+    pub disk: bool,
+}
+
+impl Whereabouts {
+    /// Whether it is anywhere.
+    pub fn is_somewhere(self) -> bool {
+        self.memory || self.disk
+    }
+}
+
 /// The store of a node.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -194,6 +210,12 @@ impl Store {
     /// Whether something is probably under `key`: looks at indexes only.
     pub fn contains(&self, key: &StoreKey) -> bool {
         self.cache.contains(key)
+    }
+
+    /// In which tiers something is under `key`, as far as indexes tell. Nobody's use of it: it counts as no hit.
+    pub fn whereabouts(&self, key: &StoreKey) -> Whereabouts {
+        let memory = self.cache.memory().contains(key);
+        Whereabouts { memory, disk: self.cache.is_hybrid() && self.cache.storage().may_contains(key) }
     }
 
     /// Puts `piece` under `key`, in place of what was there.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::reader::FillReader;
 use super::task::{self, Plan};
 use super::{Answer, Extent, FillKey, Joined};
+use crate::metrics::Filled;
 use crate::store::object::Object;
 use crate::view::View;
 use crate::worker::Worker;
@@ -45,7 +46,10 @@ impl Holes {
                 task::start(&self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
                 reader
             }
-            Joined::Full => return None,
+            Joined::Full => {
+                plan.site.metrics.filled(Filled::Refused);
+                return None;
+            }
         };
         let Ok(answer) = tokio::time::timeout(self.view.wait_max, reader.answer()).await else { return None };
         let Answer::Stream(head) = answer else { return None };

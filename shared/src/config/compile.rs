@@ -208,7 +208,8 @@ impl Compiler<'_> {
             );
             self.gather.at(None, "admin.tls", message);
         }
-        Admin { token, tls }
+        let prefetch_jobs = self.number("admin.prefetch-jobs", &admin.prefetch_jobs, 1..=1000, 8) as usize;
+        Admin { token, tls, prefetch_jobs }
     }
 
     fn cache(&mut self, cache: &file::Cache) -> Cache {

@@ -59,6 +59,7 @@ tables! {
         token: At<String>,
         token_file: At<String>,
         tls: Option<Spanned<Certificate>>,
+        prefetch_jobs: At<u32>,
     }
 
     Certificate {
