@@ -183,6 +183,8 @@ async fn run(call: Call, worker: Arc<Worker>, jobs: Arc<Semaphore>, mut phase: w
             (own, jobs.clone().acquire_owned().await)
         };
         let (own, job) = tokio::select! {
+            // What has ended is no reason to begin once nobody waits.
+            biased;
             _ = phase.wait_for(|phase| *phase > Phase::Running) => break,
             () = lines.closed() => break,
             turn = turn => turn,
