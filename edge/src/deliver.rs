@@ -152,19 +152,18 @@ pub fn from_fill(
     };
     // A part comes, and the rest is stored, or can be fetched.
     let length = head.length?;
-    let (coming_first, coming_end) = (head.coming.first, head.coming.end?);
-    let (from, to) = (coming_first.clamp(first, end), coming_end.clamp(first, end));
+    let (from, to) = (head.coming.first.clamp(first, end), head.coming.end?.clamp(first, end));
     let of_one_body = |it: &&Arc<Object>| it.is_of_one_body_with(length, &head.object.original_headers(), wanted.now);
     let known = stored.filter(of_one_body).cloned().unwrap_or_else(|| Arc::new(head.object.clone()));
     let is_here = known.missing(first, from).is_none() && known.missing(to, end).is_none();
     let can_be_had = from < to && supply.holes.is_some() && known.can_be_completed(wanted.now);
     if !is_here && !can_be_had {
-        // The part as it comes is what the client asked for in its own words.
-        let part = own && status == StatusCode::PARTIAL_CONTENT;
+        // What comes of what the client asked for: the origin has its reasons.
+        let part = own && status == StatusCode::PARTIAL_CONTENT && from < to;
         return part.then(|| {
-            describe_part(&mut headers, coming_first, coming_end, length);
+            describe_part(&mut headers, from, to, length);
             let mut body = supply.body(&known);
-            body.fill(reader.body(head.clone(), supply.edge.store.clone(), coming_first, Some(coming_end)));
+            body.fill(reader.body(head.clone(), supply.edge.store.clone(), from, Some(to)));
             respond(status, headers, Body::assembled(body))
         });
     }

@@ -52,6 +52,8 @@ pub struct View {
     any: Option<Arc<Site>>,
     /// Bytes of the largest body that is stored.
     pub object_max: u64,
+    /// The same of bodies of unknown length.
+    pub unannounced_max: u64,
     /// Bounds of lifetimes.
     pub bounds: Bounds,
     /// How long a key whose answer could not be stored is fetched without waiting for others.
@@ -121,6 +123,7 @@ impl View {
             hosts,
             any,
             object_max: config.cache.object_max,
+            unannounced_max: config.cache.unannounced_max,
             bounds: Bounds {
                 lifetime_max: config.cache.lifetime_max,
                 heuristic_max: config.cache.heuristic_max,

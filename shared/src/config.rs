@@ -145,8 +145,10 @@ pub struct Cache {
     pub memory: u64,
     /// The disk tier.
     pub disk: Option<Disk>,
-    /// Bytes of the largest body that is stored.
+    /// Bytes of the largest body that is stored. It may be larger than what holds it: then parts of it are.
     pub object_max: u64,
+    /// The same of bodies whose length nobody announced: they may have no end.
+    pub unannounced_max: u64,
     /// Upper bound of any freshness lifetime; purge records outlive it.
     pub lifetime_max: Duration,
     /// Upper bound of a heuristic lifetime (RFC 9111 section 4.2.2).

@@ -13,6 +13,7 @@ mod fill;
 mod framing;
 mod geo;
 mod health;
+mod holes;
 mod http;
 mod keys;
 mod life;

@@ -11,14 +11,14 @@ use crate::harness::origin::{Origin, Reply, Seen};
 use crate::harness::wire::End;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
-const TAG: &str = "\"v1\"";
+pub(crate) const TAG: &str = "\"v1\"";
 
 fn start(origin: &Origin) -> Node {
     Setup::new(origin).clock(&Clock::manual(NOW)).start()
 }
 
 /// What an origin that serves ranges answers: `first..end` of `body`, under `tag`.
-fn part(seen: &Seen, body: &[u8], tag: &str) -> Reply {
+pub(crate) fn part(seen: &Seen, body: &[u8], tag: &str) -> Reply {
     let reply = |status| Reply::new(status).control("max-age=60").field("etag", tag);
     let holds = seen.field("if-range").is_none_or(|wanted| wanted == tag);
     let wanted = seen.field("range").filter(|_| holds).and_then(|range| {
@@ -36,7 +36,7 @@ fn part(seen: &Seen, body: &[u8], tag: &str) -> Reply {
     }
 }
 
-fn serving(body: &[u8], tag: &'static str) -> Origin {
+pub(crate) fn serving(body: &[u8], tag: &'static str) -> Origin {
     let body = body.to_vec();
     Origin::start(move |seen| part(seen, &body, tag))
 }
@@ -45,7 +45,7 @@ fn range(node: &Node, value: &str) -> Answer {
     node.ask(&Ask::get("/a").field("range", value))
 }
 
-fn asked(origin: &Origin) -> Vec<Option<String>> {
+pub(crate) fn asked(origin: &Origin) -> Vec<Option<String>> {
     origin.seen().iter().map(|seen| seen.field("range")).collect()
 }
 
@@ -140,6 +140,34 @@ fn without_a_strong_validator_nothing_is_put_together() {
     assert_eq!(range(&node, "bytes=50-299999").cache(), "fwd=partial; stored");
     assert!(node.get("/a").body == body);
     assert_eq!(asked(&origin), [Some("bytes=0-262143".to_owned()), Some("bytes=0-524287".to_owned()), None]);
+}
+
+#[test]
+fn a_part_that_may_not_be_shared_is_the_one_that_was_asked_for() {
+    let body = noise(600_000, 15);
+    let sent = body.clone();
+    let origin = Origin::start(move |seen| part(seen, &sent, TAG).control("no-store"));
+    let node = start(&origin);
+    for _ in 0..2 {
+        let answer = range(&node, "bytes=300000-300009");
+        assert_eq!((answer.status, answer.body == body[300_000..300_010]), (206, true));
+        assert_eq!(answer.field("content-range").as_deref(), Some("bytes 300000-300009/600000"));
+    }
+    let own = Some("bytes=300000-300009".to_owned());
+    assert_eq!(asked(&origin), [Some("bytes=262144-524287".to_owned()), own.clone(), own], "and it is remembered");
+}
+
+#[test]
+fn an_origin_may_send_less_than_was_asked_for() {
+    let body = noise(600_000, 16);
+    let sent = body.clone();
+    let origin = Origin::start(move |_| {
+        let reply = Reply::new(206).control("max-age=60").field("content-range", "bytes 262144-300000/600000");
+        reply.body(sent[262_144..=300_000].to_vec())
+    });
+    let answer = range(&start(&origin), "bytes=299999-400000");
+    assert_eq!((answer.status, answer.body == body[299_999..=300_000]), (206, true));
+    assert_eq!(answer.field("content-range").as_deref(), Some("bytes 299999-300000/600000"));
 }
 
 #[test]

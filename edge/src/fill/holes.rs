@@ -7,6 +7,7 @@ use super::reader::FillReader;
 use super::task::{self, Plan};
 use super::{Answer, Extent, FillKey, Joined};
 use crate::metrics::Filled;
+use crate::store::Piece;
 use crate::store::object::Object;
 use crate::view::View;
 use crate::worker::Worker;
@@ -51,14 +52,25 @@ impl Holes {
                 return None;
             }
         };
-        let Ok(answer) = tokio::time::timeout(self.view.wait_max, reader.answer()).await else { return None };
-        let Answer::Stream(head) = answer else { return None };
+        // The timeouts of the origin bound this wait.
+        let Answer::Stream(head) = reader.answer().await else { return None };
         let length = head.length?;
-        let same = object.is_of_one_body_with(length, &head.object.original_headers(), edge.clock.now());
+        if !object.is_of_one_body_with(length, &head.object.original_headers(), edge.clock.now()) {
+            self.drop_changed(&object);
+            return None;
+        }
         let to = head.coming.end?.min(end);
-        if !same || first < head.coming.first || to <= first {
+        if first < head.coming.first || to <= first {
             return None;
         }
         Some((reader.body(head, edge.store.clone(), first, Some(to)), to))
+    }
+
+    /// The origin has another body now: what is stored of the old one cannot be completed any more.
+    fn drop_changed(&self, object: &Object) {
+        let (store, key) = (&self.worker.edge.store, self.plan.key.store);
+        if matches!(store.peek(&key), Some(Piece::Object(now)) if now.tick == object.tick) {
+            store.remove(&key);
+        }
     }
 }

@@ -62,7 +62,7 @@ impl<'a> Intake<'a> {
 
     pub(super) async fn take(&mut self, bytes: Bytes) {
         self.received += bytes.len() as u64;
-        if self.storing && self.received > self.task.view.object_max {
+        if self.storing && self.head.length.is_none() && self.received > self.task.view.unannounced_max {
             self.storing = false;
             self.chunk = BytesMut::new();
             self.pace = Some(Pace::Slowest);

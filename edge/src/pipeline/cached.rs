@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, IF_RANGE, RANGE};
-use http::{HeaderName, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::ClientRevalidation;
@@ -118,6 +118,9 @@ impl ClientExchange<'_> {
 
     /// The first bytes that this request needs and the store does not have.
     fn missing(&self, object: &Object) -> Option<(u64, u64)> {
+        if object.is_inline() {
+            return None;
+        }
         let (first, end) = self.needed(object);
         object.missing(first, end)
     }
@@ -165,9 +168,14 @@ impl ClientExchange<'_> {
     /// A stored answer as far as it is this URL's, not purged, and here.
     fn usable(&self, object: Arc<Object>) -> Option<Arc<Object>> {
         let edge = &self.worker.edge;
-        let alive = object.is_for(&self.address()) && !edge.is_purged(&self.site.name, self.url, &object);
+        if !object.is_for(&self.address()) || edge.is_purged(&self.site.name, self.url, &object) {
+            return None;
+        }
+        if object.is_inline() {
+            return Some(object);
+        }
         let needed = self.needed(&object);
-        object.with_what_is_stored(needed, self.url, &edge.store, self.now()).filter(|_| alive)
+        object.with_what_is_stored(needed, self.url, &edge.store, self.now())
     }
 
     fn hit(
@@ -246,6 +254,16 @@ impl ClientExchange<'_> {
         }
     }
 
+    /// Whether a part with that header is the one that the client asked for.
+    fn asked_for(&self, part: &HeaderMap) -> bool {
+        match (range::received(part), range::single(&self.parts.headers)) {
+            (Some((first, end, whole)), Some(Single::From(wanted, wanted_end))) => {
+                first == wanted && end == wanted_end.map_or(whole, |wanted| wanted.min(whole))
+            }
+            _ => false,
+        }
+    }
+
     /// The hash of what the client says in those fields.
     fn hash_of(&self, names: &[HeaderName]) -> u64 {
         let mut hasher = SipHasher24::new_with_key(&self.worker.edge.secret.0);
@@ -310,8 +328,9 @@ impl ClientExchange<'_> {
     /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is.
     async fn follow(&self, errand: Errand) -> Result<Answered, StoreKey> {
         let why = errand.why;
+        let widened = matches!(errand.extent, Extent::Part { .. } | Extent::Missing { .. });
         let (reader, mut takes, leads) = match self.join(self.fill_key(&errand)) {
-            Joined::Full => return Ok((self.refused(Refusal::Busy), Outcome::Refused)),
+            Joined::Full => return Ok(self.busy(&errand)),
             Joined::Follower(reader) => (reader, None, false),
             Joined::Leader(reader, lead) => {
                 let (unshared, takes) = (lead.unshared, lead.takes);
@@ -348,7 +367,8 @@ impl ClientExchange<'_> {
                 Ok((self.with_status(response, &status), if leads { Outcome::Miss } else { Outcome::Collapsed }))
             }
             Answer::Confirmed(object) => {
-                if (!leads && !self.may_share(&object, now)) || self.missing(&object).is_some() {
+                let is_lacking = self.missing(&object).is_some() && !object.can_be_completed(now);
+                if (!leads && !self.may_share(&object, now)) || is_lacking {
                     return Ok(self.pass(why, None).await);
                 }
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);
@@ -373,6 +393,10 @@ impl ClientExchange<'_> {
                     Some(takes) => takes.try_recv().ok(),
                     None => None,
                 };
+                // A part that was widened for the sake of others is not what this client asked for.
+                let own = own.filter(|answer| {
+                    answer.status() != StatusCode::PARTIAL_CONTENT || !widened || self.asked_for(answer.headers())
+                });
                 Ok(match own {
                     Some(answer) => (self.unshared(answer, &status), Outcome::Pass),
                     None => self.pass(why, None).await,
@@ -387,6 +411,19 @@ impl ClientExchange<'_> {
                 let refusal = if held_back { Refusal::HeldBack(failure) } else { Refusal::Origin(failure) };
                 Ok((self.with_status(self.refused(refusal), &status), Outcome::Failed))
             }
+        }
+    }
+
+    /// As many fetches run as may: what is stored serves where it would if the origin failed.
+    fn busy(&self, errand: &Errand) -> Answered {
+        let (now, stale_max) = (self.now(), self.view.stale_max);
+        let permits =
+            |object: &&Arc<Object>| self.standing(object, now).stands_in(Failing::Error, &self.wishes, stale_max);
+        match errand.stored.as_ref().filter(permits) {
+            Some(object) if self.missing(object).is_none() => {
+                self.stand_in(errand.key, object, CacheStatus::forward(errand.why), now)
+            }
+            _ => (self.refused(Refusal::Busy), Outcome::Refused),
         }
     }
 

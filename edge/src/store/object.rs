@@ -200,6 +200,11 @@ impl Object {
         all
     }
 
+    /// Whether the body is within it.
+    pub fn is_inline(&self) -> bool {
+        matches!(self.body, Body::Inline(_))
+    }
+
     /// Whether all of the body is here.
     pub fn is_complete(&self) -> bool {
         match &self.body {

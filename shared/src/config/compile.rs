@@ -219,14 +219,12 @@ impl Compiler<'_> {
         }
         let disk = cache.disk.as_ref().and_then(|disk| self.disk(disk));
         let room = disk.as_ref().map_or(memory, |disk| disk.size);
-        let object_max = or_default!(self, size, "cache.object-max", cache.object_max, room / 4);
-        if object_max > room {
-            self.gather.at(span_of(&cache.object_max), "cache.object-max", "must not exceed the tier that holds it");
-        }
+        let object_max = or_default!(self, size, "cache.object-max", cache.object_max, u64::MAX);
         Cache {
             memory,
             disk,
             object_max,
+            unannounced_max: object_max.min(room / 4),
             lifetime_max: or_default!(self, duration, "cache.lifetime-max", cache.lifetime_max, days(365)),
             heuristic_max: or_default!(self, duration, "cache.heuristic-max", cache.heuristic_max, days(1)),
             heuristic_error_max: or_default!(

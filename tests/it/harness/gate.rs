@@ -17,6 +17,11 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    /// Whether it is.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.0.0.lock()
+    }
+
     /// Waits until it is open.
     pub(crate) fn wait(&self) {
         let mut open = self.0.0.lock();
