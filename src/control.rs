@@ -26,7 +26,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::prefetch::{Declined, Line, Prefetcher, Wishes};
+use crate::prefetch::{Declined, Line, Place, Prefetcher, Wishes};
 
 /// Where a node really listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -156,12 +156,21 @@ impl Control {
         Ok(Scope::Url(address.url_id(&self.edge.secret)))
     }
 
+    /// A place for a call of [`Control::prefetch`].
+    ///
+    /// # Errors
+    /// When no more can be taken on.
+    pub fn place_for_prefetch(&self) -> Result<Place, OrderError> {
+        Ok(self.prefetcher.place()?)
+    }
+
     /// Fetches URLs through the cache, ahead of requests, at most `jobs` at once. A line comes for each when it is done.
     ///
     /// # Errors
     /// When one of them is not a site's, or no more can be taken on: nothing is done then.
     pub fn prefetch(
         &self,
+        place: Place,
         urls: &[String],
         fields: http::HeaderMap,
         client: std::net::IpAddr,
@@ -190,13 +199,7 @@ impl Control {
         let urls = urls.iter().enumerate().map(located).collect::<Result<Vec<_>, OrderError>>()?;
         let jobs = jobs.min(self.config.load().admin.prefetch_jobs);
         let count = urls.len();
-        let lines = self.prefetcher.call(Wishes { urls, fields, client, jobs }).map_err(|declined| {
-            let why = match declined {
-                Declined::Busy => "too many calls run; try again when one has ended",
-                Declined::Leaving => "the node is leaving",
-            };
-            OrderError::Failed("nothing is prefetched", why.to_owned())
-        })?;
+        let lines = self.prefetcher.call(place, Wishes { urls, fields, client, jobs })?;
         tracing::info!(urls = count, "prefetch");
         Ok(lines)
     }
@@ -283,6 +286,12 @@ impl From<NotServed> for OrderError {
             NotServed::NotAUrl(_) => Self::Malformed(error.to_string()),
             NotServed::NoSite(_) => Self::Unknown(error.to_string()),
         }
+    }
+}
+
+impl From<Declined> for OrderError {
+    fn from(declined: Declined) -> Self {
+        Self::Failed("nothing is prefetched", declined.to_string())
     }
 }
 

@@ -11,6 +11,7 @@ use nearcast_edge::origin::Origins;
 use nearcast_edge::pipeline::prefetch::prefetch;
 use nearcast_edge::worker::{Edge, Worker};
 use serde::Serialize;
+use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::task::TaskTracker;
@@ -18,8 +19,8 @@ use tokio_util::task::TaskTracker;
 /// URLs of a call.
 pub const URLS_MAX: usize = 10_000;
 
-/// Calls that run at once.
-const CALLS_MAX: usize = 16;
+/// Calls that run at once, each with all its URLs in memory.
+const CALLS_MAX: usize = 8;
 
 /// Lines that wait for whoever called.
 const LINES_MAX: usize = 64;
@@ -66,19 +67,25 @@ pub struct Prefetcher {
 }
 
 /// Why a call is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Declined {
     /// As many run as may.
+    #[error("too many calls run; try again when one has ended")]
     Busy,
     /// The node is leaving.
+    #[error("the node is leaving")]
     Leaving,
 }
+
+/// A place among the calls that may run.
+#[derive(Debug)]
+pub struct Place(OwnedSemaphorePermit);
 
 #[derive(Debug)]
 struct Call {
     wishes: Wishes,
     lines: mpsc::Sender<Line>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Where the thread finds calls.
@@ -92,13 +99,20 @@ pub(crate) fn desk() -> (Prefetcher, Inbox) {
 }
 
 impl Prefetcher {
+    /// A place for a call, before its URLs are read.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn place(&self) -> Result<Place, Declined> {
+        self.places.clone().try_acquire_owned().map(Place).map_err(|_| Declined::Busy)
+    }
+
     /// Hands in a call. A line comes for each URL when it is done, in no order. Without whoever takes them no more URLs are
     /// begun; fewer lines than URLs: the node is leaving.
     ///
     /// # Errors
     /// When it is not taken.
-    pub fn call(&self, wishes: Wishes) -> Result<mpsc::Receiver<Line>, Declined> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Declined::Busy)?;
+    pub fn call(&self, place: Place, wishes: Wishes) -> Result<mpsc::Receiver<Line>, Declined> {
         let (lines, taker) = mpsc::channel(LINES_MAX);
         match self.calls.try_send(Call { wishes, lines, _place: place }) {
             Ok(()) => Ok(taker),

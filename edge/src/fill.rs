@@ -377,14 +377,18 @@ pub struct Fills {
     /// All, also those that nobody joins any more.
     running: AtomicUsize,
     /// The same by URL: what they may still store.
-    by_url: [Mutex<ByUrl>; SHARDS],
-    /// Told when one is over.
-    over: Notify,
+    by_url: [Mutex<HashMap<UrlId, OfUrl>>; SHARDS],
     /// Who puts a part to what is stored has the turn, so that no other's is lost.
     turns: [Mutex<()>; SHARDS],
 }
 
-type ByUrl = HashMap<UrlId, Vec<(FillKey, Arc<Fill>)>>;
+/// The fills of one URL.
+#[derive(Debug, Default)]
+struct OfUrl {
+    running: Vec<(FillKey, Arc<Fill>)>,
+    /// Whoever waits until none runs.
+    over: Option<Arc<Notify>>,
+}
 
 /// Fills that may stand in for one another, as far as they bring the bytes that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -405,7 +409,6 @@ impl Default for Fills {
             lanes: std::array::from_fn(|_| Mutex::default()),
             running: AtomicUsize::new(0),
             by_url: std::array::from_fn(|_| Mutex::default()),
-            over: Notify::new(),
             turns: std::array::from_fn(|_| Mutex::default()),
         }
     }
@@ -491,43 +494,40 @@ impl Fills {
 
     /// Waits until no fetch of that URL runs: what they store is stored.
     pub async fn over_for(&self, url: UrlId) {
-        loop {
-            let mut over = std::pin::pin!(self.over.notified());
-            // From here on none is missed.
-            over.as_mut().enable();
-            if !self.run_for(url) {
-                return;
-            }
-            over.await;
-        }
+        let over = {
+            let mut urls = self.of_url(url).lock();
+            let Some(of_url) = urls.get_mut(&url) else { return };
+            // From here on it hears of the end.
+            of_url.over.get_or_insert_default().clone().notified_owned()
+        };
+        over.await;
     }
 
     /// What runs for that URL, oldest first.
     pub fn list(&self, url: UrlId) -> Vec<Running> {
-        let running: Vec<(FillKey, Arc<Fill>)> = self.of_url(url).lock().get(&url).cloned().unwrap_or_default();
+        let running = self.of_url(url).lock().get(&url).map(|of_url| of_url.running.clone()).unwrap_or_default();
         running.iter().map(|(key, fill)| Running::of(*key, fill)).collect()
     }
 
     fn began(&self, key: FillKey, fill: &Arc<Fill>) {
         self.running.fetch_add(1, Ordering::SeqCst);
-        self.of_url(key.url).lock().entry(key.url).or_default().push((key, fill.clone()));
+        self.of_url(key.url).lock().entry(key.url).or_default().running.push((key, fill.clone()));
     }
 
     /// A fill is over: what it stores is stored.
     fn ended(&self, url: UrlId, fill: &Fill) {
         let mut urls = self.of_url(url).lock();
-        if let Entry::Occupied(mut running) = urls.entry(url) {
-            running.get_mut().retain(|(_, other)| !std::ptr::eq(other.as_ref(), fill));
-            if running.get().is_empty() {
-                running.remove();
+        if let Entry::Occupied(mut of_url) = urls.entry(url) {
+            of_url.get_mut().running.retain(|(_, other)| !std::ptr::eq(other.as_ref(), fill));
+            if of_url.get().running.is_empty() {
+                of_url.remove().over.iter().for_each(|over| over.notify_waiters());
             }
         }
         drop(urls);
         self.running.fetch_sub(1, Ordering::SeqCst);
-        self.over.notify_waiters();
     }
 
-    fn of_url(&self, url: UrlId) -> &Mutex<ByUrl> {
+    fn of_url(&self, url: UrlId) -> &Mutex<HashMap<UrlId, OfUrl>> {
         &self.by_url[url.0 as usize % SHARDS]
     }
 
@@ -586,6 +586,27 @@ mod tests {
         for (name, running, wanted, reached, serves) in rows {
             assert_eq!(running.serves(wanted, reached), serves, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_end_of_all_fetches_of_a_url_hears_of_it() {
+        let fills = Fills::default();
+        let (url, other) = (UrlId(1), UrlId(2));
+        let start = |url| {
+            let store = StoreKey::primary(url, false, "", &crate::key::HashSecret([0; 16]));
+            fills.lone(FillKey { store, url, authorized: false, extent: Extent::Whole }, 9).0
+        };
+        let (first, second, third) = (start(url), start(url), start(other));
+        fills.over_for(UrlId(3)).await;
+        assert_eq!((fills.list(url).len(), fills.list(url)[0].stage), (2, Stage::Asking));
+        let mut over = std::pin::pin!(fills.over_for(url));
+        assert!(futures_util::poll!(over.as_mut()).is_pending());
+        fills.ended(other, &third);
+        fills.ended(url, &first);
+        assert!(futures_util::poll!(over.as_mut()).is_pending());
+        fills.ended(url, &second);
+        assert!(futures_util::poll!(over.as_mut()).is_ready());
+        assert_eq!((fills.run_for(url), fills.running()), (false, 0));
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub struct Detail {
     pub content_encoding: Option<String>,
     /// Its Content-Language.
     pub content_language: Option<String>,
-    /// How often it has served since it came into memory.
+    /// How often it was a hit since it came into memory.
     pub hits: u32,
     /// When it was fetched or last confirmed; RFC 3339.
     pub fetched: String,

@@ -138,6 +138,30 @@ fn nothing_is_done_when_an_entry_is_wrong() {
 }
 
 #[test]
+fn what_is_larger_than_is_stored_is_not_read_to_its_end() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin =
+        Origin::start(move |_| Reply::ok(vec![1; 2 * MIB]).chunked().wait(&held).body("end").control("max-age=60"));
+    let node = Setup::new(&origin).set("cache.object-max", "\"1 MiB\"").start();
+    let done = prefetch(&node, json!({ "urls": [url("/stream")] }));
+    assert_eq!((&done[0]["outcome"], &done[0]["not_stored"]), (&json!("miss"), &json!("too-large")));
+    assert!(done[0]["bytes"].as_u64().is_some_and(|bytes| bytes < 2 * MIB as u64 + 1), "{done:?}");
+    gate.open();
+}
+
+#[test]
+fn only_so_many_calls_run() {
+    let node = Setup::new(&Origin::start(|_| Reply::ok("x"))).start();
+    let places: Vec<_> = std::iter::from_fn(|| node.control().place_for_prefetch().ok()).collect();
+    let order = json!({ "urls": [url("/a")] });
+    let declined = node.admin("POST", "/v1/prefetch", &order.to_string());
+    assert_eq!((declined.status, declined.text().contains("too many calls run")), (503, true), "{}", declined.text());
+    drop(places);
+    assert_eq!(prefetch(&node, order).len(), 1);
+}
+
+#[test]
 fn clients_share_the_fetch() {
     let gate = Gate::default();
     let held = gate.clone();
@@ -197,7 +221,8 @@ fn nothing_begins_any_more_once_nobody_waits() {
     let node = Setup::new(&origin).set("admin.prefetch-jobs", "1").start();
     let call = |targets: &[&str]| {
         let urls: Vec<String> = targets.iter().map(|target| url(target)).collect();
-        node.control().prefetch(&urls, HeaderMap::new(), [127, 0, 0, 1].into(), 8).unwrap()
+        let place = node.control().place_for_prefetch().unwrap();
+        node.control().prefetch(place, &urls, HeaderMap::new(), [127, 0, 0, 1].into(), 8).unwrap()
     };
     let leaving = call(&["/0", "/1", "/2"]);
     origin.wait_for("/0", 1);

@@ -10,12 +10,14 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, Request, StatusCode, Uri};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Collected};
 
 use super::exchange::ClientExchange;
 use crate::body::{Body, BodyError};
 use crate::listener::connection::{Activity, Connection};
 use crate::metrics::Outcome;
+use crate::policy::storable::NotStored;
 use crate::question::{Located, NotServed};
 use crate::request::Admitted;
 use crate::worker::Worker;
@@ -80,7 +82,14 @@ pub async fn prefetch(
     let mut told = Prefetched { outcome, status, bytes: 0, stored: false, not_stored: None, error: None };
     match outcome {
         Outcome::Hit | Outcome::Stale | Outcome::Revalidated | Outcome::Miss | Outcome::Collapsed => {
-            told.error = drain(response.into_body(), &mut told.bytes).await.err().map(|error| error.to_string());
+            match drain(response.into_body(), view.unannounced_max, &mut told.bytes).await {
+                Ok(Drained::All) => {}
+                Ok(Drained::TooLarge) => {
+                    told.not_stored = Some(NotStored::TooLarge.token().to_owned());
+                    return Ok(told);
+                }
+                Err(error) => told.error = Some(error.to_string()),
+            }
         }
         // It is not stored, so that reading it is of no use.
         Outcome::Pass => {}
@@ -92,12 +101,22 @@ pub async fn prefetch(
     Ok(told)
 }
 
-/// Takes all of a body, as fast as it comes.
-async fn drain(mut body: Body, bytes: &mut u64) -> Result<(), BodyError> {
+enum Drained {
+    All,
+    /// What comes beyond is not stored, and may never end.
+    TooLarge,
+}
+
+/// Takes all of a body, as fast as it comes; of one of unknown length no more than is stored.
+async fn drain(mut body: Body, unannounced_max: u64, bytes: &mut u64) -> Result<Drained, BodyError> {
+    let most = if body.size_hint().exact().is_some() { u64::MAX } else { unannounced_max };
     while let Some(frame) = body.frame().await {
         *bytes += frame?.data_ref().map_or(0, Bytes::len) as u64;
+        if *bytes > most {
+            return Ok(Drained::TooLarge);
+        }
     }
-    Ok(())
+    Ok(Drained::All)
 }
 
 /// What an answer of our own says, behind its status line.

@@ -68,11 +68,11 @@ pub struct Object {
     pub length: u64,
     /// The body.
     pub body: Body,
-    /// How often it has served.
+    /// How often it was a hit.
     pub hits: Hits,
 }
 
-/// How often an answer has served since it came into memory; one that is confirmed, or put together with more parts, counts
+/// How often an answer was a hit since it came into memory; one that is confirmed, or put together with more parts, counts
 /// on. Not stored, and no part of what an answer is: all are equal.
 #[derive(Debug, Clone, Default)]
 pub struct Hits(Arc<AtomicU32>);

@@ -41,13 +41,14 @@ struct Order {
 }
 
 pub(super) async fn prefetch(control: &Control, body: Incoming, lease: Arc<Lease>) -> Result<Answer, Refusal> {
+    let place = control.place_for_prefetch()?;
     let broken = || Refusal::BadRequest(format!("the body broke off or is larger than {} MiB", BODY_MAX >> 20));
     let collected = timeout(BODY_TIME_MAX, Limited::new(body, BODY_MAX).collect()).await;
     let bytes = collected.ok().and_then(Result::ok).ok_or_else(broken)?.to_bytes();
     let order = Order::parse(&bytes).map_err(Refusal::BadRequest)?;
     let fields = fields(&order.fields).map_err(Refusal::BadRequest)?;
     let client = order.client.unwrap_or(NOBODY);
-    let lines = control.prefetch(&order.urls, fields, client, order.jobs.unwrap_or(usize::MAX))?;
+    let lines = control.prefetch(place, &order.urls, fields, client, order.jobs.unwrap_or(usize::MAX))?;
     let mut answer = Response::new(StreamBody::new(pieces(lines, lease)).boxed_unsync());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
