@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nearcast_edge::purge::Kind;
 use nearcast_edge::worker::Edge;
 use nearcast_shared::config::Config;
 use prometheus_client::collector::Collector;
@@ -26,6 +27,8 @@ mod api;
 mod lease;
 
 use lease::Lease;
+
+pub(crate) use api::PURGE_ENTRIES_MAX;
 
 /// Open admin connections.
 const CONNECTIONS_MAX: usize = 256;
@@ -138,11 +141,15 @@ impl Collector for EdgeCollector {
             ("cache_disk_read_bytes", "Bytes read from the disk tier", usage.disk_read_bytes),
             ("fills_running", "Fetches that run", self.edge.fills.running()),
             ("pinned_bytes", "Bytes of bodies that connections hold", self.edge.pinned.bytes() as usize),
-            ("purge_records", "Purges in force", self.edge.purges.records()),
         ];
         for (name, help, value) in rows {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        let mut records = encoder.encode_descriptor("purge_records", "Purges in force", None, MetricType::Gauge)?;
+        for kind in Kind::ALL {
+            let metric = ConstGauge::new(i64::try_from(self.edge.purges.count(kind)).unwrap_or(i64::MAX));
+            metric.encode(records.encode_family(&[("kind", kind.token())])?)?;
         }
         Ok(())
     }

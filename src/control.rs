@@ -8,25 +8,27 @@ use arc_swap::ArcSwap;
 use nearcast_dns as dns;
 use nearcast_edge::explain::{self, Explanation};
 use nearcast_edge::inspect::{self, Inspection};
-use nearcast_edge::key::Address;
-use nearcast_edge::keying::query;
 use nearcast_edge::listener::Phase;
-use nearcast_edge::pipeline::prefetch;
-use nearcast_edge::purge::{Receipt, Scope};
 use nearcast_edge::question::{Located, NotServed, Question};
+use nearcast_edge::view::View;
 use nearcast_edge::worker::Edge;
 use nearcast_shared::clock::{Clock, Timestamp};
-use nearcast_shared::config::{Config, Domain, Inputs};
+use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::{GeoDb, GeoFileInfo};
 use nearcast_shared::health::{HealthBoard, PopHealth};
 use nearcast_shared::metrics::Metrics;
 use parking_lot::Mutex;
 use serde::Serialize;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::prefetch::{Declined, Line, Place, Prefetcher, Wishes};
+use crate::prefetch::Prefetcher;
+
+mod prefetch;
+mod purge;
+
+pub use purge::{PurgeOrder, Purged, What};
 
 /// Where a node really listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +41,18 @@ pub struct Addresses {
     pub dns: Vec<SocketAddr>,
     /// The admin API.
     pub admin: SocketAddr,
+}
+
+impl OrderError {
+    /// The same, of one entry of a list: then nothing was done.
+    fn at(self, place: &str) -> Self {
+        let said = |text: String| format!("{place}: {text}; nothing was done");
+        match self {
+            Self::Malformed(text) => Self::Malformed(said(text)),
+            Self::Unknown(text) => Self::Unknown(said(text)),
+            failed @ Self::Failed(..) => failed,
+        }
+    }
 }
 
 /// A running node's handles.
@@ -98,112 +112,7 @@ pub enum OrderError {
     Failed(&'static str, String),
 }
 
-/// What a purge is about, in an operator's words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PurgeOrder {
-    /// A URL.
-    Url(String),
-    /// A site, by its name or any of its domains.
-    Site(String),
-    /// Everything.
-    All,
-}
-
 impl Control {
-    /// Purges; when it returns, the purge holds.
-    ///
-    /// # Errors
-    /// When nothing of that name is served here, or the purge log cannot be written.
-    pub async fn purge(&self, order: PurgeOrder) -> Result<Receipt, OrderError> {
-        let scope = match order {
-            PurgeOrder::All => Scope::All,
-            PurgeOrder::Site(name) => Scope::Site(self.site_named(&name)?),
-            PurgeOrder::Url(url) => self.url_scope(&url)?,
-        };
-        tracing::info!(?scope, "purge");
-        let failed = |error| OrderError::Failed("the purge does not hold", chain(&error));
-        self.edge.purges.purge(scope).await.map_err(failed)
-    }
-
-    fn site_named(&self, name: &str) -> Result<String, OrderError> {
-        let config = self.config.load();
-        let domain = name.trim_end_matches('.').to_ascii_lowercase();
-        let named = |domains: &[Domain]| domains.iter().any(|d| matches!(d, Domain::Name(own) if *own == domain));
-        let site = config
-            .sites
-            .iter()
-            .find(|site| site.name == name)
-            .or_else(|| config.sites.iter().find(|site| named(&site.domains)));
-        let unknown = || OrderError::Unknown(format!("no site has the name or domain `{name}`"));
-        site.map(|site| site.name.clone()).ok_or_else(unknown)
-    }
-
-    fn url_scope(&self, url: &str) -> Result<Scope, OrderError> {
-        let malformed =
-            || OrderError::Malformed(format!("`{url}` is not a URL such as \"https://www.example.net/a?b\""));
-        let uri: http::Uri = url.parse().map_err(|_| malformed())?;
-        let https = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(malformed()),
-        };
-        let host = uri.host().ok_or_else(malformed)?.trim_end_matches('.').to_ascii_lowercase();
-        let view = self.edge.view.load();
-        let site = view.site(&host).ok_or_else(|| OrderError::Unknown(format!("no site takes the host `{host}`")))?;
-        let target = nearcast_edge::request::target(&uri).ok_or_else(malformed)?;
-        let target = query::canonical(&site.keying, target);
-        let address = Address { site: &site.name, https, host: &host, target: &target, parts: "" };
-        Ok(Scope::Url(address.url_id(&self.edge.secret)))
-    }
-
-    /// A place for a call of [`Control::prefetch`].
-    ///
-    /// # Errors
-    /// When no more can be taken on.
-    pub fn place_for_prefetch(&self) -> Result<Place, OrderError> {
-        Ok(self.prefetcher.place()?)
-    }
-
-    /// Fetches URLs through the cache, ahead of requests, at most `jobs` at once. A line comes for each when it is done.
-    ///
-    /// # Errors
-    /// When one of them is not a site's, or no more can be taken on: nothing is done then.
-    pub fn prefetch(
-        &self,
-        place: Place,
-        urls: &[String],
-        fields: http::HeaderMap,
-        client: std::net::IpAddr,
-        jobs: usize,
-    ) -> Result<mpsc::Receiver<Line>, OrderError> {
-        let view = self.edge.view.load();
-        if let Some(name) = prefetch::forbidden(&fields) {
-            return Err(OrderError::Malformed(format!("fields: {name} is not for a fetch of all of a URL")));
-        }
-        if fields.len() > view.header_count_max {
-            return Err(OrderError::Malformed(format!(
-                "fields: more than limits.header-count, {}",
-                view.header_count_max
-            )));
-        }
-        let located = |(number, text): (usize, &String)| {
-            let named = |error: OrderError| match error {
-                OrderError::Malformed(text) => OrderError::Malformed(format!("urls[{number}]: {text}")),
-                OrderError::Unknown(text) => OrderError::Unknown(format!("urls[{number}]: {text}")),
-                failed @ OrderError::Failed(..) => failed,
-            };
-            let url = parsed(text).map_err(named)?;
-            Located::new(&view, &url).map_err(|error| named(error.into()))?;
-            Ok(url)
-        };
-        let urls = urls.iter().enumerate().map(located).collect::<Result<Vec<_>, OrderError>>()?;
-        let jobs = jobs.min(self.config.load().admin.prefetch_jobs);
-        let count = urls.len();
-        let lines = self.prefetcher.call(place, Wishes { urls, fields, client, jobs })?;
-        tracing::info!(urls = count, "prefetch");
-        Ok(lines)
-    }
-
     /// Why a client gets which PoP.
     ///
     /// # Errors
@@ -289,14 +198,34 @@ impl From<NotServed> for OrderError {
     }
 }
 
-impl From<Declined> for OrderError {
-    fn from(declined: Declined) -> Self {
-        Self::Failed("nothing is prefetched", declined.to_string())
-    }
+/// All entries of a list, or the first that cannot be followed.
+fn each<T>(
+    list: &str,
+    entries: &[String],
+    follow: impl Fn(&str) -> Result<T, OrderError>,
+) -> Result<Vec<T>, OrderError> {
+    let named = |(at, entry): (usize, &String)| follow(entry).map_err(|error| error.at(&format!("{list}[{at}]")));
+    entries.iter().enumerate().map(named).collect()
+}
+
+/// A URL and the site that takes it.
+fn located(view: &View, text: &str) -> Result<(http::Uri, Located), OrderError> {
+    let url = parsed(text)?;
+    let located = Located::new(view, &url).map_err(|error| match error {
+        NotServed::NotAUrl(_) => NotServed::NotAUrl(shortened(text)).into(),
+        NotServed::NoSite(_) => OrderError::Unknown(format!("`{}`: {error}", shortened(text))),
+    })?;
+    Ok((url, located))
 }
 
 fn parsed(url: &str) -> Result<http::Uri, OrderError> {
-    url.parse().map_err(|_| NotServed::NotAUrl(url.to_owned()).into())
+    url.parse().map_err(|_| NotServed::NotAUrl(shortened(url)).into())
+}
+
+/// Enough of a text to tell it.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 100;
+    if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST).chain("..".chars()).collect() }
 }
 
 /// What `GET /v1/status` shows.
@@ -367,4 +296,31 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bad_entry_is_named() {
+        let follow = |entry: &str| match entry {
+            "bad" => Err(OrderError::Malformed("`bad` is bad".to_owned())),
+            "gone" => Err(OrderError::Unknown("`gone` is gone".to_owned())),
+            _ => Ok(entry.len()),
+        };
+        let of = |entries: &[&str]| {
+            let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
+            each("urls", &entries, follow).map_err(|error| error.to_string())
+        };
+        assert_eq!(of(&["a", "b"]), Ok(vec![1, 1]));
+        assert_eq!(of(&["a", "bad", "gone"]), Err("urls[1]: `bad` is bad; nothing was done".to_owned()));
+        assert_eq!(of(&["a", "b", "gone"]), Err("urls[2]: `gone` is gone; nothing was done".to_owned()));
+    }
+
+    #[test]
+    fn long_texts_are_shortened() {
+        assert_eq!(shortened("/a"), "/a");
+        assert_eq!(shortened(&"ä".repeat(101)), format!("{}..", "ä".repeat(100)));
+    }
 }

@@ -16,7 +16,7 @@ use nearcast_edge::headers::Identity;
 use nearcast_edge::listener::{self, Doors, Phase};
 use nearcast_edge::metrics::EdgeMetrics;
 use nearcast_edge::origin::Origins;
-use nearcast_edge::purge::Purges;
+use nearcast_edge::purge::{Opening, Purges};
 use nearcast_edge::remembered::Remembered;
 use nearcast_edge::store::{Store, StoreError};
 use nearcast_edge::view::View;
@@ -124,7 +124,9 @@ impl Node {
         let dns_view = dns::View::compile(&config, geo.clone(), &dns_metrics).map_err(ReloadError::from)?;
         let dns_view = Arc::new(ArcSwap::from_pointee(dns_view));
         let keep = u64::try_from((config.cache.lifetime_max + KEEP_MARGIN).as_millis()).unwrap_or(u64::MAX);
-        let purges = Purges::open(&state.purge_log(), keep, &clock)
+        let (path, node, secret) = (&state.purge_log(), state.node, state.secret);
+        let opening = Opening { path, keep_ms: keep, node, secret };
+        let purges = Purges::open(opening, &clock, edge_metrics.purges.clone())
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
         let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
@@ -143,7 +145,7 @@ impl Node {
             geo: geo.clone(),
             identity: Identity {
                 name: format!("nearcast-{}", config.this_pop().name),
-                loop_id: format!("nearcast-{}", state.node_id),
+                loop_id: format!("nearcast-{}", state.node),
             },
             secret: state.secret,
             access_log,
@@ -170,7 +172,7 @@ impl Node {
             generation: Mutex::new(Generation { number: 1, loaded: clock.now(), last_error: None }),
             clock,
             addresses: bound.addresses.clone(),
-            node_id: state.node_id.clone(),
+            node_id: state.node.to_string(),
             probes: Mutex::new(probes),
             runtime: runtime.handle().clone(),
             phase,

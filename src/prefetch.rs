@@ -79,7 +79,9 @@ pub enum Declined {
 
 /// A place among the calls that may run.
 #[derive(Debug)]
-pub struct Place(OwnedSemaphorePermit);
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
 
 #[derive(Debug)]
 struct Call {
@@ -104,7 +106,7 @@ impl Prefetcher {
     /// # Errors
     /// When all are taken.
     pub fn place(&self) -> Result<Place, Declined> {
-        self.places.clone().try_acquire_owned().map(Place).map_err(|_| Declined::Busy)
+        self.places.clone().try_acquire_owned().map(|_permit| Place { _permit }).map_err(|_| Declined::Busy)
     }
 
     /// Hands in a call. A line comes for each URL when it is done, in no order. Without whoever takes them no more URLs are

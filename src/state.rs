@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nearcast_edge::key::HashSecret;
+use nearcast_edge::purge::NodeId;
 use thiserror::Error;
 
 /// Why the folder cannot be used.
@@ -38,8 +39,8 @@ pub enum StateError {
 #[derive(Debug)]
 pub struct State {
     folder: PathBuf,
-    /// Eight hexadecimal digits, made at the first start.
-    pub node_id: String,
+    /// Who it is; made at the first start.
+    pub node: NodeId,
     /// For the keys of the store.
     pub secret: HashSecret,
     /// Held as long as the node lives.
@@ -62,7 +63,12 @@ impl State {
         }
         let id = kept::<4>(&folder.join("node-id"))?;
         let secret = kept::<16>(&folder.join("key-secret"))?;
-        Ok(Self { folder: folder.to_owned(), node_id: hex(&id), secret: HashSecret(secret), _lock: lock })
+        Ok(Self {
+            folder: folder.to_owned(),
+            node: NodeId(u32::from_be_bytes(id)),
+            secret: HashSecret(secret),
+            _lock: lock,
+        })
     }
 
     /// Where forced states are kept.
@@ -117,11 +123,13 @@ mod tests {
     fn a_node_stays_who_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let first = State::open(folder.path()).unwrap();
-        let (id, secret) = (first.node_id.clone(), first.secret);
+        let (node, secret) = (first.node, first.secret);
         assert!(matches!(State::open(folder.path()), Err(StateError::Locked { .. })));
         drop(first);
         let second = State::open(folder.path()).unwrap();
-        assert_eq!((second.node_id.clone(), second.secret), (id, secret));
+        assert_eq!((second.node, second.secret), (node, secret));
+        let kept = fs::read_to_string(folder.path().join("node-id")).unwrap();
+        assert_eq!(node.to_string(), kept);
     }
 
     #[test]

@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::policy::control::Source;
 use crate::policy::directives::{RequestDirectives, ResponseDirectives};
-use crate::policy::reuse::{Reuse, Why};
+use crate::policy::reuse::{Reuse, Standing, Why};
+use crate::purge::Verdict;
 use crate::question::{Asked, NotServed, Question};
 use crate::store::Piece;
 use crate::store::object::Object;
 use crate::variant;
-use crate::view::Site;
 use crate::worker::Edge;
 
 /// What would happen, and why.
@@ -67,6 +67,8 @@ pub struct Stored {
     pub last_modified: Option<String>,
     /// Whether a purge covers it, so that it is not used.
     pub purged: bool,
+    /// Seconds since a soft purge made it stale.
+    pub softly_purged: Option<u64>,
 }
 
 /// Explains what would become of a request.
@@ -105,32 +107,32 @@ pub async fn explain(edge: &Edge, question: Question<'_>) -> Result<Explanation,
         Some(Piece::Object(object)) if object.is_for(&address) => Some(object),
         _ => None,
     };
-    let purged = object.is_some_and(|object| edge.is_purged(&site.name, asked.url, object));
-    told.stored = object.map(|object| Stored::of(object, edge, purged));
-    told.verdict = verdict(edge, site, object.filter(|_| !purged), &asked.fields, told.not_stored);
+    let found = object.map(|object| {
+        let purges = edge.verdict(&site.name, asked.url, object);
+        (object, purges, object.standing(edge.clock.now(), site.caching.grace, purges))
+    });
+    told.stored = found.map(|(object, purges, standing)| Stored::of(object, standing, purges == Verdict::Gone));
+    let alive = found.filter(|(_, purges, _)| *purges != Verdict::Gone).map(|(.., standing)| standing);
+    told.verdict = verdict(alive, &asked.fields, told.not_stored);
     Ok(told)
 }
 
-fn verdict(
-    edge: &Edge,
-    site: &Site,
-    object: Option<&std::sync::Arc<Object>>,
-    fields: &HeaderMap,
-    not_stored: Option<&str>,
-) -> String {
-    let Some(object) = object else {
+fn verdict(standing: Option<Standing<'_>>, fields: &HeaderMap, not_stored: Option<&str>) -> String {
+    let Some(standing) = standing else {
         return match not_stored {
             Some(reason) => format!("the origin is asked, without waiting for others: not stored lately ({reason})"),
             None => "the origin is asked: nothing is stored".to_owned(),
         };
     };
-    let standing = object.standing(edge.clock.now(), site.caching.grace);
-    let left = standing.lifetime.saturating_sub(standing.age).as_secs();
+    let (left, stale) = (standing.left().as_secs(), if standing.purged.is_some() { "softly purged" } else { "stale" });
     match standing.reuse(&RequestDirectives::parse(fields)) {
         Reuse::Fresh => format!("served from the cache: fresh for {left} s more"),
-        Reuse::StaleAllowed => "served from the cache though stale: the request says max-stale".to_owned(),
-        Reuse::StaleWhileRevalidate => "served from the cache though stale, and refreshed behind".to_owned(),
-        Reuse::Validate(Why::Stale) => format!("the origin is asked: stale for {} s", standing.staleness().as_secs()),
+        Reuse::StaleAllowed => format!("served from the cache though {stale}: the request says max-stale"),
+        Reuse::StaleWhileRevalidate => format!("served from the cache though {stale}, and refreshed behind"),
+        Reuse::Validate(Why::Stale) => match standing.purged {
+            Some(purged) => format!("the origin is asked: softly purged {} s ago", purged.as_secs()),
+            None => format!("the origin is asked: stale for {} s", standing.staleness().as_secs()),
+        },
         Reuse::Validate(Why::Response) => "the origin is asked: the answer says no-cache".to_owned(),
         Reuse::Validate(Why::Request) => {
             format!("the request insists on asking the origin; fresh for {left} s more (client-revalidation decides)")
@@ -140,13 +142,13 @@ fn verdict(
 
 impl Stored {
     /// What is to be said of an answer.
-    pub(crate) fn of(object: &Object, edge: &Edge, purged: bool) -> Self {
+    pub(crate) fn of(object: &Object, standing: Standing<'_>, purged: bool) -> Self {
         let text = |name| object.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
         Self {
             status: object.status.as_u16(),
             length: object.length,
             complete: object.is_complete(),
-            age: object.age(edge.clock.now()).as_secs(),
+            age: standing.age.as_secs(),
             lifetime: object.lifetime.duration.as_secs(),
             lifetime_by: object.lifetime.by.to_string(),
             governed_by: object.source,
@@ -155,6 +157,7 @@ impl Stored {
             etag: text(ETAG),
             last_modified: text(LAST_MODIFIED),
             purged,
+            softly_purged: standing.purged.filter(|_| !purged).map(|ago| ago.as_secs()),
         }
     }
 }

@@ -492,6 +492,11 @@ impl Fills {
         self.of_url(url).lock().contains_key(&url)
     }
 
+    /// How many of that URL run.
+    pub fn running_for(&self, url: UrlId) -> usize {
+        self.of_url(url).lock().get(&url).map_or(0, |of_url| of_url.running.len())
+    }
+
     /// Waits until no fetch of that URL runs: what they store is stored.
     pub async fn over_for(&self, url: UrlId) {
         let over = {

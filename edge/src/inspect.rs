@@ -12,7 +12,9 @@ use serde::Serialize;
 use crate::explain::Stored;
 use crate::fill::{Extent, Running, Stage};
 use crate::key::{StoreKey, UrlId};
+use crate::policy::reuse::Standing;
 use crate::policy::rules;
+use crate::purge::Verdict;
 use crate::question::{Asked, NotServed, Question};
 use crate::store::object::{Body, Object, Span};
 use crate::store::{Piece, Store, Whereabouts};
@@ -86,6 +88,8 @@ pub struct Detail {
     pub fetched: String,
     /// The tick of the fetch's start: purges with a later tick cover it.
     pub tick: u64,
+    /// How many tags it can be purged by. Only their ids are stored.
+    pub tags: usize,
     /// How many Cache-Groups it belongs to.
     pub groups: usize,
     /// Where its body is.
@@ -208,12 +212,13 @@ async fn in_scheme(edge: &Edge, asked: &Asked, own: bool) -> (InScheme, StoreKey
 
 async fn detail(edge: &Edge, asked: &Asked, object: &Object) -> Detail {
     let site = &asked.site;
-    let purged = edge.is_purged(&site.name, asked.url, object);
+    let purges = edge.verdict(&site.name, asked.url, object);
+    let standing = object.standing(edge.clock.now(), site.caching.grace, purges);
     let field = |name: HeaderName| object.headers.get(name).map(text);
     let rules = rules::applying(&site.caching.rules, path(asked), Some((object.status, &object.headers)));
     Detail {
-        stored: Stored::of(object, edge, purged),
-        fresh_for: fresh_for(object.lifetime.duration, object.age(edge.clock.now())),
+        stored: Stored::of(object, standing, purges == Verdict::Gone),
+        fresh_for: fresh_for(&standing),
         rules: rules.into_iter().map(|rule| rule.name.clone()).collect(),
         content_type: field(CONTENT_TYPE),
         content_encoding: field(CONTENT_ENCODING),
@@ -221,6 +226,7 @@ async fn detail(edge: &Edge, asked: &Asked, object: &Object) -> Detail {
         hits: object.hits.number(),
         fetched: date(object.exchange.response_time),
         tick: object.tick,
+        tags: object.tags.len(),
         groups: object.groups.len(),
         body: parts(object, asked.url, &edge.store).await,
     }
@@ -283,9 +289,9 @@ impl From<Running> for RunningFill {
     }
 }
 
-fn fresh_for(lifetime: Duration, age: Duration) -> i64 {
+fn fresh_for(standing: &Standing<'_>) -> i64 {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    seconds(lifetime).saturating_sub(seconds(age))
+    if standing.is_fresh() { seconds(standing.left()) } else { -seconds(standing.staleness()) }
 }
 
 fn date(time: Timestamp) -> String {
@@ -313,6 +319,7 @@ fn text(value: &HeaderValue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::directives::ResponseDirectives;
     use crate::store::object::CHUNK;
 
     #[test]
@@ -331,10 +338,19 @@ mod tests {
 
     #[test]
     fn freshness_left() {
-        let seconds = Duration::from_secs;
-        let rows = [(60, 10, 50), (60, 60, 0), (60, 70, -10), (u64::MAX, 1, i64::MAX - 1)];
-        for (lifetime, age, wanted) in rows {
-            assert_eq!(fresh_for(seconds(lifetime), seconds(age)), wanted);
+        let (seconds, directives) = (Duration::from_secs, ResponseDirectives::default());
+        let rows = [
+            (60, 10, None, 50),
+            (60, 60, None, 0),
+            (60, 70, None, -10),
+            (60, 10, Some(5), -5),
+            (u64::MAX, 0, None, i64::MAX),
+            (0, u64::MAX, None, -i64::MAX),
+        ];
+        for (lifetime, age, purged, wanted) in rows {
+            let (lifetime, age, grace) = (seconds(lifetime), seconds(age), Duration::ZERO);
+            let standing = Standing { age, lifetime, directives: &directives, grace, purged: purged.map(seconds) };
+            assert_eq!(fresh_for(&standing), wanted);
         }
     }
 

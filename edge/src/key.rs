@@ -55,6 +55,40 @@ impl SiteMark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GroupId(pub u128);
 
+/// The keyed 128-bit id of a tag: of all answers that name it, or of one site's alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TagId(pub u128);
+
+impl TagId {
+    /// The id of a tag, wherever it is named.
+    pub fn of(tag: &[u8], secret: &HashSecret) -> Self {
+        let mut hasher = SipHasher24::new_with_key(&secret.0);
+        // No URL or group begins so.
+        hasher.write(b"\0tag\0");
+        hasher.write(tag);
+        Self(hasher.finish128().as_u128())
+    }
+
+    /// The id of the same tag at one site alone.
+    #[must_use]
+    pub fn within(self, space: TagSpace) -> Self {
+        Self(self.0 ^ space.0)
+    }
+}
+
+/// What tells a site's tags from those of all sites. Not keyed: ids of tags are, so that none can be made to meet another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TagSpace(u128);
+
+impl TagSpace {
+    /// Of the site with that name.
+    pub fn of(site: &str) -> Self {
+        let mut hasher = SipHasher24::new();
+        hasher.write(site.as_bytes());
+        Self(hasher.finish128().as_u128())
+    }
+}
+
 /// What a request asks for, in the words of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address<'a> {
@@ -233,6 +267,17 @@ mod tests {
         assert_eq!(distinct.len(), ids.len());
         let elsewhere = Address { site: "a", https: false, host: "b", target: "/other?x", parts: "" };
         assert_eq!(elsewhere.group_id("g", &SECRET), ids[0]);
+    }
+
+    #[test]
+    fn tags_are_of_all_sites_or_of_one() {
+        let (a, b) = (TagId::of(b"a", &SECRET), TagId::of(b"b", &SECRET));
+        let spaces = ["www", "shop"].map(TagSpace::of);
+        let ids = [a, b, a.within(spaces[0]), a.within(spaces[1]), b.within(spaces[0]), TagId::of(b"", &SECRET)];
+        let distinct: std::collections::HashSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len());
+        assert_eq!(a.within(spaces[0]), TagId::of(b"a", &SECRET).within(TagSpace::of("www")));
+        assert_ne!(a, TagId::of(b"a", &HashSecret([8; 16])));
     }
 
     proptest! {

@@ -11,6 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::purge::PurgeMetrics;
+
 /// How a request ended, as far as the cache is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -26,6 +28,8 @@ pub enum Outcome {
     Collapsed,
     /// Passed to the origin without the cache.
     Pass,
+    /// A purge: the request asked for no answer of the site.
+    Purge,
     /// Refused by us: a bad request or a host that is not served.
     Refused,
     /// The origin failed and nothing stored could stand in.
@@ -33,13 +37,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Hit,
         Self::Stale,
         Self::Revalidated,
         Self::Miss,
         Self::Collapsed,
         Self::Pass,
+        Self::Purge,
         Self::Refused,
         Self::Failed,
     ];
@@ -53,6 +58,7 @@ impl Outcome {
             Self::Miss => "miss",
             Self::Collapsed => "collapsed",
             Self::Pass => "pass",
+            Self::Purge => "purge",
             Self::Refused => "refused",
             Self::Failed => "failed",
         }
@@ -186,6 +192,9 @@ pub struct EdgeMetrics {
     fetches: Family<FetchLabels, Counter>,
     fetched: Family<SiteLabel, Counter>,
     fills: Family<FetchLabels, Counter>,
+    tags_truncated: Family<SiteLabel, Counter>,
+    /// Purges.
+    pub purges: PurgeMetrics,
     resumptions: Family<FetchLabels, Counter>,
     holes: Family<SiteLabel, Counter>,
     prefetched: Family<OutcomeLabel, Counter>,
@@ -200,7 +209,7 @@ pub struct EdgeMetrics {
 impl EdgeMetrics {
     /// Registers all of them.
     pub fn register(registry: &mut Registry) -> Self {
-        let all = Self::default();
+        let all = Self { purges: PurgeMetrics::register(registry), ..Self::default() };
         registry.register("http_requests", "Requests by site and cache outcome", all.requests.clone());
         registry.register_with_unit("http_sent", "Body bytes sent to clients", Unit::Bytes, all.sent.clone());
         let help = "Time until the header of the answer was ready";
@@ -209,6 +218,8 @@ impl EdgeMetrics {
         registry.register_with_unit("origin_received", "Body bytes from origins", Unit::Bytes, all.fetched.clone());
         let help = "Fetches that were shared or stored, by site and how they ended";
         registry.register("fills", help, all.fills.clone());
+        let help = "Answers with more tags than cache.tags or cache.tags-size allow";
+        registry.register("cache_tags_truncated", help, all.tags_truncated.clone());
         let help = "Bodies that broke off and were asked for again from there, by site and result";
         registry.register("fill_resumptions", help, all.resumptions.clone());
         let help = "Fetches of parts of stored bodies that turned out to be missing while they were read";
@@ -254,6 +265,7 @@ impl EdgeMetrics {
             fetches: Fetched::ALL.map(fetch),
             sent: self.sent.get_or_create(&label).clone(),
             fetched: self.fetched.get_or_create(&label).clone(),
+            tags_truncated: self.tags_truncated.get_or_create(&label).clone(),
             first_byte: self.first_byte.get_or_create(&label).clone(),
         }
     }
@@ -272,6 +284,8 @@ pub struct SiteMetrics {
     pub sent: Counter,
     /// Body bytes from the origin.
     pub fetched: Counter,
+    /// Answers of whose tags some do not count.
+    pub tags_truncated: Counter,
     /// Time until the header of the answer was ready.
     pub first_byte: Latency,
 }

@@ -30,6 +30,7 @@ mod cached;
 mod exchange;
 mod passed;
 pub mod prefetch;
+mod purged;
 
 use exchange::ClientExchange;
 

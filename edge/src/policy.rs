@@ -10,4 +10,5 @@ pub mod reuse;
 pub mod rules;
 pub mod storable;
 pub mod structured;
+pub mod tags;
 pub mod validator;

@@ -2,7 +2,7 @@
 //! Proxy-Status says of them.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::body::Body;
@@ -27,6 +27,12 @@ pub enum Refusal {
     TooLarge,
     /// It has more fields than allowed.
     TooManyFields,
+    /// A PURGE without the token.
+    NoToken,
+    /// A PURGE with a token that is not ours.
+    WrongToken,
+    /// A purge that does not hold: it could not be written down.
+    NotPurged,
     /// As many fetches run as may.
     Busy,
     /// There is no answer from the origin.
@@ -51,6 +57,9 @@ impl Refusal {
             Self::TooManyFields => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many header fields.")
             }
+            Self::NoToken => (StatusCode::UNAUTHORIZED, "Give the admin token as Authorization: Bearer."),
+            Self::WrongToken => (StatusCode::FORBIDDEN, "That is not the admin token."),
+            Self::NotPurged => (StatusCode::SERVICE_UNAVAILABLE, "The purge does not hold; try again."),
             Self::Origin(Failure::RequestStalled) => {
                 (StatusCode::REQUEST_TIMEOUT, "The request's body does not come in time.")
             }
@@ -83,11 +92,15 @@ impl Refusal {
     fn error_type(self) -> ErrorType {
         match self {
             // "The intermediary is generating a client (4xx) response on the origin's behalf" (RFC 9209 section 2.3.16).
-            Self::BadRequest(_) | Self::Misdirected | Self::Method | Self::TooLarge | Self::TooManyFields => {
-                ErrorType::HttpRequestError
-            }
+            Self::BadRequest(_)
+            | Self::Misdirected
+            | Self::Method
+            | Self::TooLarge
+            | Self::TooManyFields
+            | Self::NoToken
+            | Self::WrongToken => ErrorType::HttpRequestError,
             Self::Loop => ErrorType::ProxyLoopDetected,
-            Self::OnlyIfCached => ErrorType::ProxyInternalResponse,
+            Self::OnlyIfCached | Self::NotPurged => ErrorType::ProxyInternalResponse,
             Self::Busy => ErrorType::ConnectionLimitReached,
             Self::Origin(failure) | Self::HeldBack(failure) => failure.error_type(),
         }
@@ -109,6 +122,9 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(value) = self.error_type().value(identity) {
             headers.insert(PROXY_STATUS, value);
+        }
+        if self == Self::NoToken {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if self == Self::Busy {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -155,6 +171,9 @@ mod tests {
             Refusal::OnlyIfCached,
             Refusal::TooLarge,
             Refusal::TooManyFields,
+            Refusal::NoToken,
+            Refusal::WrongToken,
+            Refusal::NotPurged,
             Refusal::Busy,
         ];
         for refusal in own.into_iter().chain(FAILURES.map(Refusal::Origin)) {
@@ -163,6 +182,7 @@ mod tests {
                 // 508 is what CDNs say to a loop, and says it by itself.
                 (Refusal::Loop, _) => assert_eq!(status, StatusCode::LOOP_DETECTED),
                 (_, Some(recommended)) => assert_eq!(status, recommended, "{refusal:?}"),
+                (Refusal::NotPurged, None) => assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE),
                 (Refusal::OnlyIfCached, None) => assert_eq!(status, StatusCode::GATEWAY_TIMEOUT),
                 (_, None) => assert!(status.is_client_error(), "{refusal:?}"),
             }

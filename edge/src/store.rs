@@ -53,7 +53,8 @@ impl Piece {
                         Body::Inline(bytes) => bytes.len(),
                         Body::Spans(spans) => size_of_val(spans.as_slice()),
                     };
-                    let texts = object.target.len() + object.parts.len() + 16 * object.groups.len();
+                    let texts =
+                        object.target.len() + object.parts.len() + 16 * (object.groups.len() + object.tags.len());
                     size_of::<Object>() + texts + body + fields.sum::<usize>()
                 }
             }

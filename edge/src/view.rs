@@ -8,11 +8,12 @@ use std::time::Duration;
 use http::header::HeaderValue;
 use http::uri::{Authority, Scheme};
 use ipnet::IpNet;
-use nearcast_shared::config::{Caching, Config, Domain, Keying, OriginHost};
+use nearcast_shared::config::{Caching, Config, Domain, Keying, OriginHost, Secret};
 use rustls::sign::CertifiedKey;
 
 use crate::metrics::{EdgeMetrics, SiteMetrics};
 use crate::policy::freshness::Bounds;
+use crate::policy::tags::TagLimits;
 use crate::tls::{self, CertificateError};
 
 /// One site, ready to serve.
@@ -70,6 +71,10 @@ pub struct View {
     pub stale_max: Duration,
     /// Stored answers per URL.
     pub variants_max: usize,
+    /// Tags of an answer.
+    pub tag_limits: TagLimits,
+    /// The token that a PURGE needs; `None`: the method is not served.
+    pub purge_token: Option<Secret>,
     /// Clients that see more in Cache-Status.
     pub detail_to: Vec<IpNet>,
     /// Fields of a request.
@@ -136,6 +141,8 @@ impl View {
             stale_max: config.cache.stale_max,
             uncacheable_for: config.cache.uncacheable_for,
             variants_max: config.cache.variants_max,
+            tag_limits: TagLimits { count: config.cache.tags, bytes: config.cache.tags_size },
+            purge_token: config.admin.token.clone().filter(|_| config.admin.purge_method),
             detail_to: config.cache.detail_to.clone(),
             header_count_max: config.limits.header_count,
             request_body_max: config.limits.request_body,

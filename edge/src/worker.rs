@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use nearcast_shared::clock::Clock;
+use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::geo::GeoDb;
 use nearcast_shared::health::HealthBoard;
 use tokio_util::task::TaskTracker;
@@ -15,12 +15,13 @@ use crate::key::{HashSecret, UrlId};
 use crate::metrics::EdgeMetrics;
 use crate::origin::Origins;
 use crate::pinned::Pinned;
+use crate::policy::reuse::Standing;
 use crate::policy::storable::NotStored;
-use crate::purge::Purges;
+use crate::purge::{Purges, Subject, Verdict};
 use crate::remembered::Remembered;
 use crate::store::Store;
 use crate::store::object::Object;
-use crate::view::View;
+use crate::view::{Site, View};
 
 /// The edge of a node.
 #[derive(Debug)]
@@ -56,9 +57,19 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Whether a purge covers what is stored of that site and URL.
+    /// What purges say of what is stored of that site and URL.
+    pub fn verdict(&self, site: &str, url: UrlId, object: &Object) -> Verdict {
+        self.purges.verdict(&Subject { site, ..object.subject(url) }, self.clock.now())
+    }
+
+    /// Whether it must not be used, or stored, any more. What is softly purged may: it is stale.
     pub fn is_purged(&self, site: &str, url: UrlId, object: &Object) -> bool {
-        self.purges.covers(site, url, object.https, &object.groups, object.tick, self.clock.now())
+        self.verdict(site, url, object) == Verdict::Gone
+    }
+
+    /// How a stored answer of `site` stands now.
+    pub fn standing<'o>(&self, site: &Site, url: UrlId, object: &'o Object, now: Timestamp) -> Standing<'o> {
+        object.standing(now, site.caching.grace, self.verdict(&site.name, url, object))
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use subtle::ConstantTimeEq;
 
 use crate::pop::{Pop, PopId};
 
@@ -106,6 +107,11 @@ impl Secret {
         Self(text)
     }
 
+    /// Whether `given` is it, in a time that tells nothing of where they differ.
+    pub fn is(&self, given: &[u8]) -> bool {
+        bool::from(self.0.as_bytes().ct_eq(given))
+    }
+
     /// The secret itself; never to be logged.
     pub fn reveal(&self) -> &str {
         &self.0
@@ -123,6 +129,8 @@ impl std::fmt::Debug for Secret {
 pub struct Admin {
     /// Without one, admin answers health and metrics only.
     pub token: Option<Secret>,
+    /// Whether sites take PURGE with the token.
+    pub purge_method: bool,
     /// Required off loopback.
     pub tls: Option<Certificate>,
     /// URLs that are fetched ahead of requests at once.
@@ -163,6 +171,10 @@ pub struct Cache {
     pub stale_max: Duration,
     /// Stored answers per URL.
     pub variants_max: usize,
+    /// Tags of an answer that count.
+    pub tags: usize,
+    /// Their bytes in all.
+    pub tags_size: usize,
     /// Clients that see `key` and `detail` in Cache-Status.
     pub detail_to: Vec<IpNet>,
 }

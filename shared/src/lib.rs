@@ -12,6 +12,7 @@ pub mod geo;
 
 pub mod health;
 
+pub mod bearer;
 pub mod clock;
 pub mod sockets;
 pub mod trust;

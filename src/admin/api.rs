@@ -3,27 +3,27 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use nearcast_shared::clock::Timestamp;
+use nearcast_shared::bearer;
 use nearcast_shared::config::Secret;
 use nearcast_shared::health::{ForceError, Forced};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
-use subtle::ConstantTimeEq;
 
 use super::lease::Lease;
-use crate::control::{Control, OrderError, PurgeOrder, chain, date};
+use crate::control::{Control, OrderError, chain};
 
 mod prefetch;
+mod purge;
 
-/// Bytes of a request's body.
-const BODY_MAX: usize = 1 << 20;
+pub(crate) use purge::ENTRIES_MAX as PURGE_ENTRIES_MAX;
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
@@ -34,6 +34,7 @@ enum Refusal {
     Unauthorized,
     NotFound(String),
     Method,
+    TooLarge(String),
     Conflict(String),
     Unavailable(String),
 }
@@ -47,6 +48,7 @@ impl Refusal {
             }
             Self::NotFound(text) => (StatusCode::NOT_FOUND, text),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "another method is needed here".to_owned()),
+            Self::TooLarge(text) => (StatusCode::PAYLOAD_TOO_LARGE, text),
             Self::Conflict(text) => (StatusCode::CONFLICT, text),
             Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text),
         };
@@ -100,7 +102,7 @@ async fn route(control: &Arc<Control>, request: Request<Incoming>, lease: Arc<Le
         }
         ["v1", "purge"] => {
             require(&parts.method, &Method::POST)?;
-            purge(control, body).await
+            purge::purge(control, body).await
         }
         ["v1", "prefetch"] => {
             require(&parts.method, &Method::POST)?;
@@ -118,17 +120,32 @@ async fn route(control: &Arc<Control>, request: Request<Incoming>, lease: Arc<Le
     }
 }
 
+/// Bytes of a request's body.
+const BODY_MAX: usize = 16 << 20;
+
+/// For all of it to come.
+const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// All of a request's body.
+async fn collected(body: Incoming) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(BODY_TIME_MAX, Limited::new(body, BODY_MAX).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Refusal::TooLarge(format!("the body is larger than {} MiB; make several calls", BODY_MAX >> 20)))
+        }
+        Ok(Err(_)) => Err(Refusal::BadRequest("the body broke off".to_owned())),
+        Err(_) => Err(Refusal::BadRequest("the body did not come in time".to_owned())),
+    }
+}
+
 fn require(method: &Method, wanted: &Method) -> Result<(), Refusal> {
     if method == wanted { Ok(()) } else { Err(Refusal::Method) }
 }
 
-/// The token is compared in constant time. Without one configured nothing but health and metrics is answered.
+/// Without a token configured nothing but health and metrics is answered.
 fn authorize(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Refusal> {
-    let given = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
-    let given =
-        given.and_then(|value| value.split_at_checked(7)).filter(|(kind, _)| kind.eq_ignore_ascii_case(b"bearer "));
-    match (token, given) {
-        (Some(token), Some((_, given))) if bool::from(token.reveal().as_bytes().ct_eq(given)) => Ok(()),
+    match (token, bearer::given(headers)) {
+        (Some(token), Some(given)) if token.is(given) => Ok(()),
         _ => Err(Refusal::Unauthorized),
     }
 }
@@ -228,35 +245,6 @@ fn unescape(value: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Exactly one of its fields.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PurgeBody {
-    url: Option<String>,
-    site: Option<String>,
-    all: Option<bool>,
-}
-
-async fn purge(control: &Control, body: Incoming) -> Result<Answer, Refusal> {
-    let form = "give exactly one of {\"url\": \"..\"}, {\"site\": \"..\"}, {\"all\": true}";
-    let bytes = match Limited::new(body, BODY_MAX).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(_) => return Err(Refusal::BadRequest("the body broke off or is too large".to_owned())),
-    };
-    let body: PurgeBody =
-        serde_json::from_slice(&bytes).map_err(|error| Refusal::BadRequest(format!("{error}; {form}")))?;
-    let order = match (body.url, body.site, body.all) {
-        (Some(url), None, None) => PurgeOrder::Url(url),
-        (None, Some(site), None) => PurgeOrder::Site(site),
-        (None, None, Some(true)) => PurgeOrder::All,
-        _ => return Err(Refusal::BadRequest(form.to_owned())),
-    };
-    let receipt = control.purge(order).await?;
-    let time = Timestamp(i64::try_from(receipt.tick).unwrap_or(i64::MAX));
-    let answer = json!({ "id": format!("{}-{}", control.node_id, receipt.tick), "time": date(time) });
-    Ok(json_answer(StatusCode::OK, &answer))
-}
-
 async fn reload(control: &Arc<Control>) -> Result<Answer, Refusal> {
     let reloading = control.clone();
     match tokio::task::spawn_blocking(move || reloading.reload()).await {
@@ -298,6 +286,7 @@ fn text_answer(status: StatusCode, kind: &'static str, text: String) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::header::AUTHORIZATION;
 
     #[test]
     fn tokens() {

@@ -111,6 +111,32 @@ impl Client {
         Ok(runtime()?.block_on(join_all(self.nodes.iter().map(ask))))
     }
 
+    /// Asks every node one call after the other until one fails. `together` makes one answer of all of a node, and `done` is
+    /// told of each.
+    ///
+    /// # Errors
+    /// When this machine has no room for it; what goes wrong with a node is in its answer.
+    pub(super) fn ask_all_in_turn(
+        &self,
+        calls: &[Call],
+        together: impl Fn(&Value, Value) -> Value,
+        done: impl Fn(),
+    ) -> io::Result<Answers<'_>> {
+        let (together, done) = (&together, &done);
+        let ask = |node| async move {
+            let mut all = Value::Null;
+            for call in calls {
+                match self.ask(node, call).await {
+                    Ok(answer) => all = together(&all, answer),
+                    Err(failure) => return (node, Err(failure)),
+                }
+                done();
+            }
+            (node, Ok(all))
+        };
+        Ok(runtime()?.block_on(join_all(self.nodes.iter().map(ask))))
+    }
+
     /// Asks the nodes in their order until one answers, yes or no. Those that did not come first.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ struct Stored {
     etag: Option<String>,
     last_modified: Option<String>,
     purged: bool,
+    softly_purged: Option<u64>,
 }
 
 /// For people; `None` when it is another version's.
@@ -72,6 +73,9 @@ pub(super) fn show(value: &Value, source: &str) -> Option<String> {
     }
     if stored.purged {
         fact("purged", "since it was fetched, so that it is not used");
+    }
+    if let Some(ago) = stored.softly_purged {
+        fact("purged", &format!("softly {ago} s ago: it counts as stale"));
     }
     Some(out)
 }

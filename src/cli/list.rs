@@ -96,8 +96,10 @@ mod tests {
         let lengths = |entries: &[String], most| batches(entries, most).map(<[_]>::len).collect::<Vec<_>>();
         assert_eq!(lengths(&entries, 10), [10, 10, 5]);
         assert_eq!(lengths(&[], 10), [0; 0]);
-        let large = vec!["x".repeat(CALL_BYTES / 2); 3];
-        assert_eq!(lengths(&large, 10), [1, 1, 1]);
+        let long: Vec<String> = (0..300).map(|n| format!("{n}{}", "x".repeat(50_000))).collect();
+        let sizes: Vec<usize> = batches(&long, 1000).map(|batch| batch.iter().map(String::len).sum()).collect();
+        assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= CALL_BYTES), "{sizes:?}");
+        assert_eq!(batches(&long, 1000).flatten().count(), 300);
         assert_eq!(lengths(&["x".repeat(CALL_BYTES * 2)], 10), [1]);
     }
 }

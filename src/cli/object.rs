@@ -112,6 +112,7 @@ struct Answer {
     etag: Option<String>,
     last_modified: Option<String>,
     purged: bool,
+    softly_purged: Option<u64>,
     fresh_for: i64,
     rules: Vec<String>,
     content_type: Option<String>,
@@ -120,6 +121,7 @@ struct Answer {
     hits: u64,
     fetched: String,
     tick: u64,
+    tags: u64,
     groups: u64,
     body: Body,
 }
@@ -249,8 +251,11 @@ impl Answer {
         if !self.rules.is_empty() {
             facts.push(format!("rules {}", self.rules.join(", ")));
         }
-        if self.groups > 0 {
-            facts.push(format!("in {} cache groups", self.groups));
+        if let Some(ago) = self.softly_purged {
+            facts.push(format!("softly purged {ago} s ago: it counts as stale"));
+        }
+        if self.tags + self.groups > 0 {
+            facts.push(format!("{} tags, {} cache groups", self.tags, self.groups));
         }
         if self.body.inline {
             facts.push(format!("header and body {}", header.in_words()));
@@ -337,7 +342,7 @@ mod tests {
             "status": 200, "length": 1_048_576, "age": 70, "lifetime": 60, "lifetime_by": "rule `films`",
             "governed_by": "cache-control", "directives": [], "etag": "\"a\"", "purged": false, "fresh_for": -10,
             "rules": ["films"], "content_type": "video/mp4", "hits": 7, "fetched": "2026-11-22T10:00:00.000Z", "tick": 9,
-            "groups": 2,
+            "groups": 2, "tags": 3, "softly_purged": 10,
             "body": { "inline": false, "chunks": 4, "memory": 1, "disk": 2, "here": 2,
                       "spans": [part(0, 524_288), part(786_432, 1_048_576)] }
         });
@@ -375,7 +380,8 @@ https://www.test/a, fra has:
             fetched 2026-11-22T10:00:00.000Z, tick 9; 7 hits while in memory
             etag \"a\"
             rules films
-            in 2 cache groups
+            softly purged 10 s ago: it counts as stale
+            3 tags, 2 cache groups
             header in memory and on disk; 2 of 4 chunks here: 1 in memory, 2 on disk
             bytes 0-524287: 1 of 2 chunks, version 0b
             bytes 786432-1048575: 1 of 2 chunks, version 0b

@@ -7,6 +7,7 @@ use super::reader::FillReader;
 use super::task::{self, Plan};
 use super::{Answer, Extent, FillKey, Joined};
 use crate::metrics::Filled;
+use crate::purge::{Subject, Verdict};
 use crate::store::Piece;
 use crate::store::object::Object;
 use crate::view::View;
@@ -38,7 +39,8 @@ impl Holes {
         }
         let (from, to) = object.hole((first, end));
         let key = FillKey { extent: Extent::Missing { first: from, end: to }, ..plan.key };
-        let covers = |tick| edge.purges.covers(&plan.site.name, plan.url, plan.https, &object.groups, tick, now);
+        let of = |tick| Subject { site: &plan.site.name, tick, ..object.subject(plan.url) };
+        let covers = |tick| edge.purges.verdict(&of(tick), now) == Verdict::Gone;
         let reader = match edge.fills.join(key, covers, || edge.purges.tick(), self.view.fills_max) {
             Joined::Follower(reader) => reader,
             Joined::Leader(reader, lead) => {

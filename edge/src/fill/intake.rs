@@ -137,7 +137,7 @@ impl<'a> Intake<'a> {
         if self.expected().is_some_and(|expected| expected != self.received) {
             return Err("another length than announced");
         }
-        if !self.storing || !self.task.may_store(&self.head.object) {
+        if !self.storing || !self.task.may_store(&self.head.key, &self.head.object) {
             return Ok(());
         }
         let whole = self.head.is_whole();
@@ -159,7 +159,7 @@ impl<'a> Intake<'a> {
         let Some(length) = self.head.length else { return };
         let now = self.task.worker.edge.clock.now();
         let useful = self.storing && self.stored > 0 && self.head.object.can_be_completed(now);
-        if useful && self.task.may_store(&self.head.object) {
+        if useful && self.task.may_store(&self.head.key, &self.head.object) {
             self.put_spans(length, false).await;
         }
     }

@@ -7,13 +7,14 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use nearcast_shared::config::SetCookie;
 
 use crate::headers::{self, Identity};
-use crate::key::{Address, HashSecret};
+use crate::key::{Address, HashSecret, TagId};
 use crate::policy::control::{Control, SURROGATE_CONTROL};
 use crate::policy::directives::{self, RequestDirectives, ResponseDirectives};
 use crate::policy::freshness::{self, Exchange};
 use crate::policy::groups::{self, CACHE_GROUPS};
 use crate::policy::rules::Ruling;
 use crate::policy::storable::{self, Case, NotStored};
+use crate::policy::tags::{CACHE_TAG, SURROGATE_KEY, Tags};
 use crate::policy::validator;
 use crate::store::object::{Body, Hits, Object};
 use crate::view::{Site, View};
@@ -126,6 +127,11 @@ impl Judge<'_> {
         };
         let groups = groups::groups(&fields, &CACHE_GROUPS);
         let groups = groups.iter().map(|group| address.group_id(group, self.secret)).collect();
+        let tags = Tags::of(&fields, self.view.tag_limits);
+        if tags.truncated {
+            self.site.metrics.tags_truncated.inc();
+        }
+        let tags = tags.tags.iter().map(|tag| TagId::of(tag, self.secret)).collect();
         let browser_ttl = ruling.browser_ttl.and_then(|rule| rule.browser_ttl);
         let (own, hidden) = self.divide(&mut fields, &control.directives, browser_ttl);
         let object = Object {
@@ -144,6 +150,7 @@ impl Judge<'_> {
             directives: control.directives,
             source: control.source,
             groups,
+            tags,
             tick: self.tick,
             length: 0,
             body: Body::Spans(Vec::new()),
@@ -163,6 +170,9 @@ impl Judge<'_> {
         let mut hidden = HeaderMap::new();
         // "Surrogates .. must remove it": it is written for us (Edge Architecture, section 2.2).
         take(fields, &SURROGATE_CONTROL, &mut hidden);
+        // Tags are the cache's own business, and may tell more of a site than its clients should know.
+        take(fields, &SURROGATE_KEY, &mut hidden);
+        take(fields, &CACHE_TAG, &mut hidden);
         if browser_ttl.is_some() {
             let rest = directives::without_lifetimes(fields);
             take(fields, &CACHE_CONTROL, &mut hidden);

@@ -141,7 +141,7 @@ impl Task<'_> {
 
     fn may_go_on(&self, intake: &Intake<'_>, head: &Head) -> bool {
         let wanted = self.plan.detached || intake.is_nearly_done() || self.fill.is_wanted();
-        wanted && head.object.can_be_completed(self.worker.edge.clock.now()) && self.may_store(&head.object)
+        wanted && head.object.can_be_completed(self.worker.edge.clock.now()) && self.may_store(&head.key, &head.object)
     }
 
     /// Asks for what is missing of the same body: the rest, and how many bytes of it came already. `Err`: there is none.

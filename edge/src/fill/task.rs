@@ -19,6 +19,7 @@ use crate::policy::freshness::{By, Exchange};
 use crate::policy::reuse::{Failing, Reuse};
 use crate::policy::storable::NotStored;
 use crate::policy::{range, validator};
+use crate::purge::Verdict;
 use crate::store::Piece;
 use crate::store::object::{Base, CHUNK, Object, Variant};
 use crate::variant;
@@ -294,7 +295,7 @@ impl Task<'_> {
         let alive = |object: &&Arc<Object>| !self.worker.edge.is_purged(&self.plan.site.name, self.plan.url, object);
         let whole_or_range = !matches!(self.plan.key.extent, Extent::Missing { .. });
         let stored = self.plan.stored.as_ref().filter(alive).filter(|_| whole_or_range)?;
-        let standing = stored.standing(now, self.plan.site.caching.grace);
+        let standing = self.worker.edge.standing(&self.plan.site, self.plan.url, stored, now);
         standing
             .stands_in(failing, &RequestDirectives::parse(&self.plan.headers), self.view.stale_max)
             .then(|| Answer::StandIn(stored.clone(), received))
@@ -323,7 +324,7 @@ impl Task<'_> {
             }
             // It answers this request, too: from now on under both keys.
             let object = self.freshened(&object, other.key, not_modified, exchange)?;
-            if self.may_store(&object) {
+            if self.may_store(&self.plan.key.store, &object) {
                 self.worker.edge.store.put(self.plan.key.store, Piece::Object(object.clone()));
                 self.add_variant(&variant::vary_of(&object.original_headers()), self.plan.key.store, &object).await;
             }
@@ -345,7 +346,7 @@ impl Task<'_> {
             return None;
         }
         let object = Arc::new(object);
-        if self.may_store(&object) {
+        if self.may_store(&key, &object) {
             self.worker.edge.store.put(key, Piece::Object(object.clone()));
         }
         Some(object)
@@ -372,7 +373,8 @@ impl Task<'_> {
         match self.head(&answer, exchange) {
             Ok(head) => {
                 let head = Arc::new(head);
-                let standing = head.object.standing(exchange.response_time, self.plan.site.caching.grace);
+                let (edge, now) = (&self.worker.edge, exchange.response_time);
+                let standing = edge.standing(&self.plan.site, self.plan.url, &head.object, now);
                 if standing.reuse(&RequestDirectives::default()) != Reuse::Fresh {
                     // It serves nobody who comes from now on.
                     self.leave();
@@ -397,7 +399,7 @@ impl Task<'_> {
         let edge = &self.worker.edge;
         let key = self.plan.key.store;
         if let Some(stored) = &self.plan.stored {
-            let fresh = stored.standing(now, self.plan.site.caching.grace).is_fresh();
+            let fresh = edge.standing(&self.plan.site, self.plan.url, stored, now).is_fresh();
             if fresh || status.is_server_error() {
                 return;
             }
@@ -495,9 +497,17 @@ impl Task<'_> {
         Place { version, base: 0, large_from }
     }
 
-    /// Whether no purge covers this fetch of `object`.
-    pub(super) fn may_store(&self, object: &Object) -> bool {
-        !self.worker.edge.is_purged(&self.plan.site.name, self.plan.url, object)
+    /// Whether this fetch of `object` may be stored under `key`. What a soft purge covers may, stale as it is, but not in
+    /// place of what was fetched after that.
+    pub(super) fn may_store(&self, key: &StoreKey, object: &Object) -> bool {
+        let edge = &self.worker.edge;
+        match edge.verdict(&self.plan.site.name, self.plan.url, object) {
+            Verdict::Alive => true,
+            Verdict::Soft { .. } => {
+                !matches!(edge.store.peek(key), Some(Piece::Object(stored)) if stored.tick > object.tick)
+            }
+            Verdict::Gone => false,
+        }
     }
 
     /// Adds what was stored under `key` to the URL's variants.

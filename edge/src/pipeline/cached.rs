@@ -11,7 +11,7 @@ use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::ClientRevalidation;
 use siphasher::sip::SipHasher24;
 
-use super::exchange::{Answered, ClientExchange, ttl};
+use super::exchange::{Answered, ClientExchange};
 use crate::body::Body;
 use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Supply};
@@ -21,7 +21,8 @@ use crate::fill::{Answer, Extent, FillKey, Head, Joined};
 use crate::key::StoreKey;
 use crate::metrics::{Filled, Outcome};
 use crate::policy::range::{self, Single};
-use crate::policy::reuse::{Failing, Reuse, Why};
+use crate::policy::reuse::{Failing, Reuse, Standing, Why};
+use crate::purge::{Subject, Verdict};
 use crate::refusal::Refusal;
 use crate::store::Piece;
 use crate::store::object::{Base, INLINE_MAX, Object, on_grid};
@@ -66,13 +67,14 @@ impl ClientExchange<'_> {
         for _ in 0..VARIANT_HOPS {
             let Lookup { key, object, absent, base } = self.lookup(tried).await;
             let now = self.now();
-            let (why, fetch_part) = match &object {
-                Some(object) => match self.reuse(key, object, now) {
+            let standing = object.as_deref().map(|object| self.standing(object, now));
+            let (why, fetch_part) = match object.as_ref().zip(standing) {
+                Some((object, standing)) => match self.reuse(key, standing, now) {
                     Reuse::Validate(Why::Request) => (Forward::Request, false),
                     Reuse::Validate(Why::Stale | Why::Response) => (Forward::Stale, false),
                     reuse => match self.missing(object) {
                         Some(_) => (Forward::Partial, true),
-                        None => return self.hit(key, object, now, reuse, base),
+                        None => return self.hit(key, object, standing.ttl(), reuse, base),
                     },
                 },
                 None => (absent, true),
@@ -100,8 +102,7 @@ impl ClientExchange<'_> {
     }
 
     /// What may be done with a stored answer, as far as this site's clients may insist.
-    fn reuse(&self, key: StoreKey, object: &Object, now: Timestamp) -> Reuse {
-        let standing = self.standing(object, now);
+    fn reuse(&self, key: StoreKey, standing: Standing<'_>, now: Timestamp) -> Reuse {
         let reuse = standing.reuse(&self.wishes);
         let granted = || match self.site.caching.client_revalidation {
             ClientRevalidation::Honor => true,
@@ -178,14 +179,7 @@ impl ClientExchange<'_> {
         object.with_what_is_stored(needed, self.url, &edge.store, self.now())
     }
 
-    fn hit(
-        &self,
-        key: StoreKey,
-        object: &Arc<Object>,
-        now: Timestamp,
-        reuse: Reuse,
-        base: Option<Arc<Base>>,
-    ) -> Answered {
+    fn hit(&self, key: StoreKey, object: &Arc<Object>, ttl: i64, reuse: Reuse, base: Option<Arc<Base>>) -> Answered {
         if reuse == Reuse::StaleWhileRevalidate {
             self.refresh(key, object.clone(), base.clone());
         }
@@ -193,7 +187,7 @@ impl ClientExchange<'_> {
         let supply = || self.supply(key, Some(object), base.as_ref());
         let response = deliver::from_store(self.wanted(), object, supply);
         let outcome = if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale };
-        (self.with_status(response, &CacheStatus::hit(ttl(object, now))), outcome)
+        (self.with_status(response, &CacheStatus::hit(ttl)), outcome)
     }
 
     /// Asks the origin in the background; clients go on with what is stored.
@@ -280,7 +274,10 @@ impl ClientExchange<'_> {
     fn join(&self, key: FillKey) -> Joined {
         let purges = &self.worker.edge.purges;
         let now = self.now();
-        let covers = |tick| purges.covers(&self.site.name, self.url, self.peer.https, &[], tick, now);
+        // What a soft purge covers is stale for who comes now, and the next fetch is not.
+        let (site, target) = (&self.site.name, &self.keyed.target);
+        let of = |tick| Subject { site, url: self.url, https: self.peer.https, target, groups: &[], tags: &[], tick };
+        let covers = |tick| purges.verdict(&of(tick), now) != Verdict::Alive;
         let joined = self.worker.edge.fills.join(key, covers, || purges.tick(), self.view.fills_max);
         if matches!(joined, Joined::Full) {
             self.site.metrics.filled(Filled::Refused);
@@ -372,7 +369,7 @@ impl ClientExchange<'_> {
                     return Ok(self.pass(why, None).await);
                 }
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);
-                status.ttl = Some(ttl(&object, now));
+                status.ttl = Some(self.standing(&object, now).ttl());
                 let supply = || self.supply(errand.key, Some(&object), errand.base.as_ref());
                 let response = deliver::from_store(self.wanted(), &object, supply);
                 Ok((self.with_status(response, &status), Outcome::Revalidated))
@@ -435,7 +432,8 @@ impl ClientExchange<'_> {
         status: CacheStatus,
         now: Timestamp,
     ) -> Answered {
-        let status = CacheStatus { detail: Some("origin-failed"), ttl: Some(ttl(object, now)), ..status };
+        let ttl = self.standing(object, now).ttl();
+        let status = CacheStatus { detail: Some("origin-failed"), ttl: Some(ttl), ..status };
         let response = deliver::from_store(self.wanted(), object, || self.supply(key, Some(object), None));
         (self.with_status(response, &status), Outcome::Stale)
     }

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::Rule;
 
+use super::purged;
 use crate::body::Body;
 use crate::cache_status::CacheStatus;
 use crate::deliver::Wanted;
@@ -90,6 +91,7 @@ impl<'a> ClientExchange<'a> {
         match self.parts.method {
             // A body of a GET is neither keyed nor forwarded.
             Method::GET | Method::HEAD => self.cached().await,
+            _ if purged::is_purge(&self.parts.method) => self.purge().await,
             _ => self.pass_with(body).await,
         }
     }
@@ -104,7 +106,7 @@ impl<'a> ClientExchange<'a> {
     }
 
     pub(super) fn standing<'o>(&self, object: &'o Object, now: Timestamp) -> Standing<'o> {
-        object.standing(now, self.site.caching.grace)
+        self.worker.edge.standing(&self.site, self.url, object, now)
     }
 
     pub(super) fn address(&self) -> Address<'_> {
@@ -210,10 +212,4 @@ fn fields(forwarding: Forwarding<'_>, parts: &request::Parts) -> HeaderMap {
         fields.remove(CONTENT_LENGTH);
     }
     fields
-}
-
-/// Seconds of freshness left; negative when stale.
-pub(super) fn ttl(object: &Object, now: Timestamp) -> i64 {
-    let seconds = |duration: std::time::Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    seconds(object.lifetime.duration) - seconds(object.age(now))
 }

@@ -12,7 +12,7 @@ use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Supply, Wanted};
 use crate::fill::{Extent, FillKey, Judge, task};
 use crate::headers;
-use crate::key::{Address, GroupId, StoreKey, UrlId};
+use crate::key::{Address, GroupId, StoreKey, TagId, UrlId};
 use crate::keying::{self, query};
 use crate::metrics::Outcome;
 use crate::origin::{Ask, Failure};
@@ -22,7 +22,9 @@ use crate::policy::groups::{self, CACHE_GROUP_INVALIDATION, CACHE_GROUPS};
 use crate::policy::location;
 use crate::policy::reuse::Failing;
 use crate::policy::storable::NotStored;
+use crate::policy::tags::{CACHE_TAG, SURROGATE_KEY, Tags};
 use crate::policy::validator;
+use crate::purge::{Subject, Verdict};
 use crate::refusal::Refusal;
 use crate::store::Piece;
 use crate::store::object::Object;
@@ -213,7 +215,18 @@ impl ClientExchange<'_> {
         let edge = &self.worker.edge;
         let groups = groups::groups(answer.headers(), &CACHE_GROUPS);
         let groups: Vec<GroupId> = groups.iter().map(|group| self.address().group_id(group, &edge.secret)).collect();
-        edge.purges.covers(&self.site.name, self.url, self.peer.https, &groups, tick, self.now())
+        let tags = Tags::of(answer.headers(), self.view.tag_limits).tags;
+        let tags: Vec<TagId> = tags.iter().map(|tag| TagId::of(tag, &edge.secret)).collect();
+        let subject = Subject {
+            site: &self.site.name,
+            url: self.url,
+            https: self.peer.https,
+            target: &self.keyed.target,
+            groups: &groups,
+            tags: &tags,
+            tick,
+        };
+        edge.purges.verdict(&subject, self.now()) != Verdict::Alive
     }
 
     /// Covers what is stored of a URL, or being fetched. What is neither needs no record: else anyone could fill the
@@ -232,7 +245,9 @@ impl ClientExchange<'_> {
         let (mut parts, incoming) = answer.into_parts();
         headers::strip_hop_by_hop(&mut parts.headers);
         parts.headers.remove(TRANSFER_ENCODING);
-        parts.headers.remove(SURROGATE_CONTROL);
+        for name in [SURROGATE_CONTROL, SURROGATE_KEY, CACHE_TAG] {
+            parts.headers.remove(name);
+        }
         // Interim and tunnel answers end here; hyper gives only final ones.
         parts.version = Version::HTTP_11;
         Response::from_parts(parts, Body::origin(Timed::new(incoming, u64::MAX, read_timeout)))

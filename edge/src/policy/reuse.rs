@@ -15,6 +15,8 @@ pub struct Standing<'a> {
     pub directives: &'a ResponseDirectives,
     /// How long it serves beyond its lifetime when it says nothing of that itself: the operator's grace.
     pub grace: Duration,
+    /// How long ago a soft purge ended its lifetime.
+    pub purged: Option<Duration>,
 }
 
 /// What may be done with it.
@@ -52,13 +54,27 @@ pub enum Failing {
 
 impl Standing<'_> {
     /// Whether its lifetime is not over. "response_is_fresh = (freshness_lifetime > current_age)" (section 4.2).
+    ///
+    /// A soft purge ends it, whatever the answer says.
     pub fn is_fresh(&self) -> bool {
-        self.lifetime > self.age
+        self.purged.is_none() && self.lifetime > self.age
     }
 
-    /// For how long it has been stale.
+    /// For how long it has been stale: since its lifetime or a soft purge ended that, whichever was first.
     pub fn staleness(&self) -> Duration {
-        self.age.saturating_sub(self.lifetime)
+        self.age.saturating_sub(self.lifetime).max(self.purged.unwrap_or_default())
+    }
+
+    /// What is left of its lifetime.
+    pub fn left(&self) -> Duration {
+        if self.is_fresh() { self.lifetime.saturating_sub(self.age) } else { Duration::ZERO }
+    }
+
+    /// Seconds of freshness left, as RFC 9211 counts them; negative when stale.
+    pub fn ttl(&self) -> i64 {
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        let own = seconds(self.lifetime).saturating_sub(seconds(self.age));
+        self.purged.map_or(own, |purged| own.min(-seconds(purged)))
     }
 
     /// The decision. What the client asks never loosens what the origin demands.
@@ -68,9 +84,8 @@ impl Standing<'_> {
         if self.directives.no_cache {
             return Reuse::Validate(Why::Response);
         }
-        let left = self.lifetime.saturating_sub(self.age);
         let too_old = wishes.max_age.is_some_and(|limit| self.age > limit && wishes.max_stale.is_none());
-        let too_stale = wishes.min_fresh.is_some_and(|wanted| left < wanted);
+        let too_stale = wishes.min_fresh.is_some_and(|wanted| self.left() < wanted);
         if wishes.no_cache || too_old || too_stale {
             return Reuse::Validate(if self.is_fresh() { Why::Request } else { Why::Stale });
         }
@@ -170,7 +185,13 @@ mod tests {
         for (name, age, response, request, wanted) in rows {
             let wishes = RequestDirectives::parse(&control(request));
             let (lifetime, directives) = said(response);
-            let standing = Standing { age: Duration::from_secs(age), lifetime, directives: &directives, grace: GRACE };
+            let standing = Standing {
+                age: Duration::from_secs(age),
+                lifetime,
+                directives: &directives,
+                grace: GRACE,
+                purged: None,
+            };
             assert_eq!(standing.reuse(&wishes), wanted, "{name}");
         }
     }
@@ -202,13 +223,13 @@ mod tests {
         for (name, age, response, grace, failing, wanted) in rows {
             let (lifetime, directives) = said(response);
             let (age, grace) = (Duration::from_secs(age), Duration::from_secs(grace));
-            let standing = Standing { age, lifetime, directives: &directives, grace };
+            let standing = Standing { age, lifetime, directives: &directives, grace, purged: None };
             let wishes = RequestDirectives::default();
             assert_eq!(standing.stands_in(failing, &wishes, Duration::from_secs(100)), wanted, "{name}");
         }
         let (lifetime, directives) = said("max-age=60");
-        let standing =
-            Standing { age: Duration::from_secs(69), lifetime, directives: &directives, grace: Duration::ZERO };
+        let age = Duration::from_secs(69);
+        let standing = Standing { age, lifetime, directives: &directives, grace: Duration::ZERO, purged: None };
         let allows = |wishes: &str| {
             standing.stands_in(Error, &RequestDirectives::parse(&control(wishes)), Duration::from_secs(100))
         };
@@ -223,9 +244,48 @@ mod tests {
             lifetime,
             directives: &directives,
             grace: Duration::from_secs(10),
+            purged: None,
         };
         let wishes = RequestDirectives::default();
         assert_eq!(at(69).reuse(&wishes), Reuse::StaleWhileRevalidate);
         assert_eq!(at(70).reuse(&wishes), Reuse::Validate(Why::Stale));
+    }
+
+    #[test]
+    fn a_soft_purge_ends_the_lifetime() {
+        use Reuse::{StaleAllowed, StaleWhileRevalidate, Validate};
+        let swr = "max-age=60, stale-while-revalidate=10";
+        let rows = [
+            ("nothing lets it be served", 0, "max-age=60", "", Validate(Why::Stale)),
+            ("within stale-while-revalidate, counted from the purge", 9, swr, "", StaleWhileRevalidate),
+            ("at the very moment", 0, swr, "", StaleWhileRevalidate),
+            ("beyond it", 10, swr, "", Validate(Why::Stale)),
+            ("a client that takes what is stale", 5, "max-age=60", "max-stale=5", StaleAllowed),
+            ("but not so stale", 6, "max-age=60", "max-stale=5", Validate(Why::Stale)),
+            ("a client that wants it fresh", 0, swr, "min-fresh=1", Validate(Why::Stale)),
+            ("must-revalidate", 0, "max-age=60, must-revalidate", "max-stale", Validate(Why::Stale)),
+        ];
+        for (name, purged, response, request, wanted) in rows {
+            let (lifetime, directives) = said(response);
+            let permitted = response == swr && purged < 10;
+            let purged = Some(Duration::from_secs(purged));
+            let standing =
+                Standing { age: Duration::from_secs(30), lifetime, directives: &directives, grace: GRACE, purged };
+            assert_eq!(standing.reuse(&RequestDirectives::parse(&control(request))), wanted, "{name}");
+            let stands_in = standing.stands_in(Failing::Error, &RequestDirectives::default(), Duration::ZERO);
+            assert_eq!(stands_in, permitted, "{name}");
+        }
+        let (lifetime, directives) = said("max-age=60");
+        let standing = |age, purged| Standing {
+            age: Duration::from_secs(age),
+            lifetime,
+            directives: &directives,
+            grace: GRACE,
+            purged: Some(Duration::from_secs(purged)),
+        };
+        assert_eq!(standing(100, 10).staleness(), Duration::from_secs(40), "its lifetime ended before");
+        assert_eq!(standing(65, 10).staleness(), Duration::from_secs(10), "the purge came before that");
+        assert_eq!((standing(10, 5).left(), standing(10, 5).ttl()), (Duration::ZERO, -5));
+        assert_eq!(standing(100, 5).ttl(), -40);
     }
 }

@@ -81,7 +81,7 @@ pub fn applying<'r>(rules: &'r [Rule], path: &str, answer: Option<(StatusCode, &
 /// A path as an origin may read it: percent-encoding decoded, slashes in a row as one, `.` and `..` followed. A rule that
 /// keeps something from the cache holds for both readings in doubt, one that puts something there only for both: else
 /// `/assets/..%2faccount` would be an asset.
-fn as_origins_read(path: &str) -> String {
+pub(crate) fn as_origins_read(path: &str) -> String {
     let decoded = percent_decode_str(path).decode_utf8_lossy().replace('\\', "/");
     let mut kept: Vec<&str> = Vec::new();
     for segment in decoded.split('/').filter(|segment| !segment.is_empty() && *segment != ".") {
@@ -92,6 +92,11 @@ fn as_origins_read(path: &str) -> String {
     }
     let end = if decoded.ends_with('/') && !kept.is_empty() { "/" } else { "" };
     format!("/{}{end}", kept.join("/"))
+}
+
+/// Whether an origin may read a path as another one.
+pub(crate) fn may_be_read_otherwise(path: &str) -> bool {
+    path.contains(['%', '\\']) || path.contains("//") || path.contains("/.")
 }
 
 fn matches(rule: &Rule, status: StatusCode, content_type: &str) -> bool {

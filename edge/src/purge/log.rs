@@ -1,122 +1,303 @@
-//! The purge log: append-only, synced before anything is acknowledged, rewritten without what is outdated at each start.
+//! The purge log: append-only, synced before anything is acknowledged, rewritten without what is outdated when that is
+//! worth it. It is read and rewritten line by line: a million records must not be in memory twice.
 //!
 //! ```text
-//! file   = "nearcast purges 1\n" record*
-//! record = length:u32 checksum:u64 body          little-endian; the checksum is over the body
-//! body   = tick:u64 kind:u8 ( 'a' | 's' site name | 'u' url id:u128 | 'g' group id:u128 | 'r' )
+//! file = "nearcast purges 2\n" line*             "nearcast purges 1\n": an earlier layout of bodies, read and rewritten
+//! line = length:u32 checksum:u64 body            little-endian; the checksum (SipHash-1-3, keys 0) is over the body
 //! ```
+//!
+//! Bodies are those of [`super::record`].
 
 use std::fs::{File, OpenOptions};
 use std::hash::Hasher;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use siphasher::sip::SipHasher13;
 
-use super::Scope;
-use crate::key::{GroupId, UrlId};
+use super::mark::Mode;
+use super::record::{BODY_MAX, Line, NodeId, Record, Version};
+use super::scope::Scope;
 
-const MAGIC: &[u8] = b"nearcast purges 1\n";
+const MAGIC: &[u8; 18] = b"nearcast purges 2\n";
+const MAGIC_1: &[u8; 18] = b"nearcast purges 1\n";
 
 /// Bytes below which the log is not worth rewriting.
 const SHRINK_MIN: u64 = 1 << 20;
 
-/// No valid record is longer.
-const BODY_MAX: usize = 4096;
+/// Length and checksum.
+const HEAD: usize = 12;
 
-/// One line of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Record {
-    /// Everything up to `tick`.
-    All {
-        /// When.
-        tick: u64,
-    },
-    /// A site up to `tick`.
-    Site {
-        /// When.
-        tick: u64,
-        /// Its name.
-        site: String,
-    },
-    /// A URL up to `tick`.
-    Url {
-        /// When.
-        tick: u64,
-        /// Which.
-        url: UrlId,
-    },
-    /// A group up to `tick`.
-    Group {
-        /// When.
-        tick: u64,
-        /// Which.
-        group: GroupId,
-    },
-    /// Ticks up to `tick` may have been given out.
-    Reserve {
-        /// The last of them.
-        tick: u64,
-    },
+/// Buffers of reading and rewriting.
+const BUFFER: usize = 256 << 10;
+
+/// What the log is opened with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// This node.
+    pub(super) node: NodeId,
+    /// Purges before this tick are forgotten.
+    pub(super) oldest: u64,
+    /// A tick after all that can have been given out, should the log not tell.
+    pub(super) surely_later: u64,
 }
 
-impl Record {
-    /// Of a purge.
-    pub fn new(tick: u64, scope: Scope) -> Self {
-        match scope {
-            Scope::All => Self::All { tick },
-            Scope::Site(site) => Self::Site { tick, site },
-            Scope::Url(url) => Self::Url { tick, url },
-            Scope::Group(group) => Self::Group { tick, group },
+/// The open file.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: File,
+    path: PathBuf,
+    node: NodeId,
+    /// Bytes of whole lines: a failed append is cut back to here.
+    length: u64,
+    /// Beyond so many bytes it is rewritten with what is needed.
+    shrink_at: u64,
+    /// The last tick that may have been given out.
+    reserved: u64,
+    /// The last sequence that was given out.
+    sequence: u64,
+}
+
+impl Log {
+    /// Opens the log and tells all it holds, but for purges before the oldest. A torn end is what a crash leaves and was
+    /// never acknowledged; damage before it means that purges are lost, so that everything stored is purged instead.
+    pub(super) fn open(path: &Path, terms: Terms, mut tell: impl FnMut(&Record)) -> io::Result<Self> {
+        let found = match File::open(path) {
+            Ok(file) => read(file, terms.node, |line| {
+                if let Line::Purge(record) = line
+                    && record.tick >= terms.oldest
+                {
+                    tell(&record);
+                }
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Found::default(),
+            Err(error) => return Err(error),
+        };
+        let mut more = Vec::new();
+        let mut sequence = found.sequence;
+        let mut purge_all = |tick| {
+            sequence += 1;
+            more.push(Record { node: terms.node, sequence, tick, mode: Mode::Hard, scope: Scope::All });
+        };
+        // What was fetched before stays covered, whatever lifetimes are configured later.
+        let outdated = found.first.is_some_and(|first| first < terms.oldest);
+        if outdated {
+            purge_all(terms.oldest);
         }
+        if found.damaged {
+            tracing::error!(path = %path.display(), "the purge log is damaged: all that is stored is purged, since purges may be lost");
+            purge_all(found.last.max(terms.surely_later));
+        }
+        more.iter().for_each(&mut tell);
+        let reserved = more.iter().map(|record| record.tick).fold(found.last, u64::max);
+        let whole = found.version == Some(Version::Two) && !outdated && found.length == found.file_length;
+        let mut log = if whole {
+            let file = OpenOptions::new().append(true).open(path)?;
+            let shrink_at = (2 * found.length).max(SHRINK_MIN);
+            Self { file, path: path.to_owned(), node: terms.node, length: found.length, shrink_at, reserved, sequence }
+        } else {
+            // The file as it is would not be read to its end next time.
+            Self::rewrite(path, terms.node, found.length, (reserved, sequence), |record| record.tick >= terms.oldest)?
+        };
+        log.append(&more)?;
+        Ok(log)
     }
 
-    /// Its tick.
-    pub fn tick(&self) -> u64 {
-        match self {
-            Self::All { tick }
-            | Self::Site { tick, .. }
-            | Self::Url { tick, .. }
-            | Self::Group { tick, .. }
-            | Self::Reserve { tick } => *tick,
-        }
+    /// The next sequence; it counts once it is appended.
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
-        let mut body = self.tick().to_le_bytes().to_vec();
-        match self {
-            Self::All { .. } => body.push(b'a'),
-            Self::Reserve { .. } => body.push(b'r'),
-            Self::Site { site, .. } => {
-                body.push(b's');
-                body.extend_from_slice(site.as_bytes());
-            }
-            Self::Url { url, .. } => {
-                body.push(b'u');
-                body.extend_from_slice(&url.0.to_le_bytes());
-            }
-            Self::Group { group, .. } => {
-                body.push(b'g');
-                body.extend_from_slice(&group.0.to_le_bytes());
-            }
-        }
-        out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        out.extend_from_slice(&checksum(&body).to_le_bytes());
-        out.extend_from_slice(&body);
+    /// The last tick that may have been given out.
+    pub(super) fn reserved(&self) -> u64 {
+        self.reserved
     }
 
-    fn decode(body: &[u8]) -> Option<Self> {
-        let (tick, rest) = body.split_first_chunk::<8>()?;
-        let tick = u64::from_le_bytes(*tick);
-        match rest.split_first()? {
-            (b'a', []) => Some(Self::All { tick }),
-            (b'r', []) => Some(Self::Reserve { tick }),
-            (b's', site) => Some(Self::Site { tick, site: String::from_utf8(site.to_vec()).ok()? }),
-            (b'u', url) => Some(Self::Url { tick, url: UrlId(u128::from_le_bytes(url.try_into().ok()?)) }),
-            (b'g', id) => Some(Self::Group { tick, group: GroupId(u128::from_le_bytes(id.try_into().ok()?)) }),
-            _ => None,
+    /// The last sequence that was given out.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Writes records and waits until they are on disk.
+    pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(64 * records.len());
+        for record in records {
+            put(&mut bytes, &Line::Purge(record.clone()));
+        }
+        let last = records.iter().map(|record| record.tick).max().unwrap_or(0);
+        self.write(&bytes)?;
+        self.reserved = self.reserved.max(last);
+        Ok(())
+    }
+
+    /// Writes down that ticks up to `tick` may be given out, and waits until that is on disk.
+    pub(super) fn reserve(&mut self, tick: u64) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        put(&mut bytes, &Line::Reserved { node: self.node, sequence: self.sequence, tick });
+        self.write(&bytes)?;
+        self.reserved = self.reserved.max(tick);
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
+        match written {
+            Ok(()) => self.length += bytes.len() as u64,
+            // Half a line must not stand in front of later whole ones.
+            Err(_) => self.file.set_len(self.length)?,
+        }
+        written
+    }
+
+    /// Rewrites the file with just what `needs` wants when it has grown to twice its size.
+    pub(super) fn shrink(&mut self, needs: impl Fn(&Record) -> bool) -> io::Result<()> {
+        if self.length < self.shrink_at {
+            return Ok(());
+        }
+        // Should that fail, it is not tried again at every turn.
+        self.shrink_at *= 2;
+        *self = Self::rewrite(&self.path, self.node, self.length, (self.reserved, self.sequence), needs)?;
+        Ok(())
+    }
+
+    /// A new file with those records of the old one that `needs` wants, in its place. At least its first `expected` bytes
+    /// must be whole lines.
+    fn rewrite(
+        path: &Path,
+        node: NodeId,
+        expected: u64,
+        (reserved, sequence): (u64, u64),
+        needs: impl Fn(&Record) -> bool,
+    ) -> io::Result<Self> {
+        let aside = path.with_extension("new");
+        let mut out = BufWriter::with_capacity(BUFFER, File::create(&aside)?);
+        let mut bytes = MAGIC.to_vec();
+        put(&mut bytes, &Line::Reserved { node, sequence, tick: reserved });
+        out.write_all(&bytes)?;
+        let mut length = bytes.len() as u64;
+        let mut written = Ok(());
+        let mut keep = |line: Line| {
+            if written.is_ok()
+                && let Line::Purge(record) = &line
+                && needs(record)
+            {
+                bytes.clear();
+                put(&mut bytes, &line);
+                length += bytes.len() as u64;
+                written = out.write_all(&bytes);
+            }
+        };
+        let found = match File::open(path) {
+            Ok(file) => read(file, node, &mut keep)?.length,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        written?;
+        if found < expected {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the purge log was damaged by someone else"));
+        }
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        std::fs::rename(&aside, path)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        let file = OpenOptions::new().append(true).open(path)?;
+        let shrink_at = (2 * length).max(SHRINK_MIN);
+        Ok(Self { file, path: path.to_owned(), node, length, shrink_at, reserved, sequence })
+    }
+}
+
+/// What a file turned out to hold.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// `None`: no log at all.
+    version: Option<Version>,
+    /// Bytes of whole lines.
+    length: u64,
+    /// All bytes.
+    file_length: u64,
+    /// The earliest purge.
+    first: Option<u64>,
+    /// The last tick that may have been given out.
+    last: u64,
+    /// The last sequence of this node.
+    sequence: u64,
+    /// Something other than its end is missing.
+    damaged: bool,
+}
+
+/// Reads whole lines up to the end, or up to the first that is not one.
+fn read(mut file: File, own: NodeId, mut tell: impl FnMut(Line)) -> io::Result<Found> {
+    let file_length = file.seek(SeekFrom::End(0))?;
+    file.seek(SeekFrom::Start(0))?;
+    let mut from = BufReader::with_capacity(BUFFER, file);
+    let mut magic = [0; MAGIC.len()];
+    let version = match read_up_to(&mut from, &mut magic)? {
+        18 if &magic == MAGIC => Version::Two,
+        18 if &magic == MAGIC_1 => Version::One,
+        _ => return Ok(Found { file_length, damaged: true, ..Found::default() }),
+    };
+    let mut found = Found { version: Some(version), length: MAGIC.len() as u64, file_length, ..Found::default() };
+    let mut body = Vec::new();
+    loop {
+        let mut head = [0; HEAD];
+        let left = file_length - found.length;
+        let headed = read_up_to(&mut from, &mut head)?;
+        if headed == 0 {
+            return Ok(found);
+        }
+        let [l0, l1, l2, l3, sum @ ..] = head;
+        let length = u64::from(u32::from_le_bytes([l0, l1, l2, l3]));
+        let is_short = headed < HEAD || length > BODY_MAX as u64 || left < HEAD as u64 + length;
+        body.resize(if is_short { 0 } else { usize::try_from(length).unwrap_or(0) }, 0);
+        from.read_exact(&mut body)?;
+        let right = !is_short && checksum(&body) == u64::from_le_bytes(sum);
+        let line = right.then(|| Line::decode(&body, version, own, found.sequence + 1)).flatten();
+        let Some(line) = line else {
+            // A torn append is the beginning of a line: its length is right, and more than is here.
+            let torn = headed < HEAD || (length <= BODY_MAX as u64 && left < HEAD as u64 + length);
+            found.damaged = !torn;
+            return Ok(found);
+        };
+        found.length += HEAD as u64 + length;
+        let (node, sequence, tick) = match &line {
+            Line::Purge(record) => (record.node, record.sequence, record.tick),
+            Line::Reserved { node, sequence, tick } => (*node, *sequence, *tick),
+        };
+        found.last = found.last.max(tick);
+        if let Line::Purge(_) = &line {
+            found.first = Some(found.first.map_or(tick, |first| first.min(tick)));
+        }
+        // In version 1 a reservation has none, and is told as if it had the next.
+        let counts = version == Version::Two || matches!(line, Line::Purge(_));
+        if node == own && counts {
+            found.sequence = found.sequence.max(sequence);
+        }
+        tell(line);
+    }
+}
+
+/// Fills `bytes` as far as the file goes.
+fn read_up_to(from: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match from.read(&mut bytes[filled..])? {
+            0 => break,
+            more => filled += more,
         }
     }
+    Ok(filled)
+}
+
+fn put(out: &mut Vec<u8>, line: &Line) {
+    let body = line.encode();
+    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    out.extend_from_slice(&checksum(&body).to_le_bytes());
+    out.extend_from_slice(&body);
 }
 
 fn checksum(body: &[u8]) -> u64 {
@@ -125,243 +306,5 @@ fn checksum(body: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// The open file.
-#[derive(Debug)]
-pub(super) struct Log {
-    file: File,
-    path: PathBuf,
-    /// Bytes of whole records: a failed append is cut back to here.
-    length: u64,
-    /// Beyond so many bytes it is rewritten with what is in force.
-    shrink_at: u64,
-    /// The last tick that may have been given out.
-    reserved: u64,
-}
-
-impl Log {
-    /// Opens the log and returns what it holds, without purges before `oldest`. A torn end is what a crash leaves and was
-    /// never acknowledged; damage before it means that purges are lost, so that everything stored is purged instead, as
-    /// of `surely_later`.
-    pub(super) fn open(path: &Path, oldest: u64, surely_later: u64) -> io::Result<(Self, Vec<Record>)> {
-        let bytes = match File::open(path) {
-            Ok(mut file) => {
-                let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes)?;
-                bytes
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => MAGIC.to_vec(),
-            Err(error) => return Err(error),
-        };
-        let (mut records, damaged) = read(&bytes);
-        let last = records.iter().map(Record::tick).max().unwrap_or(0);
-        records.retain(|record| !matches!(record, Record::Reserve { .. }));
-        let all = records.len();
-        records.retain(|record| record.tick() >= oldest);
-        if records.len() < all {
-            // What was fetched before stays covered, whatever lifetimes are configured later.
-            records.push(Record::All { tick: oldest });
-        }
-        records.push(Record::Reserve { tick: last });
-        if damaged {
-            tracing::error!(path = %path.display(), "the purge log is damaged: all that is stored is purged, since purges may be lost");
-            records.push(Record::All { tick: last.max(surely_later) });
-        }
-        Ok((Self::rewrite(path, &records)?, records))
-    }
-
-    /// A new file with just `records`, in place of the old one.
-    fn rewrite(path: &Path, records: &[Record]) -> io::Result<Self> {
-        let aside = path.with_extension("new");
-        let mut bytes = MAGIC.to_vec();
-        records.iter().for_each(|record| record.encode(&mut bytes));
-        let mut file = File::create(&aside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&aside, path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        let file = OpenOptions::new().append(true).open(path)?;
-        let length = bytes.len() as u64;
-        let reserved = records.iter().map(Record::tick).max().unwrap_or(0);
-        Ok(Self { file, path: path.to_owned(), length, shrink_at: (2 * length).max(SHRINK_MIN), reserved })
-    }
-
-    /// Writes `records` and waits until they are on disk.
-    pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let mut bytes = Vec::new();
-        records.iter().for_each(|record| record.encode(&mut bytes));
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
-        self.reserved = records.iter().map(Record::tick).fold(self.reserved, u64::max);
-        match written {
-            Ok(()) => self.length += bytes.len() as u64,
-            // Half a record must not stand in front of later whole ones.
-            Err(_) => self.file.set_len(self.length)?,
-        }
-        written
-    }
-}
-
-impl Log {
-    /// Rewrites the file with just what is `in_force` when it has grown to twice its size.
-    pub(super) fn shrink(&mut self, in_force: impl FnOnce() -> Vec<Record>) -> io::Result<()> {
-        if self.length < self.shrink_at {
-            return Ok(());
-        }
-        let mut records = in_force();
-        records.push(Record::Reserve { tick: self.reserved });
-        *self = Self::rewrite(&self.path.clone(), &records)?;
-        Ok(())
-    }
-}
-
-/// The whole records of a file, and whether something other than its end is missing.
-fn read(bytes: &[u8]) -> (Vec<Record>, bool) {
-    let mut records = Vec::new();
-    let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
-        return (records, true);
-    };
-    while !rest.is_empty() {
-        match read_one(rest) {
-            Some((record, behind)) => {
-                records.push(record);
-                rest = behind;
-            }
-            // A torn end is shorter than any record can be.
-            None => return (records, rest.len() > HEAD + BODY_MAX || whole_but_wrong(rest)),
-        }
-    }
-    (records, false)
-}
-
-/// Length and checksum.
-const HEAD: usize = 12;
-
-fn read_one(bytes: &[u8]) -> Option<(Record, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (sum, rest) = rest.split_first_chunk::<8>()?;
-    let (body, behind) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    let record = (checksum(body) == u64::from_le_bytes(*sum)).then(|| Record::decode(body))??;
-    Some((record, behind))
-}
-
-/// Whether a whole record stands at the start, with more behind it, and its checksum is wrong: no crash while
-/// appending leaves that.
-fn whole_but_wrong(bytes: &[u8]) -> bool {
-    let length = bytes.first_chunk::<4>().map_or(usize::MAX, |length| u32::from_le_bytes(*length) as usize);
-    length <= BODY_MAX && bytes.len() > HEAD + length
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const SURELY_LATER: u64 = 1_000;
-
-    fn records() -> Vec<Record> {
-        let group = Scope::Group(GroupId(u128::MAX - 1));
-        let scopes = [Scope::Url(UrlId(9)), Scope::Site("www.example.net".to_owned()), group, Scope::All];
-        scopes.into_iter().zip(10..).map(|(scope, tick)| Record::new(tick, scope)).collect()
-    }
-
-    fn purges(records: &[Record]) -> Vec<Record> {
-        records.iter().filter(|record| !matches!(record, Record::Reserve { .. })).cloned().collect()
-    }
-
-    #[test]
-    fn records_come_back_and_outdated_ones_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("purge.log");
-        let (mut log, empty) = Log::open(&path, 0, SURELY_LATER).unwrap();
-        assert_eq!(purges(&empty), []);
-        log.append(&records()).unwrap();
-        assert_eq!(purges(&Log::open(&path, 0, SURELY_LATER).unwrap().1), records());
-        let (_log, later) = Log::open(&path, 11, SURELY_LATER).unwrap();
-        let mut wanted = records()[1..].to_vec();
-        wanted.push(Record::All { tick: 11 });
-        assert_eq!(purges(&later), wanted, "what is older than all records stays covered");
-        assert_eq!(later.iter().map(Record::tick).max(), Some(13), "ticks go on behind what was forgotten");
-    }
-
-    #[test]
-    fn the_layout_stays() {
-        let tick = |tick: u8| [tick, 0, 0, 0, 0, 0, 0, 0];
-        let id = |first: u8| [&[first][..], &[0; 14], &[0xff]].concat();
-        let bodies = [
-            [&tick(10)[..], b"a"].concat(),
-            [&tick(11)[..], b"swww"].concat(),
-            [&tick(12)[..], b"u", &id(1)].concat(),
-            [&tick(13)[..], b"g", &id(2)].concat(),
-            [&tick(14)[..], b"r"].concat(),
-        ];
-        let mut bytes = b"nearcast purges 1\n".to_vec();
-        for body in &bodies {
-            bytes.extend([body.len() as u8, 0, 0, 0]);
-            bytes.extend(checksum(body).to_le_bytes());
-            bytes.extend(body);
-        }
-        let id = |first: u128| first | 0xff << 120;
-        let wanted = [
-            Record::All { tick: 10 },
-            Record::Site { tick: 11, site: "www".to_owned() },
-            Record::Url { tick: 12, url: UrlId(id(1)) },
-            Record::Group { tick: 13, group: GroupId(id(2)) },
-            Record::Reserve { tick: 14 },
-        ];
-        assert_eq!(read(&bytes), (wanted.to_vec(), false));
-        assert_eq!(checksum(b"nearcast"), 0x0fc1_3514_7915_b40b);
-    }
-
-    #[test]
-    fn a_log_that_grew_is_rewritten_with_what_is_in_force() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("purge.log");
-        let (mut log, _) = Log::open(&path, 0, SURELY_LATER).unwrap();
-        let repeated: Vec<Record> = (0..40_000).map(|tick| Record::Url { tick, url: UrlId(1) }).collect();
-        log.append(&repeated).unwrap();
-        let before = std::fs::metadata(&path).unwrap().len();
-        log.shrink(|| vec![Record::Url { tick: 39_999, url: UrlId(1) }]).unwrap();
-        assert!(before > SHRINK_MIN && std::fs::metadata(&path).unwrap().len() < 1_000);
-        log.append(&records()).unwrap();
-        let (_log, found) = Log::open(&path, 0, SURELY_LATER).unwrap();
-        assert_eq!(found.iter().map(Record::tick).max(), Some(39_999));
-        assert_eq!(purges(&found).len(), 1 + records().len());
-    }
-
-    #[test]
-    fn a_torn_end_loses_only_itself() {
-        let mut bytes = MAGIC.to_vec();
-        records().iter().for_each(|record| record.encode(&mut bytes));
-        let mut last = Vec::new();
-        records()[3].encode(&mut last);
-        for cut in 1..last.len() {
-            let (found, damaged) = read(&bytes[..bytes.len() - cut]);
-            assert_eq!((found.as_slice(), damaged), (&records()[..3], false), "cut {cut}");
-        }
-    }
-
-    #[test]
-    fn damage_purges_everything() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("purge.log");
-        Log::open(&path, 0, SURELY_LATER).unwrap().0.append(&records()).unwrap();
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[MAGIC.len() + HEAD + 2] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
-        let (_log, found) = Log::open(&path, 0, SURELY_LATER).unwrap();
-        assert!(found.contains(&Record::All { tick: SURELY_LATER }));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut file = MAGIC.to_vec();
-            file.extend(bytes);
-            let _either = read(&file);
-        }
-    }
-}
+mod tests;

@@ -47,7 +47,8 @@ impl Ticks {
         self.reserved.fetch_max(until, Ordering::SeqCst);
     }
 
-    fn wall(&self) -> u64 {
+    /// Milliseconds since the epoch, as the clock says now.
+    pub(super) fn wall(&self) -> u64 {
         u64::try_from(self.clock.now().0).unwrap_or(0)
     }
 }

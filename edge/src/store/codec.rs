@@ -5,7 +5,7 @@
 //! Base    = vary:names variants:u32 (key:[u8;32] tagged:u8 [tag:text])*
 //! Object  = https:u8 site:text host:text target:text parts:text status:u16 request_time:i64 response_time:i64
 //!           initial_age_ms:u64 lifetime_ms:u64 by:u8 [rule:text] browser_ttl:time source:u8 Said groups:u32 (group:u128)*
-//!           tick:u64 length:u64 headers:fields
+//!           tags:u32 (tag:u128)* tick:u64 length:u64 headers:fields
 //!           hidden:fields ( 1:u8 body:text | 0:u8 spans:u32 (first:u64 end:u64 base:u64 version:u64 large:u8)* )
 //! Said    = flags:u8 max_age:time s_maxage:time stale_while_revalidate:time stale_if_error:time no_cache:names
 //!           private:names
@@ -27,13 +27,13 @@ use nearcast_shared::clock::Timestamp;
 
 use super::Piece;
 use super::object::{Base, Body, CHUNK, Hits, Object, Span, Variant};
-use crate::key::{GroupId, StoreKey};
+use crate::key::{GroupId, StoreKey, TagId};
 use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::freshness::{By, Exchange, Lifetime};
 
 /// Raised whenever the layout changes: older pieces are then misses.
-const FORMAT: u8 = 4;
+const FORMAT: u8 = 5;
 
 /// No text of a valid piece is longer.
 const TEXT_MAX: u32 = CHUNK as u32;
@@ -165,6 +165,8 @@ impl<W: Write> Out<'_, W> {
         self.said(&o.directives)?;
         self.u32(o.groups.len())?;
         o.groups.iter().try_for_each(|group| self.bytes(&group.0.to_le_bytes()))?;
+        self.u32(o.tags.len())?;
+        o.tags.iter().try_for_each(|tag| self.bytes(&tag.0.to_le_bytes()))?;
         self.u64(o.tick)?;
         self.u64(o.length)?;
         self.fields(&o.headers)?;
@@ -363,6 +365,8 @@ impl<R: Read> From<'_, R> {
         let (source, directives) = (self.source()?, self.said()?);
         let groups = (0..self.count(LIST_MAX)?).map(|_| self.array().map(u128::from_le_bytes).map(GroupId));
         let groups = groups.collect::<Result<_>>()?;
+        let tags = (0..self.count(LIST_MAX)?).map(|_| self.array().map(u128::from_le_bytes).map(TagId));
+        let tags = tags.collect::<Result<_>>()?;
         let (tick, length) = (self.u64()?, self.u64()?);
         let (headers, hidden) = (self.fields()?, self.fields()?);
         let body = self.body(length)?;
@@ -382,6 +386,7 @@ impl<R: Read> From<'_, R> {
             directives,
             source,
             groups,
+            tags,
             tick,
             length,
             body,
@@ -425,6 +430,7 @@ mod tests {
             lifetime: Lifetime { duration: Duration::from_secs(60), by: By::Rule("r".into()) },
             browser_ttl: Some(Duration::from_secs(5)),
             groups: vec![GroupId(7), GroupId(u128::MAX)],
+            tags: vec![TagId(u128::MAX), TagId(8)],
             tick: 9,
             length,
             body,

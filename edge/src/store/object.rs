@@ -9,12 +9,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
 use super::Store;
-use crate::key::{Address, GroupId, StoreKey, UrlId};
+use crate::key::{Address, GroupId, StoreKey, TagId, UrlId};
 use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::freshness::{self, Exchange, Lifetime};
 use crate::policy::reuse::Standing;
 use crate::policy::validator;
+use crate::purge::{Subject, Verdict};
 
 /// Bodies up to this many bytes are stored within the object: one lookup serves most assets.
 pub const INLINE_MAX: u64 = 64 << 10;
@@ -62,6 +63,8 @@ pub struct Object {
     pub source: Source,
     /// The groups it belongs to (RFC 9875).
     pub groups: Vec<GroupId>,
+    /// The tags that it can be purged by.
+    pub tags: Vec<TagId>,
     /// The tick of the fetch's start: purges with a later tick cover it.
     pub tick: u64,
     /// Bytes of the whole body.
@@ -185,9 +188,22 @@ impl Object {
         freshness::current_age(self.initial_age, self.exchange, now)
     }
 
-    /// How it stands now; `grace` is the site's.
-    pub fn standing(&self, now: Timestamp, grace: Duration) -> Standing<'_> {
-        Standing { age: self.age(now), lifetime: self.lifetime.duration, directives: &self.directives, grace }
+    /// How it stands now; `grace` is the site's, and `verdict` what purges say of it.
+    pub fn standing(&self, now: Timestamp, grace: Duration, verdict: Verdict) -> Standing<'_> {
+        let since = |tick| now.since(Timestamp(i64::try_from(tick).unwrap_or(i64::MAX)));
+        let purged = match verdict {
+            Verdict::Alive => None,
+            Verdict::Soft { tick } => Some(since(tick)),
+            // Whoever asks all the same gets what is as stale as can be.
+            Verdict::Gone => Some(Duration::MAX),
+        };
+        Standing { age: self.age(now), lifetime: self.lifetime.duration, directives: &self.directives, grace, purged }
+    }
+
+    /// It as purges see it; `url` is its URL's.
+    pub fn subject(&self, url: UrlId) -> Subject<'_> {
+        let Self { site, https, target, groups, tags, tick, .. } = self;
+        Subject { site, url, https: *https, target, groups, tags, tick: *tick }
     }
 
     /// The header as the origin sent it.

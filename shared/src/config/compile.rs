@@ -208,8 +208,13 @@ impl Compiler<'_> {
             );
             self.gather.at(None, "admin.tls", message);
         }
+        let purge_method = admin.purge_method.as_ref().is_some_and(|on| *on.get_ref());
+        if purge_method && token.is_none() {
+            let message = "needs admin.token: a PURGE has to bring it";
+            self.gather.at(span_of(&admin.purge_method), "admin.purge-method", message);
+        }
         let prefetch_jobs = self.number("admin.prefetch-jobs", &admin.prefetch_jobs, 1..=1000, 8) as usize;
-        Admin { token, tls, prefetch_jobs }
+        Admin { token, purge_method, tls, prefetch_jobs }
     }
 
     fn cache(&mut self, cache: &file::Cache) -> Cache {
@@ -244,8 +249,18 @@ impl Compiler<'_> {
             wait_max: or_default!(self, timeout, "cache.wait-max", cache.wait_max, Duration::from_secs(10)),
             stale_max: or_default!(self, duration, "cache.stale-max", cache.stale_max, days(1)),
             variants_max: usize::from(self.number("cache.variants-max", &cache.variants_max, 1..=1024, 32)),
+            tags: usize::from(self.number("cache.tags", &cache.tags, 0..=4096, 1000)),
+            tags_size: self.tags_size(&cache.tags_size),
             detail_to: self.networks("cache.detail-to", cache.detail_to.as_deref()),
         }
+    }
+
+    fn tags_size(&mut self, given: &At<String>) -> usize {
+        let bytes = or_default!(self, size, "cache.tags-size", given, 16 << 10);
+        if bytes > 1 << 20 {
+            self.gather.at(span_of(given), "cache.tags-size", "must be at most 1 MiB");
+        }
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     fn disk(&mut self, disk: &Spanned<file::Disk>) -> Option<Disk> {

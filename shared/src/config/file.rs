@@ -58,6 +58,7 @@ tables! {
     Admin {
         token: At<String>,
         token_file: At<String>,
+        purge_method: At<bool>,
         tls: Option<Spanned<Certificate>>,
         prefetch_jobs: At<u32>,
     }
@@ -78,6 +79,8 @@ tables! {
         wait_max: At<String>,
         stale_max: At<String>,
         variants_max: At<u16>,
+        tags: At<u16>,
+        tags_size: At<String>,
         detail_to: Option<Vec<Spanned<String>>>,
     }
 

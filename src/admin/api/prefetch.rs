@@ -10,22 +10,16 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use http_body_util::{BodyExt, Limited, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{Answer, NOBODY, Refusal};
+use super::{Answer, NOBODY, Refusal, collected};
 use crate::admin::lease::Lease;
 use crate::control::Control;
 use crate::prefetch::{Line, URLS_MAX};
-
-/// Bytes of a request's body.
-const BODY_MAX: usize = 16 << 20;
-
-/// For all of it to come.
-const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// An empty line comes when nothing else has for so long, so that the client knows that the node is there.
 const BEAT: Duration = Duration::from_secs(2);
@@ -42,9 +36,7 @@ struct Order {
 
 pub(super) async fn prefetch(control: &Control, body: Incoming, lease: Arc<Lease>) -> Result<Answer, Refusal> {
     let place = control.place_for_prefetch()?;
-    let broken = || Refusal::BadRequest(format!("the body broke off or is larger than {} MiB", BODY_MAX >> 20));
-    let collected = timeout(BODY_TIME_MAX, Limited::new(body, BODY_MAX).collect()).await;
-    let bytes = collected.ok().and_then(Result::ok).ok_or_else(broken)?.to_bytes();
+    let bytes = collected(body).await?;
     let order = Order::parse(&bytes).map_err(Refusal::BadRequest)?;
     let fields = fields(&order.fields).map_err(Refusal::BadRequest)?;
     let client = order.client.unwrap_or(NOBODY);

@@ -89,6 +89,11 @@ impl Process {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
+    /// Kills it at once: no other process stands between.
+    pub(crate) fn kill(&self) {
+        self.child.lock().kill().unwrap();
+    }
+
     /// KiB that it has in memory.
     pub(crate) fn resident_kib(&self) -> u64 {
         self.proc_status("VmRSS:").trim_end_matches(" kB").parse().unwrap()
