@@ -37,7 +37,11 @@ fn film(seen: &Seen, body: &[u8]) -> Reply {
 #[test]
 fn one_answer() {
     let origin = Origin::start(|_| {
-        Reply::ok("hello").control("public, max-age=60").field("etag", "\"a\"").field("content-type", "text/css")
+        Reply::ok("hello")
+            .control("public, max-age=60")
+            .field("etag", "\"a\"")
+            .field("content-type", "text/css")
+            .field("surrogate-key", "x y")
     });
     let mut setup = Setup::new(&origin);
     setup.sites[0].push_str(
@@ -64,9 +68,18 @@ fn one_answer() {
     assert_eq!(warm["schemes"][1], json!({ "scheme": "https", "selected_by": [], "answers": [] }));
     assert_eq!(object(&node, "https://www.cdn.test/a", "")["schemes"][1]["answers"][0]["selected"], false);
 
-    node.purge("{\"url\": \"http://www.cdn.test/a\"}");
-    let purged = object(&node, "http://www.cdn.test/a", "");
-    assert_eq!(purged["schemes"][0]["answers"][0]["answer"]["purged"], true);
+    let purged = |order: Value| {
+        node.purge(&order.to_string());
+        let answer = object(&node, "http://www.cdn.test/a", "")["schemes"][0]["answers"][0]["answer"].clone();
+        (
+            answer["purged"].clone(),
+            answer["softly_purged"].is_u64(),
+            answer["fresh_for"].as_i64().is_some_and(|left| left <= 0),
+        )
+    };
+    assert_eq!(answer["tags"], 2);
+    assert_eq!(purged(json!({ "tag": "y", "soft": true })), (json!(false), true, true));
+    assert_eq!(purged(json!({ "url": "http://www.cdn.test/a" })), (json!(true), false, true));
     assert_eq!(object(&node, "http://www.cdn.test/me", "")["bypassed_by"], "me");
 }
 

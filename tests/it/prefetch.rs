@@ -121,7 +121,11 @@ fn nothing_is_done_when_an_entry_is_wrong() {
     let rows = [
         (json!({ "urls": [good, "/b"] }), 400, "urls[1]: `/b` is not a URL"),
         (json!({ "urls": [good, "http://"] }), 400, "urls[1]: `http://` is not a URL"),
-        (json!({ "urls": [good, good, "http://other.test/"] }), 404, "urls[2]: no site takes the host `other.test`"),
+        (
+            json!({ "urls": [good, good, "http://other.test/"] }),
+            404,
+            "urls[2]: `http://other.test/`: no site takes the host `other.test`; nothing was done",
+        ),
         (json!({ "urls": vec![good.clone(); URLS_MAX + 1] }), 400, "10001 urls, more than 10000"),
         (json!({ "urls": [] }), 400, "there are no urls"),
         (json!({ "urls": [good], "fields": { "Range": "bytes=0-0" } }), 400, "range is not for a fetch of all"),
@@ -288,7 +292,7 @@ fn the_command() {
     failing.wait_for("1 FAILED");
     let unknown = run(&["http://other.test/"]);
     assert_eq!(unknown.exit_code(), Some(1));
-    unknown.wait_for("urls[0]: no site takes the host `other.test`");
+    unknown.wait_for("urls[0]: `http://other.test/`: no site takes the host `other.test`");
 
     let seen = origin.seen().len();
     for (words, says) in [
