@@ -373,7 +373,7 @@ enum Pace {
 #[derive(Debug)]
 pub struct Fills {
     /// Those that can be joined.
-    lanes: [Mutex<HashMap<Lane, Vec<(Extent, Arc<Fill>)>>>; SHARDS],
+    lanes: [Mutex<Lanes>; SHARDS],
     /// All, also those that nobody joins any more.
     running: AtomicUsize,
     /// The same by URL: what they may still store.
@@ -389,6 +389,8 @@ struct OfUrl {
     /// Whoever waits until none runs.
     over: Option<Arc<Notify>>,
 }
+
+type Lanes = HashMap<Lane, Vec<(Extent, Arc<Fill>)>>;
 
 /// Fills that may stand in for one another, as far as they bring the bytes that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -545,12 +547,12 @@ impl Fills {
         self.turns[usize::from(key.0[0]) % SHARDS].lock()
     }
 
-    fn shard(&self, key: &FillKey) -> &Mutex<HashMap<Lane, Vec<(Extent, Arc<Fill>)>>> {
+    fn shard(&self, key: &FillKey) -> &Mutex<Lanes> {
         &self.lanes[usize::from(key.store.0[0]) % SHARDS]
     }
 }
 
-fn take_out(shard: &mut HashMap<Lane, Vec<(Extent, Arc<Fill>)>>, key: &FillKey, fill: &Fill) {
+fn take_out(shard: &mut Lanes, key: &FillKey, fill: &Fill) {
     let Entry::Occupied(mut lane) = shard.entry((*key).into()) else { return };
     lane.get_mut().retain(|(_, other)| !std::ptr::eq(other.as_ref(), fill));
     if lane.get().is_empty() {

@@ -254,7 +254,7 @@ async fn parts(object: &Object, url: UrlId, store: &Store) -> Parts {
             part.here += u64::from(tiers.is_somewhere());
             all.memory += u64::from(tiers.memory);
             all.disk += u64::from(tiers.disk);
-            if part.chunks % CHUNKS_IN_A_ROW == 0 {
+            if part.chunks.is_multiple_of(CHUNKS_IN_A_ROW) {
                 tokio::task::yield_now().await;
             }
         }

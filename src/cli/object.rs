@@ -244,7 +244,7 @@ impl Answer {
                 "age {} s of {} s, by {}; {} says {said}",
                 self.age, self.lifetime, self.lifetime_by, self.governed_by
             ),
-            format!("fetched {}, tick {}; {} hits while in memory", self.fetched, self.tick, self.hits),
+            format!("fetched {}, tick {}; hits while in memory: {}", self.fetched, self.tick, self.hits),
         ];
         let validators = [("etag", &self.etag), ("modified", &self.last_modified)];
         facts.extend(validators.iter().filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?))));
@@ -298,7 +298,7 @@ impl Fill {
         let all = self.expected.map(|expected| format!(" of {}", HumanBytes(expected))).unwrap_or_default();
         let authorized = if self.authorized { " (with Authorization)" } else { "" };
         format!(
-            "{} {}{asked}{authorized}, {}: {}{all}, {} readers, for {} s, tick {}",
+            "{} {}{asked}{authorized}, {}: {}{all}, read by {}, for {} s, tick {}",
             self.scheme,
             self.kind,
             self.stage,
@@ -377,7 +377,7 @@ https://www.test/a, fra has:
   https     3 answers, selected by accept-encoding: br | x
     1.      status 200, video/mp4, 1.00 MiB; stale since 10 s  <- this request's
             age 70 s of 60 s, by rule `films`; cache-control says nothing
-            fetched 2026-11-22T10:00:00.000Z, tick 9; 7 hits while in memory
+            fetched 2026-11-22T10:00:00.000Z, tick 9; hits while in memory: 7
             etag \"a\"
             rules films
             softly purged 10 s ago: it counts as stale
@@ -388,11 +388,11 @@ https://www.test/a, fra has:
     2.      lost by the store: \"b\"
     3.      status 404, 11 B; PURGED since it was fetched: not used
             age 1 s of 60 s, by max-age; cache-control says max-age=60
-            fetched x, tick 8; 0 hits while in memory
+            fetched x, tick 8; hits while in memory: 0
             header and body in memory
   http      nothing
-  fetching  http part bytes 5-99, streaming: 7 B of 95 B, 3 readers, for 2 s, tick 10
-  fetching  http whole (with Authorization), asking: 0 B, 1 readers, for 0 s, tick 11
+  fetching  http part bytes 5-99, streaming: 7 B of 95 B, read by 3, for 2 s, tick 10
+  fetching  http whole (with Authorization), asking: 0 B, read by 1, for 0 s, tick 11
 ";
         assert_eq!(show(&value, "fra has").as_deref(), Some(wanted));
         assert_eq!(show(&json!({ "answer": "b" }), "fra has"), None);

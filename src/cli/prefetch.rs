@@ -272,13 +272,11 @@ fn is_news(before: u64, done: u64, total: u64) -> bool {
 fn words(done: u64, total: u64, bytes: u64, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs_f64();
     let rate = if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 };
-    let left = match done {
-        0 => String::new(),
-        _ if done >= total => String::new(),
-        _ => {
-            let left = seconds * (total - done) as f64 / done as f64;
-            format!(", about {} left", HumanDuration(Duration::from_secs_f64(left.min(1e9))))
-        }
+    let ahead = total.saturating_sub(done) as f64;
+    let left = if done > 0 { seconds * ahead / done as f64 } else { 0.0 };
+    let left = match left {
+        1.0.. => format!(", about {} left", HumanDuration(Duration::from_secs_f64(left.min(1e9)))),
+        _ => String::new(),
     };
     format!("{done} of {total} URLs, {} at {}/s{left}", HumanBytes(bytes), HumanBytes(rate as u64))
 }
@@ -356,6 +354,7 @@ mod tests {
         let rows = [
             (0, 8, 0, 0, "0 of 8 URLs, 0 B at 0 B/s"),
             (2, 8, 4096, 4, "2 of 8 URLs, 4.00 KiB at 1.00 KiB/s, about 12 seconds left"),
+            (7, 8, 7168, 4, "7 of 8 URLs, 7.00 KiB at 1.75 KiB/s"),
             (8, 8, 8192, 4, "8 of 8 URLs, 8.00 KiB at 2.00 KiB/s"),
         ];
         for (done, total, bytes, seconds, wanted) in rows {

@@ -236,7 +236,7 @@ fn the_command() {
         "1 answer",
         "status 200, 5 B; fresh for ",
         "<- this request's",
-        "1 hits",
+        "hits while in memory: 1",
         "etag \"a\"",
     ] {
         assert!(text.contains(part), "{part} in\n{text}");

@@ -484,7 +484,7 @@ impl Task<'_> {
             None => large_min.next_multiple_of(CHUNK),
         };
         let ends_on_grid = coming.end == length || coming.end.is_some_and(|end| end % CHUNK == 0);
-        if coming.first % CHUNK != 0 || !ends_on_grid {
+        if !coming.first.is_multiple_of(CHUNK) || !ends_on_grid {
             return Place { version: rand::random(), base: coming.first, large_from };
         }
         let of_one_body = |stored: &&Arc<Object>| {
