@@ -125,7 +125,8 @@ impl Node {
         let dns_view = Arc::new(ArcSwap::from_pointee(dns_view));
         let keep = u64::try_from((config.cache.lifetime_max + KEEP_MARGIN).as_millis()).unwrap_or(u64::MAX);
         let (path, node, secret) = (&state.purge_log(), state.node, state.secret);
-        let opening = Opening { path, keep_ms: keep, node, secret };
+        let records_max = config.cache.purges_max;
+        let opening = Opening { path, keep_ms: keep, node, records_max, secret };
         let purges = Purges::open(opening, &clock, edge_metrics.purges.clone())
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
         let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())

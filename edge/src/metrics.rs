@@ -218,7 +218,7 @@ impl EdgeMetrics {
         registry.register_with_unit("origin_received", "Body bytes from origins", Unit::Bytes, all.fetched.clone());
         let help = "Fetches that were shared or stored, by site and how they ended";
         registry.register("fills", help, all.fills.clone());
-        let help = "Answers with more tags than cache.tags or cache.tags-size allow";
+        let help = "Answers with more tags than cache.tags-max or cache.tags-size allow";
         registry.register("cache_tags_truncated", help, all.tags_truncated.clone());
         let help = "Bodies that broke off and were asked for again from there, by site and result";
         registry.register("fill_resumptions", help, all.resumptions.clone());

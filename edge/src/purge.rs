@@ -40,9 +40,6 @@ use tables::Tables;
 use ticks::Ticks;
 use writer::Writer;
 
-/// Records that clients may cause.
-const RECORDS_MAX: usize = 1_000_000;
-
 /// Orders that wait for the log.
 const ORDERS_MAX: usize = 4096;
 
@@ -93,6 +90,8 @@ pub struct Opening<'a> {
     pub keep_ms: u64,
     /// This node.
     pub node: NodeId,
+    /// Purges in force. Beyond, the oldest tenth go, and what was fetched before them counts as purged.
+    pub records_max: usize,
     /// For the hashes of prefixes.
     pub secret: HashSecret,
 }
@@ -103,6 +102,7 @@ pub struct Purges {
     tables: Tables,
     ticks: Ticks,
     keep_ms: u64,
+    records_max: usize,
     node: NodeId,
     orders: mpsc::SyncSender<Order>,
     /// Sites whose invalidations found no room among the orders: they are written down as a whole.
@@ -133,7 +133,7 @@ impl Purges {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn open(opening: Opening<'_>, clock: &Clock, metrics: PurgeMetrics) -> std::io::Result<Arc<Self>> {
-        let Opening { path, keep_ms, node, secret } = opening;
+        let Opening { path, keep_ms, node, records_max, secret } = opening;
         let now = u64::try_from(clock.now().0).unwrap_or(0);
         let tables = Tables::new(secret);
         let terms = Terms { node, oldest: now.saturating_sub(keep_ms), surely_later: now + ticks::BLOCK };
@@ -141,7 +141,7 @@ impl Purges {
         let (orders, inbox) = mpsc::sync_channel(ORDERS_MAX);
         let ticks = Ticks::after(log.reserved(), clock.clone());
         let overflowed = Mutex::default();
-        let purges = Arc::new(Self { tables, ticks, keep_ms, node, orders, overflowed, metrics });
+        let purges = Arc::new(Self { tables, ticks, keep_ms, records_max, node, orders, overflowed, metrics });
         let writer = Writer::new(log, &purges)?;
         std::thread::Builder::new().name("purge-log".to_owned()).spawn(move || writer.run(&inbox))?;
         Ok(purges)
@@ -192,7 +192,7 @@ impl Purges {
     }
 
     fn cover_at_once(&self, site: &str, scope: Scope) {
-        let (scope, tick) = (bounded(scope, site, self.tables.len()), self.tick());
+        let (scope, tick) = (bounded(scope, site, self.tables.len() >= self.records_max / 2), self.tick());
         self.metrics.count(scope.kind(), Cause::Invalidation);
         self.tables.apply(&self.record(0, tick, Mode::Hard, scope.clone()), false);
         if let Err(TrySendError::Full(_)) = self.orders.try_send(Order::Note { scope, tick }) {
@@ -215,9 +215,9 @@ impl Purges {
     }
 }
 
-/// What to cover for a client, with so many records in force.
-fn bounded(scope: Scope, site: &str, records: usize) -> Scope {
-    if records < RECORDS_MAX { scope } else { Scope::Site(site.to_owned()) }
+/// What to cover for a client. Clients fill half of the tables and no more.
+fn bounded(scope: Scope, site: &str, is_full: bool) -> Scope {
+    if is_full { Scope::Site(site.to_owned()) } else { scope }
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl View {
             stale_max: config.cache.stale_max,
             uncacheable_for: config.cache.uncacheable_for,
             variants_max: config.cache.variants_max,
-            tag_limits: TagLimits { count: config.cache.tags, bytes: config.cache.tags_size },
+            tag_limits: TagLimits { count: config.cache.tags_max, bytes: config.cache.tags_size },
             purge_token: config.admin.token.clone().filter(|_| config.admin.purge_method),
             detail_to: config.cache.detail_to.clone(),
             header_count_max: config.limits.header_count,

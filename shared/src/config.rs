@@ -172,9 +172,11 @@ pub struct Cache {
     /// Stored answers per URL.
     pub variants_max: usize,
     /// Tags of an answer that count.
-    pub tags: usize,
+    pub tags_max: usize,
     /// Their bytes in all.
     pub tags_size: usize,
+    /// Purges in force.
+    pub purges_max: usize,
     /// Clients that see `key` and `detail` in Cache-Status.
     pub detail_to: Vec<IpNet>,
 }
@@ -398,6 +400,7 @@ impl Config {
             ("state.path", self.state == new.state),
             ("cache.memory", self.cache.memory == new.cache.memory),
             ("cache.disk", self.cache.disk == new.cache.disk),
+            ("cache.purges-max", self.cache.purges_max == new.cache.purges_max),
             ("log", self.log == new.log),
             ("limits", self.limits == new.limits),
             ("admin.tls", self.admin.tls == new.admin.tls),

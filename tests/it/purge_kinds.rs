@@ -169,7 +169,7 @@ fn more_tags_than_count_are_cut_and_counted() {
     let node = Setup::new(&origin).set("origin.header-size", "\"128 KiB\"").start();
     let asks = [Ask::get("/many"), Ask::get("/few")];
     assert_eq!(left(&node, &asks, r#"{"tag": "t000999"}"#), [false, true]);
-    assert_eq!(left(&node, &asks, r#"{"tag": "t001000"}"#), [true, true], "beyond cache.tags");
+    assert_eq!(left(&node, &asks, r#"{"tag": "t001000"}"#), [true, true], "beyond cache.tags-max");
     assert_eq!(left(&node, &asks, r#"{"tag": "t008191"}"#), [true, false]);
     assert_eq!(node.metric("nearcast_cache_tags_truncated_total{site=\"www.cdn.test\"}"), Some(2.0));
 }

@@ -38,7 +38,11 @@ impl Mark {
 
     /// Whether a record of that tick, which the log has, says nothing that a later one there does not say as well.
     fn supersedes(self, tick: u64) -> bool {
-        self.0 & 1 == 1 && self.tick() > tick
+        self.is_logged() && self.tick() > tick
+    }
+
+    pub(super) fn is_logged(self) -> bool {
+        self.0 & 1 == 1
     }
 }
 

@@ -144,6 +144,12 @@ impl Tables {
         }
     }
 
+    /// The tick up to which everything is purged, as far as the log has it.
+    pub(super) fn all_purged(&self) -> u64 {
+        let hard = self.all.load().hard;
+        if hard.is_logged() { hard.tick() } else { 0 }
+    }
+
     /// The ticks of all purges but those of everything, in no order.
     pub(super) fn ticks(&self) -> Vec<u64> {
         let mut ticks = Vec::with_capacity(self.len());

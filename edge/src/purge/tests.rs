@@ -6,6 +6,7 @@ use crate::key::{TagId, TagSpace};
 const URL: UrlId = UrlId(7);
 const GROUP: GroupId = GroupId(7);
 const TAG: TagId = TagId(7);
+const RECORDS_MAX: usize = 2_000;
 const KEEP_MS: u64 = 1_000_000_000;
 const NOW: Timestamp = Timestamp(5_000);
 const SECRET: HashSecret = HashSecret([7; 16]);
@@ -16,7 +17,7 @@ fn open(folder: &Path, now: i64) -> Arc<Purges> {
 
 fn open_with(folder: &Path, clock: &Clock) -> Arc<Purges> {
     let path = &folder.join("purge.log");
-    let opening = Opening { path, keep_ms: KEEP_MS, node: NodeId(1), secret: SECRET };
+    let opening = Opening { path, keep_ms: KEEP_MS, node: NodeId(1), records_max: RECORDS_MAX, secret: SECRET };
     Purges::open(opening, clock, PurgeMetrics::default()).unwrap()
 }
 
@@ -63,15 +64,15 @@ async fn a_purge_covers_what_started_before_it() {
     for scope in scopes() {
         let before = purges.tick();
         assert_eq!(purges.says(subject(before)), Verdict::Alive);
-        let everything = scope == Scope::All;
+        let (everything, kind) = (scope == Scope::All, scope.kind());
         let receipt = purges.hard(scope).await;
         let after = purges.tick();
-        assert!(before < receipt.tick && receipt.tick < after);
+        assert!(before < receipt.tick && receipt.tick < after && purges.count(kind) > 0);
         assert_eq!(purges.says(subject(before)), Verdict::Gone);
         assert_eq!(purges.says(subject(after)), Verdict::Alive);
         assert_eq!(purges.says(other(before)) == Verdict::Gone, everything);
     }
-    assert_eq!(Kind::ALL.map(|kind| purges.count(kind)), [1, 1, 1, 1, 1, 2]);
+    assert_eq!(Kind::ALL.map(|kind| purges.count(kind)), [1, 0, 0, 0, 0, 0], "the last one says it all");
 }
 
 #[tokio::test]
@@ -220,12 +221,40 @@ async fn a_clock_far_ahead_for_a_moment_leaves_all_storable() {
     assert_eq!(again.says(subject(again.tick())), Verdict::Alive);
 }
 
-#[test]
-fn clients_cannot_fill_the_tables() {
-    let site = Scope::Site("s".to_owned());
-    for scope in [Scope::Url(URL), Scope::Group(GROUP)] {
-        assert_eq!(bounded(scope.clone(), "s", RECORDS_MAX - 1), scope);
-        assert_eq!(bounded(scope, "s", RECORDS_MAX), site);
+#[tokio::test]
+async fn clients_cannot_fill_the_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let purges = open(folder.path(), 5_000);
+    let before = purges.tick();
+    let some = |count: u128| (100..100 + count).map(|id| Scope::Url(UrlId(id))).collect::<Vec<_>>();
+    purges.purge(some(RECORDS_MAX as u128 / 2 - 1), Mode::Hard).await.unwrap();
+    purges.invalidate("s", UrlId(9), false);
+    assert_eq!((purges.says(subject(before)), purges.count(Kind::Site)), (Verdict::Alive, 0));
+    purges.invalidate_group("s", GroupId(9));
+    assert_eq!((purges.says(subject(before)), purges.count(Kind::Site)), (Verdict::Gone, 1));
+    assert_eq!((purges.count(Kind::Group), purges.says(other(before))), (0, Verdict::Alive));
+}
+
+#[tokio::test]
+async fn the_oldest_go_when_there_are_too_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let purges = open(folder.path(), 5_000);
+    let urls = |from: u128, count: u128| (from..from + count).map(|id| Scope::Url(UrlId(id))).collect::<Vec<_>>();
+    let first = purges.tick();
+    purges.purge(urls(1_000, 600), Mode::Hard).await.unwrap();
+    // The tick right behind may go, too.
+    let second = purges.tick() + 1;
+    assert_eq!(purges.tick(), second);
+    purges.purge(urls(2_000, 1_400), Mode::Hard).await.unwrap();
+    assert_eq!(purges.says(subject(first)), Verdict::Alive);
+    // One too many; they are forgotten after the answer, and the next answer comes after that.
+    purges.hard(Scope::Url(UrlId(1))).await;
+    purges.hard(Scope::Url(UrlId(1))).await;
+    for purges in [purges, open(folder.path(), 6_000)] {
+        assert_eq!((purges.count(Kind::Url), purges.count(Kind::All)), (1_401, 1));
+        assert_eq!((purges.says(subject(first)), purges.says(subject(second))), (Verdict::Gone, Verdict::Alive));
+        assert_eq!(purges.says(Subject { url: UrlId(1_001), ..subject(first) }), Verdict::Gone);
+        assert_eq!(purges.says(Subject { url: UrlId(2_001), ..subject(second) }), Verdict::Gone);
     }
 }
 

@@ -13,9 +13,6 @@ use super::metrics::Cause;
 use super::scope::Scope;
 use super::{Order, PurgeError, Purges, Receipt, Record};
 
-/// Records in force. Beyond, the oldest tenth go, and what was fetched before them counts as purged.
-const LIVE_MAX: usize = 2_000_000;
-
 /// How often it is looked for outdated records when nothing else happens.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -44,6 +41,7 @@ impl Writer {
         let mut writer = Self { log, purges: Arc::downgrade(purges), forgotten: 0, looked: 0 };
         writer.reserve(purges)?;
         writer.looked = outdated(purges);
+        writer.forget_moot(purges);
         Ok(writer)
     }
 
@@ -127,6 +125,7 @@ impl Writer {
             return written;
         }
         records.iter().for_each(|record| purges.tables.apply(record, true));
+        self.forget_moot(purges);
         if let Err(error) = self.log.shrink(|record| record.tick >= self.forgotten && purges.tables.needs(record)) {
             // What was to be written is: the purges hold.
             purges.metrics.log_errors.inc();
@@ -139,7 +138,7 @@ impl Writer {
     /// everything up to there stands in for them.
     fn forget(&mut self, purges: &Purges) {
         let mut oldest = outdated(purges);
-        let crowded = purges.tables.len() > LIVE_MAX;
+        let crowded = purges.tables.len() > purges.records_max;
         // Looking at all records is for once in a while.
         if !crowded && oldest < self.looked.saturating_add(purges.keep_ms / 128) {
             return;
@@ -160,9 +159,16 @@ impl Writer {
         }
         let everything = purges.record(self.log.next_sequence(), oldest, Mode::Hard, Scope::All);
         purges.tables.apply(&everything, false);
-        if self.write(purges, &[everything]).is_ok() {
-            self.forgotten = oldest;
-            purges.tables.forget(oldest);
+        // Should that fail, it is tried again when it is next looked.
+        let _logged = self.write(purges, &[everything]);
+    }
+
+    /// Forgets what a purge of everything covers as well.
+    fn forget_moot(&mut self, purges: &Purges) {
+        let all = purges.tables.all_purged();
+        if all > self.forgotten {
+            self.forgotten = all;
+            purges.tables.forget(all);
         }
     }
 

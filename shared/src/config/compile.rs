@@ -249,8 +249,9 @@ impl Compiler<'_> {
             wait_max: or_default!(self, timeout, "cache.wait-max", cache.wait_max, Duration::from_secs(10)),
             stale_max: or_default!(self, duration, "cache.stale-max", cache.stale_max, days(1)),
             variants_max: usize::from(self.number("cache.variants-max", &cache.variants_max, 1..=1024, 32)),
-            tags: usize::from(self.number("cache.tags", &cache.tags, 0..=4096, 1000)),
+            tags_max: usize::from(self.number("cache.tags-max", &cache.tags_max, 0..=4096, 1000)),
             tags_size: self.tags_size(&cache.tags_size),
+            purges_max: self.number("cache.purges-max", &cache.purges_max, 10_000..=100_000_000, 2_000_000) as usize,
             detail_to: self.networks("cache.detail-to", cache.detail_to.as_deref()),
         }
     }

@@ -79,8 +79,9 @@ tables! {
         wait_max: At<String>,
         stale_max: At<String>,
         variants_max: At<u16>,
-        tags: At<u16>,
+        tags_max: At<u16>,
         tags_size: At<String>,
+        purges_max: At<u32>,
         detail_to: Option<Vec<Spanned<String>>>,
     }
 

@@ -234,3 +234,25 @@ probe = "https://gru.test:444"
     assert_eq!(probes[2], "Never");
     assert_eq!(probes[3], "Urls([https://gru.test:444/])");
 }
+
+#[test]
+fn what_purges_need() {
+    let head = "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n";
+    let config = parse(head).unwrap();
+    assert_eq!((config.admin.purge_method, config.cache.tags_max, config.cache.tags_size), (false, 1000, 16 << 10));
+    assert_eq!(config.cache.purges_max, 2_000_000);
+    let cache = "[cache]\ntags-max = 5\ntags-size = \"1 KiB\"\npurges-max = 10000\n";
+    let config = parse(&format!("{head}[admin]\ntoken = \"correct-horse\"\npurge-method = true\n{cache}")).unwrap();
+    assert_eq!((config.admin.purge_method, config.cache.tags_max, config.cache.tags_size), (true, 5, 1024));
+    assert_eq!(config.cache.purges_max, 10_000);
+    let rows = [
+        ("[admin]\npurge-method = true", "5: admin.purge-method: needs admin.token: a PURGE has to bring it"),
+        ("[cache]\ntags-max = 5000", "5: cache.tags-max: must be from 0 to 4096"),
+        ("[cache]\ntags-size = \"2 MiB\"", "5: cache.tags-size: must be at most 1 MiB"),
+        ("[cache]\npurges-max = 9", "5: cache.purges-max: must be from 10000 to 100000000"),
+    ];
+    for (text, wanted) in rows {
+        let mistakes = parse(&format!("{head}{text}\n")).unwrap_err().to_string();
+        assert!(mistakes.contains(wanted), "{mistakes} has no {wanted}");
+    }
+}

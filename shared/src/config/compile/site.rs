@@ -9,6 +9,9 @@ use super::super::file;
 use super::super::{Caching, ClientRevalidation, Domain, OriginHost, SetCookie, Site};
 use super::{Compiler, span_of};
 
+/// Bytes of a name: it stands in each record of a purge of the site.
+const NAME_MAX: usize = 255;
+
 impl Compiler<'_> {
     pub(super) fn sites(&mut self, entries: &[Spanned<file::Site>], lifetime_max: Duration) -> Vec<Site> {
         let mut sites = Vec::new();
@@ -19,6 +22,10 @@ impl Compiler<'_> {
             if !site.name.is_empty() && !names.insert(site.name.clone()) {
                 let at = span_of(&file.name).or(span.clone());
                 self.gather.at(at, "site.name", format!("`{}` names two sites", site.name));
+            }
+            if site.name.len() > NAME_MAX {
+                let at = span_of(&file.name).or(span.clone());
+                self.gather.at(at, "site.name", format!("must have at most {NAME_MAX} bytes"));
             }
             for domain in &site.domains {
                 let text = match domain {

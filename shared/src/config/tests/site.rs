@@ -290,3 +290,9 @@ fn the_samples_examples_are_right() {
     assert_eq!(rules, ["admin", "rule 2"]);
     assert!(site.caching.rules[1].force);
 }
+
+#[test]
+fn a_name_fits_the_records_of_purges() {
+    assert!(told(&format!("name = \"{}\"", "x".repeat(255))).is_empty());
+    assert_eq!(told(&format!("name = \"{}\"", "x".repeat(256))), ["9: site.name: must have at most 255 bytes"]);
+}
