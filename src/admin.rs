@@ -8,12 +8,15 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nearcast_edge::purge::Kind;
+use nearcast_edge::store::{DiskState, DiskUsage};
 use nearcast_edge::worker::Edge;
 use nearcast_shared::config::Config;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -137,8 +140,7 @@ impl Collector for EdgeCollector {
             ("cache_memory_bytes", "Bytes of entries in memory", usage.memory_bytes),
             ("cache_memory_limit_bytes", "Bytes that entries in memory may take", usage.memory_limit),
             ("cache_memory_entries", "Entries in memory", usage.memory_entries),
-            ("cache_disk_written_bytes", "Bytes written to the disk tier", usage.disk_written_bytes),
-            ("cache_disk_read_bytes", "Bytes read from the disk tier", usage.disk_read_bytes),
+            ("cache_memory_bulk_bytes", "Of the bytes in memory, those of large bodies", usage.bulk.bytes),
             ("fills_running", "Fetches that run", self.edge.fills.running()),
             ("pinned_bytes", "Bytes of bodies that connections hold", self.edge.pinned.bytes() as usize),
         ];
@@ -151,6 +153,49 @@ impl Collector for EdgeCollector {
             let metric = ConstGauge::new(i64::try_from(self.edge.purges.count(kind)).unwrap_or(i64::MAX));
             metric.encode(records.encode_family(&[("kind", kind.token())])?)?;
         }
-        Ok(())
+        encode_disk(usage.disk.as_ref(), &mut encoder)
     }
+}
+
+fn encode_disk(disk: Option<&DiskUsage>, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    let Some(disk) = disk else { return Ok(()) };
+    let rows = [
+        ("cache_disk_bytes", "Bytes of the disk tier's files", disk.bytes),
+        ("cache_disk_limit_bytes", "Bytes that the disk tier's files may have", disk.limit),
+        ("cache_disk_entries", "Pieces on disk", disk.entries as u64),
+        ("cache_disk_written_bytes", "Bytes written to the disk tier", disk.written_bytes),
+        ("cache_disk_read_bytes", "Bytes read from the disk tier", disk.read_bytes),
+        ("cache_disk_queue_bytes", "Bytes that wait to be written to disk", disk.queue_bytes as u64),
+        ("cache_disk_queue_limit_bytes", "Bytes that may wait to be written to disk", disk.queue_limit as u64),
+    ];
+    for (name, help, value) in rows {
+        let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+    }
+    if let Some(recovery) = disk.recovery_seconds {
+        let help = "How long it took to find again what was on disk";
+        let unit = Some(&Unit::Seconds);
+        ConstGauge::new(recovery).encode(encoder.encode_descriptor(
+            "cache_disk_recovery",
+            help,
+            unit,
+            MetricType::Gauge,
+        )?)?;
+    }
+    let mut states = encoder.encode_descriptor("cache_disk_state", "The disk tier's state", None, MetricType::Gauge)?;
+    for state in DiskState::ALL {
+        let is_it = i64::from(state == disk.state);
+        ConstGauge::new(is_it).encode(states.encode_family(&[("state", state.token())])?)?;
+    }
+    let families = [
+        ("cache_disk_dropped", "Pieces that did not get to the disk", "reason", &disk.dropped),
+        ("cache_disk_errors", "What went wrong with the disk", "kind", &disk.errors),
+    ];
+    for (name, help, label, counts) in families {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (token, count) in &counts.0 {
+            ConstCounter::new(*count).encode(family.encode_family(&[(label, *token)])?)?;
+        }
+    }
+    Ok(())
 }

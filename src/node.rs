@@ -134,7 +134,7 @@ impl Node {
         let geo = Arc::new(ArcSwap::new(geo));
         let edge = Arc::new(Edge {
             view: Arc::new(ArcSwap::from_pointee(edge_view)),
-            store: runtime.block_on(Store::open(&config.cache))?,
+            store: Store::open(&config.cache, &config.sites, &state.secret)?,
             purges,
             fills: Fills::default(),
             pinned: Arc::default(),

@@ -110,6 +110,7 @@ impl Control {
         self.health.reconfigure(&config);
         self.dns_view.store(Arc::new(dns_view));
         self.edge.view.store(Arc::new(edge_view));
+        self.edge.store.set_sites(&config.sites);
         self.edge.access_log.reopen();
         self.geo.store(geo);
         let _in_control_runtime = self.runtime.enter();

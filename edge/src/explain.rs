@@ -95,12 +95,12 @@ pub async fn explain(edge: &Edge, question: Question<'_>) -> Result<Explanation,
         return Ok(told);
     }
     let mut key = asked.primary(edge);
-    let mut found = edge.store.get(&key).await;
+    let mut found = edge.store.look(&key).await;
     if let Some(Piece::Base(base)) = &found {
         told.selected_by = base.vary.iter().map(ToString::to_string).collect();
         told.variants = base.variants.len();
         key = asked.variant(&variant::selecting_text(&base.vary, &asked.fields), edge);
-        found = edge.store.get(&key).await;
+        found = edge.store.look(&key).await;
     }
     told.not_stored = edge.uncacheable.of(&key, edge.clock.now()).map(|reason| reason.token());
     let object = match &found {

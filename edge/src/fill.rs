@@ -173,12 +173,17 @@ pub enum Extent {
 const NEAR: u64 = 4 << 20;
 
 impl Extent {
-    /// Whether a fetch of this brings what `wanted` is after, with `reached` bytes of the body come so far, and soon. Only
+    /// Whether a fetch of this brings what `wanted` is after, and soon, with bytes `from..reached` of the body at hand. Only
     /// the first of what is missing must come: the rest is asked for later.
-    fn serves(self, wanted: Self, reached: u64) -> bool {
-        let is_near = |at: u64| at <= reached.saturating_add(NEAR);
+    fn serves(self, wanted: Self, (from, reached): (u64, u64)) -> bool {
+        // It may not have begun.
+        let near = reached.max(self.first()).saturating_add(NEAR);
+        let is_near = |at: u64| at <= near;
+        // What has gone through already would have to come from the store, which does not have what is missing.
+        let still_comes = |at: u64| from <= at && is_near(at);
         match (self, wanted) {
-            (Self::Whole, Self::Part { first, .. } | Self::Missing { first, .. }) => is_near(first),
+            (Self::Whole, Self::Part { first, .. }) => is_near(first),
+            (Self::Whole, Self::Missing { first, .. }) => still_comes(first),
             (Self::Whole, Self::Own(_)) => true,
             (Self::Part { first: 0, end: None, condition: 0 }, Self::Whole) => true,
             (
@@ -189,9 +194,17 @@ impl Extent {
                 condition == wanted_condition && first <= wanted && covers && is_near(wanted)
             }
             (Self::Missing { first, end }, Self::Missing { first: wanted, .. }) => {
-                (first..end).contains(&wanted) && is_near(wanted)
+                (first..end).contains(&wanted) && still_comes(wanted)
             }
             (own, wanted) => own == wanted,
+        }
+    }
+
+    /// Offset of the first byte, as far as it is known.
+    fn first(self) -> u64 {
+        match self {
+            Self::Whole | Self::Own(_) => 0,
+            Self::Part { first, .. } | Self::Missing { first, .. } => first,
         }
     }
 }
@@ -288,9 +301,10 @@ impl Fill {
         }
     }
 
-    /// How far the body has come.
-    fn reached(&self) -> u64 {
-        self.state.lock().window.end()
+    /// The bytes of the body that are at hand.
+    fn at_hand(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.window.start(), state.window.end())
     }
 
     /// Lets go of what is stored up to `stored`, but for the newest part.
@@ -364,8 +378,8 @@ const WAKE_EVERY: u64 = 64 << 10;
 enum Pace {
     /// Nobody finds in the store what they miss, so all must keep up, more or less.
     Slowest,
-    /// Nobody needs it faster than the fastest takes it, who may be so many bytes behind: of a large body memory keeps but
-    /// a little. Slower ones find it on disk, or ask again.
+    /// Nobody needs it faster than the fastest takes it, who may be so many bytes behind: fewer than the window keeps, for
+    /// memory may keep nothing else of a large body. Slower ones find it on disk, or ask again.
     Fastest(u64),
 }
 
@@ -448,7 +462,7 @@ impl Fills {
         let mut shard = self.shard(&key).lock();
         let lane = shard.entry(key.into()).or_default();
         let serves =
-            |(extent, fill): &&(Extent, Arc<Fill>)| !covers(fill.tick) && extent.serves(key.extent, fill.reached());
+            |(extent, fill): &&(Extent, Arc<Fill>)| !covers(fill.tick) && extent.serves(key.extent, fill.at_hand());
         if let Some((_, fill)) = lane.iter().find(serves) {
             return Joined::Follower(Reader::new(fill.clone()));
         }
@@ -570,28 +584,45 @@ mod tests {
         let part = |first, end, condition| Extent::Part { first, end, condition };
         let missing = |first, end| Extent::Missing { first, end };
         let rows = [
-            ("the same", Extent::Whole, Extent::Whole, 0, true),
-            ("a part of what comes whole", Extent::Whole, part(0, Some(MIB), 0), 0, true),
-            ("a part that comes later", Extent::Whole, part(90 * MIB, Some(91 * MIB), 0), 80 * MIB, false),
-            ("a part that has come", Extent::Whole, part(MIB, Some(2 * MIB), 0), 80 * MIB, true),
-            ("a missing part of what comes whole", Extent::Whole, missing(MIB, 2 * MIB), 0, true),
-            ("the last bytes of what comes whole", Extent::Whole, Extent::Own(1), 0, true),
-            ("all, where all was asked for as a part", part(0, None, 0), Extent::Whole, 0, true),
-            ("all, of what comes under a condition", part(0, None, 7), Extent::Whole, 0, false),
-            ("all, where the end alone comes", part(MIB, None, 0), Extent::Whole, 0, false),
-            ("a smaller part", part(0, Some(2 * MIB), 0), part(MIB, Some(2 * MIB), 0), 0, true),
-            ("a part of all from there", part(0, None, 0), part(MIB, Some(2 * MIB), 0), 0, true),
-            ("all from there, where a part comes", part(0, Some(MIB), 0), part(0, None, 0), 0, false),
-            ("a part that reaches further", part(0, Some(2 * MIB), 0), part(MIB, Some(3 * MIB), 0), 0, false),
-            ("another condition", part(0, Some(2 * MIB), 0), part(0, Some(2 * MIB), 7), 0, false),
-            ("a hole that reaches further", missing(0, 2 * MIB), missing(MIB, 9 * MIB), 0, true),
-            ("a hole behind it", missing(0, 2 * MIB), missing(2 * MIB, 3 * MIB), 0, false),
-            ("a hole and a cold part", missing(0, 2 * MIB), part(0, Some(MIB), 0), 0, false),
-            ("all, where a hole is filled", missing(0, 2 * MIB), Extent::Whole, 0, false),
-            ("other last bytes", Extent::Own(1), Extent::Own(2), 0, false),
+            ("the same", Extent::Whole, Extent::Whole, (0, 0), true),
+            ("a part of what comes whole", Extent::Whole, part(0, Some(MIB), 0), (0, 0), true),
+            ("a part that comes later", Extent::Whole, part(90 * MIB, Some(91 * MIB), 0), (0, 80 * MIB), false),
+            ("a part that has come", Extent::Whole, part(MIB, Some(2 * MIB), 0), (0, 80 * MIB), true),
+            ("a missing part of what comes whole", Extent::Whole, missing(MIB, 2 * MIB), (0, 0), true),
+            ("the last bytes of what comes whole", Extent::Whole, Extent::Own(1), (0, 0), true),
+            ("all, where all was asked for as a part", part(0, None, 0), Extent::Whole, (0, 0), true),
+            ("all, of what comes under a condition", part(0, None, 7), Extent::Whole, (0, 0), false),
+            ("all, where the end alone comes", part(MIB, None, 0), Extent::Whole, (0, 0), false),
+            ("a smaller part", part(0, Some(2 * MIB), 0), part(MIB, Some(2 * MIB), 0), (0, 0), true),
+            ("a part of all from there", part(0, None, 0), part(MIB, Some(2 * MIB), 0), (0, 0), true),
+            ("all from there, where a part comes", part(0, Some(MIB), 0), part(0, None, 0), (0, 0), false),
+            ("a part that reaches further", part(0, Some(2 * MIB), 0), part(MIB, Some(3 * MIB), 0), (0, 0), false),
+            ("another condition", part(0, Some(2 * MIB), 0), part(0, Some(2 * MIB), 7), (0, 0), false),
+            ("a hole that reaches further", missing(0, 2 * MIB), missing(MIB, 9 * MIB), (0, 0), true),
+            ("a hole behind it", missing(0, 2 * MIB), missing(2 * MIB, 3 * MIB), (0, 0), false),
+            ("a hole and a cold part", missing(0, 2 * MIB), part(0, Some(MIB), 0), (0, 0), false),
+            ("all, where a hole is filled", missing(0, 2 * MIB), Extent::Whole, (0, 0), false),
+            ("other last bytes", Extent::Own(1), Extent::Own(2), (0, 0), false),
+            ("a hole that has gone through", Extent::Whole, missing(MIB, 2 * MIB), (79 * MIB, 80 * MIB), false),
+            ("a hole that is at hand", Extent::Whole, missing(79 * MIB, 90 * MIB), (79 * MIB, 80 * MIB), true),
+            (
+                "a hole that another hole's fetch has gone through",
+                missing(0, 9 * MIB),
+                missing(0, MIB),
+                (MIB, 2 * MIB),
+                false,
+            ),
+            (
+                "the same far hole, before it comes",
+                missing(90 * MIB, 91 * MIB),
+                missing(90 * MIB, 91 * MIB),
+                (0, 0),
+                true,
+            ),
+            ("the same far part, before it comes", part(90 * MIB, None, 0), part(90 * MIB, None, 0), (0, 0), true),
         ];
-        for (name, running, wanted, reached, serves) in rows {
-            assert_eq!(running.serves(wanted, reached), serves, "{name}");
+        for (name, running, wanted, at_hand, serves) in rows {
+            assert_eq!(running.serves(wanted, at_hand), serves, "{name}");
         }
     }
 

@@ -7,6 +7,7 @@ use nearcast_shared::config::Keying;
 use crate::canonical;
 use crate::headers::{self, Identity, Peer};
 use crate::keying;
+use crate::policy::range;
 
 /// What a request's fields are rewritten by.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +29,7 @@ impl Forwarding<'_> {
     /// The fields for the origin.
     pub fn fields(&self, client: &HeaderMap) -> HeaderMap {
         let mut fields = client.clone();
+        range::take_out_flood(&mut fields);
         if self.looked_up {
             canonical::canonicalize(&mut fields);
         } else {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::BytesMut;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use nearcast_shared::clock::Timestamp;
@@ -179,6 +180,22 @@ pub fn record_date(fields: &mut HeaderMap, received: Timestamp) {
     }
 }
 
+/// Gives the values one buffer of their own: as they were received they are slices of what was read at once, with the
+/// beginning of the body in it, all of which they would keep in memory for as long as they are stored.
+pub fn take_out_of_buffers(headers: &mut HeaderMap) {
+    let mut all = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    for value in headers.values_mut() {
+        all.extend_from_slice(value.as_bytes());
+    }
+    let mut all = all.freeze();
+    for value in headers.values_mut() {
+        let own = all.split_to(value.len());
+        let mut own = HeaderValue::from_maybe_shared(own).expect("the same bytes were a value before");
+        own.set_sensitive(value.is_sensitive());
+        *value = own;
+    }
+}
+
 /// The one valid Content-Length, if any.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
@@ -262,6 +279,18 @@ mod tests {
         assert_eq!(headers["x-forwarded-host"], "a");
         assert!(!headers.contains_key("x-original-url"), "only that");
         assert!(!headers.contains_key("x-real-ip"), "who asks is not for the client to say");
+    }
+
+    #[test]
+    fn out_of_buffers_they_are_the_same() {
+        let mut headers = map(&[("a", "one"), ("b", ""), ("c", "three")]);
+        headers.append("a", HeaderValue::from_static("two"));
+        headers.append("a", HeaderValue::from_bytes(b"\xff\t").unwrap());
+        headers.get_mut("c").unwrap().set_sensitive(true);
+        let before = headers.clone();
+        take_out_of_buffers(&mut headers);
+        assert_eq!(headers, before);
+        assert!(headers["c"].is_sensitive() && !headers["b"].is_sensitive());
     }
 
     #[test]

@@ -183,7 +183,7 @@ async fn in_scheme(edge: &Edge, asked: &Asked, own: bool) -> (InScheme, StoreKey
     let mut told = InScheme { scheme: scheme(asked.https), selected_by: Vec::new(), answers: Vec::new() };
     let primary = asked.primary(edge);
     let tiers = edge.store.whereabouts(&primary);
-    match edge.store.get(&primary).await {
+    match edge.store.look(&primary).await {
         Some(Piece::Object(object)) if object.is_for(&asked.address()) => {
             let answer = Some(detail(edge, asked, &object).await);
             told.answers.push(Kept { selected: own, listed_etag: None, tiers, answer });
@@ -195,7 +195,7 @@ async fn in_scheme(edge: &Edge, asked: &Asked, own: bool) -> (InScheme, StoreKey
             told.selected_by = base.vary.iter().map(|name| shown(name, &asked.fields)).collect();
             for listed in &base.variants {
                 let tiers = edge.store.whereabouts(&listed.key);
-                let answer = match edge.store.get(&listed.key).await {
+                let answer = match edge.store.look(&listed.key).await {
                     Some(Piece::Object(object)) if object.is_for(&asked.address()) => {
                         Some(detail(edge, asked, &object).await)
                     }

@@ -136,8 +136,9 @@ impl fmt::Display for Address<'_> {
     }
 }
 
-/// The kind of pieces of large bodies.
+/// The kinds of pieces of bodies, large and not.
 const LARGE: u8 = b'l';
+const SMALL: u8 = b'c';
 
 /// What the store knows a piece by.
 ///
@@ -163,7 +164,7 @@ impl StoreKey {
     /// Piece `number` of a body of that URL, in one version. Only objects name versions, so that old pieces cannot be
     /// reached. Pieces of a `large` body are kept apart from all else in memory.
     pub fn chunk(url: UrlId, https: bool, version: u64, number: u32, large: bool) -> Self {
-        Self::new(url.0, if large { LARGE } else { b'c' }, https, version, number)
+        Self::new(url.0, if large { LARGE } else { SMALL }, https, version, number)
     }
 
     /// Whose it is.
@@ -179,6 +180,16 @@ impl StoreKey {
     /// Whether it is a piece of a large body.
     pub fn is_of_a_large_body(&self) -> bool {
         self.0[16] == LARGE
+    }
+
+    /// What stays of it from one version of a body to the next, however large that is.
+    pub fn without_version(&self) -> [u8; 32] {
+        let mut bytes = self.0;
+        bytes[18..26].fill(0);
+        if bytes[16] == LARGE {
+            bytes[16] = SMALL;
+        }
+        bytes
     }
 
     fn new(id: u128, kind: u8, https: bool, version: u64, number: u32) -> Self {

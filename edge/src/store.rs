@@ -1,27 +1,45 @@
-//! Where answers are kept: one small interface of our own over foyer's hybrid of memory and disk.
+//! Where answers are kept: in memory, and on disk behind it.
 //!
-//! A lookup in memory takes a read lock of one shard (SIEVE) and no more. Objects go to disk when memory evicts them and
-//! at a clean stop, off the data-plane threads. What the disk holds is a hint that may be old: purge tables decide, at
-//! every hit.
+//! A lookup in memory takes a read lock of one shard and no more. What is asked for a second time is handed to the disk's
+//! writer, once; so is what memory gives up, if it is worth it ([`admission`]), and all of memory at a clean stop. What
+//! the disk holds is a hint that may be old: purge tables decide, at every hit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use foyer::{
-    BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
-    PsyncIoEngineConfig, SieveConfig, Spawner,
-};
 use http::HeaderValue;
-use nearcast_shared::config;
+use nearcast_shared::config::{self, DiskUse, Site};
 use thiserror::Error;
 
-use crate::key::StoreKey;
+use crate::key::{HashSecret, StoreKey};
 
+mod admission;
 mod codec;
+mod counters;
 mod disk;
+mod folder;
+mod index;
+mod log;
 pub mod object;
+mod queue;
+mod record;
+mod segments;
+mod sites;
+mod tiers;
+mod writer;
 
+use admission::{Arrival, Seen, Standing};
+pub use counters::{DiskError, Dropped};
+use disk::Disk;
 use object::{Base, Body, Object};
+use queue::Phase;
+use sites::Sites;
+pub use tiers::TierUsage;
+use tiers::{Entry, Heir, Tiers};
+pub use writer::DiskState;
 
 /// Whatever is stored under one key.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,11 +79,7 @@ impl Piece {
     }
 }
 
-/// Bytes that are written to disk at once. foyer drops in silence what comes while it is full: memory is written out in
-/// portions well below.
-const WRITE_BUFFER: usize = 32 << 20;
-
-/// Why the store could not be opened.
+/// Why the store could not be opened, or not be written out.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The folder cannot be used.
@@ -76,16 +90,16 @@ pub enum StoreError {
         /// The cause.
         source: std::io::Error,
     },
-    /// foyer refused.
-    #[error("the cache could not be opened")]
-    Engine(#[from] foyer::Error),
     /// Threads for disk I/O could not be had.
     #[error("threads for disk I/O could not be started")]
     Threads(#[source] std::io::Error),
+    /// The disk does not take it.
+    #[error("the disk fails: not all of memory could be written")]
+    Lost,
 }
 
 /// What the status shows of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct StoreUsage {
     /// Bytes that entries in memory count as.
     pub memory_bytes: usize,
@@ -93,10 +107,51 @@ pub struct StoreUsage {
     pub memory_limit: usize,
     /// Entries in memory: objects, chunks and bases.
     pub memory_entries: usize,
-    /// Bytes written to disk since the start.
-    pub disk_written_bytes: usize,
-    /// Bytes read from disk since the start.
-    pub disk_read_bytes: usize,
+    /// Of these, what is of small bodies.
+    pub main: TierUsage,
+    /// Of these, pieces of large bodies.
+    pub bulk: TierUsage,
+    /// The disk tier, if there is one.
+    pub disk: Option<DiskUsage>,
+}
+
+/// What the status shows of the disk tier.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct DiskUsage {
+    /// How it is.
+    pub state: DiskState,
+    /// Since when.
+    pub state_seconds: f64,
+    /// How long it took to find again what was there.
+    pub recovery_seconds: Option<f64>,
+    /// Records it holds.
+    pub entries: usize,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Bytes they may have.
+    pub limit: u64,
+    /// Bytes written since the start.
+    pub written_bytes: u64,
+    /// Bytes read since the start.
+    pub read_bytes: u64,
+    /// Bytes that wait to be written.
+    pub queue_bytes: usize,
+    /// Bytes that may.
+    pub queue_limit: usize,
+    /// What was not written, by reason.
+    pub dropped: Counts,
+    /// What went wrong, by kind.
+    pub errors: Counts,
+}
+
+/// Counters by their tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counts(pub Vec<(&'static str, u64)>);
+
+impl serde::Serialize for Counts {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
+    }
 }
 
 /// In which tiers a piece is.
@@ -117,62 +172,62 @@ impl Whereabouts {
 
 /// The store of a node.
 #[derive(Debug, Clone)]
-pub struct Store {
-    cache: HybridCache<StoreKey, Piece>,
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    tiers: Tiers,
+    estate: Arc<Estate>,
+    large_min: u64,
+    secret: HashSecret,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("estate", &self.estate).finish_non_exhaustive()
+    }
 }
 
 impl Store {
-    /// Opens the store; with a disk tier, after what it holds was found again.
+    /// Opens the store and returns at once: what the disk holds is found again aside, and memory serves meanwhile.
     ///
     /// # Errors
     /// When the folder cannot be used. What is damaged in it is not an error: it is started empty, and said so.
-    pub async fn open(config: &config::Cache) -> Result<Self, StoreError> {
-        let memory = usize::try_from(config.memory).unwrap_or(usize::MAX);
-        // A shard must hold some chunks: many shards of a small memory would hold none.
-        let shards = (memory / (8 << 20)).clamp(1, 64).next_power_of_two();
-        let builder = HybridCacheBuilder::new()
-            .with_name("nearcast")
-            .with_policy(HybridCachePolicy::WriteOnEviction)
-            .with_flush_on_close(true)
-            .memory(memory)
-            .with_shards(shards)
-            .with_eviction_config(SieveConfig)
-            .with_weighter(|_: &StoreKey, piece: &Piece| piece.weight())
-            .storage();
-        let Some(disk) = &config.disk else {
-            return Ok(Self { cache: builder.build().await? });
+    pub fn open(cache: &config::Cache, sites: &[Site], secret: &HashSecret) -> Result<Self, StoreError> {
+        let memory = usize::try_from(cache.memory).unwrap_or(usize::MAX);
+        let shares = Arc::new(ArcSwap::from_pointee(Sites::new(sites, secret)));
+        let disk = match &cache.disk {
+            Some(disk) => Some(Disk::open(folder::prepare(disk)?, disk, shares.clone())?),
+            None => None,
         };
-        let folder = disk::prepare(disk)?;
-        let capacity = usize::try_from(disk.size).unwrap_or(usize::MAX);
-        let device = FsDeviceBuilder::new(folder).with_capacity(capacity).build()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("disk")
-            .enable_all()
-            .build()
-            .map_err(StoreError::Threads)?;
-        let engine = BlockEngineConfig::new(device)
-            .with_block_size(disk::block_bytes(disk.size))
-            // What does not fit the queue is dropped in silence: a clean stop writes all of memory at once.
-            .with_submit_queue_size_threshold(memory.max(64 << 20))
-            .with_buffer_pool_size(WRITE_BUFFER);
-        let cache = builder
-            .with_io_engine_config(PsyncIoEngineConfig::new())
-            .with_engine_config(engine)
-            .with_spawner(Spawner::from(runtime))
-            .build()
-            .await?;
-        Ok(Self { cache })
+        // As many as memory holds if they are small, so that one is known to have been seen when it was pushed out.
+        let seen = Seen::new(if disk.is_some() { memory / 256 } else { 0 });
+        let estate = Arc::new(Estate { disk, shares, seen, stopping: AtomicBool::new(false) });
+        Ok(Self(Arc::new(Inner {
+            tiers: Tiers::new(memory, sites, secret, &estate),
+            estate,
+            large_min: (cache.memory / 32).max(1 << 20),
+            secret: *secret,
+        })))
+    }
+
+    /// Takes over what sites may take of the disk, at a reload.
+    pub fn set_sites(&self, sites: &[Site]) {
+        self.0.estate.shares.store(Arc::new(Sites::new(sites, &self.0.secret)));
     }
 
     /// Bodies of at least so many bytes are large: kept apart from all else in memory.
     pub fn large_min(&self) -> u64 {
-        (self.cache.memory().capacity() as u64 / 32).max(1 << 20)
+        self.0.large_min
     }
 
     /// What is under `key` in memory: no waiting, no disk.
     pub fn peek(&self, key: &StoreKey) -> Option<Piece> {
-        self.cache.memory().get(key).map(|entry| entry.value().clone())
+        let entry = self.0.tiers.get(key)?;
+        let piece = entry.value().piece.clone();
+        if entry.value().mark.is_second_sighting() && !self.0.estate.write(*key, &piece) {
+            entry.value().mark.set(Standing::Wanted);
+        }
+        Some(piece)
     }
 
     /// What is under `key`, in memory or on disk. What cannot be read counts as absent.
@@ -180,15 +235,16 @@ impl Store {
         if let Some(piece) = self.peek(key) {
             return Some(piece);
         }
-        if !self.cache.is_hybrid() {
-            return None;
-        }
-        match self.cache.get(key).await {
-            Ok(entry) => entry.map(|entry| entry.value().clone()),
-            Err(error) => {
-                tracing::debug!(%error, "a stored piece cannot be read");
-                None
-            }
+        let (inner, at) = (self.0.clone(), *key);
+        let keep = move |piece: &Piece| inner.tiers.put(at, piece.clone(), Standing::Settled);
+        self.0.estate.disk.as_ref()?.load(key, keep).await
+    }
+
+    /// What is under `key`, for whoever only looks: it is no sighting, and memory takes in nothing from disk for it.
+    pub async fn look(&self, key: &StoreKey) -> Option<Piece> {
+        match self.0.tiers.get(key) {
+            Some(entry) => Some(entry.value().piece.clone()),
+            None => self.0.estate.disk.as_ref()?.load(key, |_| {}).await,
         }
     }
 
@@ -210,34 +266,47 @@ impl Store {
 
     /// Whether something is probably under `key`: looks at indexes only.
     pub fn contains(&self, key: &StoreKey) -> bool {
-        self.cache.contains(key)
+        self.0.tiers.contains(key) || self.0.estate.disk.as_ref().is_some_and(|disk| disk.contains(key))
     }
 
     /// In which tiers something is under `key`, as far as indexes tell. Nobody's use of it: it counts as no hit.
     pub fn whereabouts(&self, key: &StoreKey) -> Whereabouts {
-        let memory = self.cache.memory().contains(key);
-        Whereabouts { memory, disk: self.cache.is_hybrid() && self.cache.storage().may_contains(key) }
+        let disk = self.0.estate.disk.as_ref().is_some_and(|disk| disk.contains(key));
+        Whereabouts { memory: self.0.tiers.contains(key), disk }
     }
 
     /// Puts `piece` under `key`, in place of what was there.
     pub fn put(&self, key: StoreKey, piece: Piece) {
-        self.cache.insert(key, piece);
+        let (standing, write) = self.0.estate.arrive(&key, &self.0.tiers);
+        let written = !write || self.0.estate.write(key, &piece);
+        self.0.tiers.put(key, piece, if written { standing } else { Standing::Wanted });
     }
 
-    /// Takes away what is under `key`. After a restart an older copy may come back from disk: not a purge.
+    /// Takes away what is under `key`, on disk too. After a crash an older copy may come back: not a purge.
     pub fn remove(&self, key: &StoreKey) {
-        self.cache.remove(key);
+        if let Some(disk) = &self.0.estate.disk {
+            disk.remove(key);
+        }
+        self.0.tiers.remove(key);
     }
 
-    /// How full it is.
+    /// How full it is, and how its disk is.
     pub fn usage(&self) -> StoreUsage {
-        let disk = self.cache.statistics();
+        let (main, bulk) = self.0.tiers.usage();
         StoreUsage {
-            memory_bytes: self.cache.memory().usage(),
-            memory_limit: self.cache.memory().capacity(),
-            memory_entries: self.cache.memory().entries(),
-            disk_written_bytes: disk.disk_write_bytes(),
-            disk_read_bytes: disk.disk_read_bytes(),
+            memory_bytes: main.bytes + bulk.bytes,
+            memory_limit: main.limit + bulk.limit,
+            memory_entries: main.entries + bulk.entries,
+            main,
+            bulk,
+            disk: self.0.estate.disk.as_ref().map(Disk::usage),
+        }
+    }
+
+    /// Waits until what was on disk at the start can be had, or is known not to be. Without a disk: at once.
+    pub async fn opened(&self) {
+        if let Some(disk) = &self.0.estate.disk {
+            disk.opened().await;
         }
     }
 
@@ -246,16 +315,72 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub async fn close(&self) -> Result<(), StoreError> {
-        while self.cache.is_hybrid() && self.cache.memory().entries() > 0 {
-            let mut weight = 0;
-            let next = |_: &StoreKey, piece: &Piece| {
-                let fits = weight < WRITE_BUFFER / 4;
-                weight += if fits { piece.weight() } else { 0 };
-                fits
-            };
-            self.cache.flush_if(next).await;
-            self.cache.storage().wait().await;
+        let Some(disk) = &self.0.estate.disk else { return Ok(()) };
+        disk.opened().await;
+        let failed = disk.failed();
+        self.0.estate.stopping.store(true, Ordering::Relaxed);
+        disk.queue.enter(Phase::Draining);
+        self.0.tiers.give_up();
+        if !disk.written_out(failed).await {
+            return Err(StoreError::Lost);
         }
-        Ok(self.cache.close().await?)
+        // Nothing waits: it ends now.
+        disk.queue.enter(Phase::Closing);
+        disk.closed().await;
+        Ok(())
     }
 }
+
+/// What is left of a piece when memory gives it up: the disk, if there is one, and who decides what goes there.
+#[derive(Debug)]
+struct Estate {
+    disk: Option<Disk>,
+    shares: Arc<ArcSwap<Sites>>,
+    seen: Seen,
+    /// All is given up now.
+    stopping: AtomicBool,
+}
+
+impl Estate {
+    /// What an arriving piece begins as, and whether it is to be written at once. What was under its key is forgotten.
+    fn arrive(&self, key: &StoreKey, tiers: &Tiers) -> (Standing, bool) {
+        let Some(disk) = &self.disk else { return (Standing::Settled, false) };
+        let renews = disk.forget(key) | tiers.contains(key);
+        let arrival = Arrival { renews, seen: self.seen.again(key) };
+        let use_of_disk = self.shares.load().of(key.site()).disk;
+        if use_of_disk == DiskUse::Never && renews {
+            disk.remove(key);
+        }
+        admission::at_arrival(use_of_disk, arrival)
+    }
+
+    /// Hands a piece to the disk, if there is one and it has room.
+    fn write(&self, key: StoreKey, piece: &Piece) -> bool {
+        self.disk.as_ref().is_none_or(|disk| disk.write(key, piece.clone()))
+    }
+}
+
+impl Heir for Estate {
+    fn inherit(&self, key: &StoreKey, entry: &Entry) {
+        let Some(disk) = &self.disk else { return };
+        let (use_of_disk, standing) = (self.shares.load().of(key.site()).disk, entry.mark.get());
+        let on_disk = disk.contains(key);
+        if admission::at_eviction(use_of_disk, standing, on_disk, self.stopping.load(Ordering::Relaxed)) {
+            if !disk.write(*key, entry.piece.clone()) {
+                disk.counters().drop(Dropped::QueueFull, 1);
+                // Else what it was stored in place of would come back at a restart.
+                disk.remove(key);
+            }
+        } else if !on_disk {
+            disk.counters().drop(Dropped::SeenOnce, 1);
+        }
+    }
+}
+
+/// Seconds, for people and metrics.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,9 @@ mod tests;
 
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
-pub use site::{Caching, ClientRevalidation, Domain, Keying, OriginHost, Rule, SetCookie, Site, StatusMatch};
+pub use site::{
+    Caching, ClientRevalidation, DiskUse, Domain, Keying, OriginHost, Rule, SetCookie, Site, StatusMatch, Storing,
+};
 
 /// Everything a node needs to know, for this PoP.
 #[derive(Debug, Clone, PartialEq)]
@@ -188,6 +190,12 @@ pub struct Disk {
     pub path: PathBuf,
     /// Its size in bytes.
     pub size: u64,
+    /// Bytes that may wait to be written.
+    pub write_queue: u64,
+    /// Bytes that are written a second at most.
+    pub write_rate: Option<u64>,
+    /// Records it holds at most; each takes a line of memory.
+    pub entries_max: usize,
 }
 
 /// Probing of PoPs.
@@ -393,6 +401,9 @@ impl Config {
 
     /// The keys in which `new` differs and which only a restart can change.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let own_memory = |config: &Self| -> Vec<(String, u64)> {
+            config.sites.iter().filter_map(|site| Some((site.name.clone(), site.storing.memory?))).collect()
+        };
         let rows = [
             ("this PoP", self.this_pop().name == new.this_pop().name),
             ("listen", self.listen == new.listen),
@@ -401,6 +412,7 @@ impl Config {
             ("cache.memory", self.cache.memory == new.cache.memory),
             ("cache.disk", self.cache.disk == new.cache.disk),
             ("cache.purges-max", self.cache.purges_max == new.cache.purges_max),
+            ("site.memory", own_memory(self) == own_memory(new)),
             ("log", self.log == new.log),
             ("limits", self.limits == new.limits),
             ("admin.tls", self.admin.tls == new.admin.tls),

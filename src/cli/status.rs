@@ -1,5 +1,6 @@
 //! `nearcast status`: what each node knows of itself and of the fleet.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -107,8 +108,24 @@ struct Cache {
     memory_bytes: u64,
     memory_limit: u64,
     memory_entries: u64,
-    disk_written_bytes: u64,
-    disk_read_bytes: u64,
+    disk: Option<Disk>,
+}
+
+/// The store's disk tier.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Disk {
+    state: String,
+    state_seconds: f64,
+    recovery_seconds: Option<f64>,
+    entries: u64,
+    bytes: u64,
+    limit: u64,
+    written_bytes: u64,
+    read_bytes: u64,
+    queue_bytes: u64,
+    dropped: BTreeMap<String, u64>,
+    errors: BTreeMap<String, u64>,
 }
 
 /// The call that is answered with a [`Status`].
@@ -179,16 +196,40 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
     facts.push((
         "cache",
         format!(
-            "memory {} of {} in {} entries; disk {} written, {} read",
+            "memory {} of {} in {} entries",
             HumanBytes(cache.memory_bytes),
             HumanBytes(cache.memory_limit),
             HumanCount(cache.memory_entries),
-            HumanBytes(cache.disk_written_bytes),
-            HumanBytes(cache.disk_read_bytes)
         ),
     ));
+    facts.push(("disk", cache.disk.as_ref().map_or_else(|| "none".to_owned(), disk)));
     facts.push(("work", format!("{} fills running, {} purges in force", status.fills_running, status.purge_records)));
     facts
+}
+
+fn disk(disk: &Disk) -> String {
+    let since = brief(Duration::try_from_secs_f64(disk.state_seconds).unwrap_or_default());
+    let recovery = disk.recovery_seconds.map(|seconds| format!(" (found again in {seconds:.1} s)"));
+    let mut text = format!(
+        "{} for {since}{}: {} of {} in {} entries; {} written, {} read, {} wait",
+        disk.state,
+        recovery.unwrap_or_default(),
+        HumanBytes(disk.bytes),
+        HumanBytes(disk.limit),
+        HumanCount(disk.entries),
+        HumanBytes(disk.written_bytes),
+        HumanBytes(disk.read_bytes),
+        HumanBytes(disk.queue_bytes),
+    );
+    for (label, counts) in [("not written", &disk.dropped), ("errors", &disk.errors)] {
+        let some: Vec<String> =
+            counts.iter().filter(|(_, n)| **n > 0).map(|(what, n)| format!("{what} {}", HumanCount(*n))).collect();
+        if !some.is_empty() {
+            // Writing to a String cannot fail.
+            let _infallible = write!(text, "\n{label}: {}", some.join(", "));
+        }
+    }
+    text
 }
 
 fn geo(file: &GeoFile) -> String {
@@ -247,7 +288,10 @@ mod tests {
                 { "name": "iad", "up": false, "reason": "forced", "forced": "drain", "targets": [] }
             ],
             "cache": { "memory_bytes": 1_572_864, "memory_limit": 268_435_456, "memory_entries": 1234,
-                       "disk_written_bytes": 0, "disk_read_bytes": 0 },
+                       "disk": { "state": "ready", "state_seconds": 61.2, "recovery_seconds": 0.234, "entries": 5,
+                                 "bytes": 1_048_576, "limit": 10_485_760, "written_bytes": 0, "read_bytes": 0,
+                                 "queue_bytes": 0, "dropped": { "seen-once": 7, "queue-full": 0 },
+                                 "errors": { "full": 0 } } },
             "fills_running": 1, "purge_records": 3
         })
     }
@@ -262,7 +306,9 @@ config    /etc/nearcast.toml, generation 2, loaded 2026-11-22T10:00:00.000Z
           /etc/nearcast.toml:4: pop: b
 listens   http 127.0.0.1:8080, dns 127.0.0.1:5300 [::1]:5300, admin 127.0.0.1:9053
 geo       built-in: DBIP-City-Lite, IPv4 and IPv6, built 2026-11-22
-cache     memory 1.50 MiB of 256.00 MiB in 1,234 entries; disk 0 B written, 0 B read
+cache     memory 1.50 MiB of 256.00 MiB in 1,234 entries
+disk      ready for 61s (found again in 0.2 s): 1.00 MiB of 10.00 MiB in 5 entries; 0 B written, 0 B read, 0 B wait
+          not written: seen-once 7
 work      1 fills running, 3 purges in force
 PoP  state  because  forced  probed
 fra  up     probes   -       http://192.0.2.1:8080/ up for 10s (ok)

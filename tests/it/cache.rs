@@ -92,7 +92,8 @@ fn every_way_in_gives_the_same_20_mib() {
     let authority = tls::Authority::new();
     let memory_only = Setup::new(&origin).set("cache.memory", "\"128 MiB\"");
     // So little memory that most of the body must come back from disk.
-    let with_disk = Setup::new(&origin).set("cache.memory", "\"8 MiB\"").disk();
+    let mut with_disk = Setup::new(&origin).set("cache.memory", "\"8 MiB\"").disk();
+    with_disk.sites[0].push_str("\ndisk = \"always\"");
     for mut setup in [memory_only, with_disk] {
         authority.certify(&mut setup, &["www.cdn.test", "static.other.test"]);
         let (node, trusted) = (setup.start(), authority.trusted());

@@ -3,14 +3,12 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::sync::Arc;
-
-use rustls::ServerConfig;
 
 use crate::harness::client::{Answer, Ask, Plain};
 use crate::harness::gate::Gate;
+use crate::harness::h2::{self, Then};
 use crate::harness::node::{Node, Setup};
-use crate::harness::origin::{Origin, Reply, Talk};
+use crate::harness::origin::{Origin, Reply};
 use crate::harness::tls::Authority;
 
 /// A node before the origin at `url`, which it knows by `authority` if any.
@@ -25,13 +23,6 @@ fn node_before(url: &str, authority: Option<&Authority>) -> Node {
     }
     setup.sites.push(format!("domains = [\"www.cdn.test\"]\norigin = \"{url}\""));
     setup.start()
-}
-
-/// A TLS server that speaks only that protocol.
-fn speaking(authority: &Authority, protocol: &str) -> Arc<ServerConfig> {
-    let mut config = ServerConfig::clone(&authority.server("127.0.0.1"));
-    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-    Arc::new(config)
 }
 
 fn assert_kind(name: &str, answer: &Answer, status: u16, kind: &str) {
@@ -67,7 +58,7 @@ fn no_trust() {
     assert_both("unknown authority", &node_before(&origin.url(), Some(&ours)), 502, "tls_certificate_error");
     let origin = start(ours.server("other.test"));
     assert_both("another name", &node_before(&origin.url(), Some(&ours)), 502, "tls_certificate_error");
-    let origin = start(speaking(&ours, "other"));
+    let origin = start(ours.server_of("127.0.0.1", "other"));
     assert_both("no common protocol", &node_before(&origin.url(), Some(&ours)), 502, "tls_alert_received");
 }
 
@@ -119,7 +110,7 @@ fn no_right_answer() {
 #[test]
 fn no_answer_over_http_2() {
     let authority = Authority::new();
-    let config = speaking(&authority, "h2");
+    let config = authority.server_of("127.0.0.1", "h2");
     type Frame = fn(u8) -> Vec<u8>;
     let rows: [(&str, Frame, &str); 4] = [
         ("resets the stream", |stream| vec![0, 0, 4, 3, 0, 0, 0, 0, stream, 0, 0, 0, 2], "connection_terminated"),
@@ -130,29 +121,14 @@ fn no_answer_over_http_2() {
     for (name, frame, kind) in rows {
         let origin = Origin::start_tls(config.clone(), move |_| {
             Reply::talk(move |talk| {
-                let _closed = answer_streams(talk, frame);
+                let _closed = h2::answer_streams(talk, |stream| {
+                    let bytes = frame(stream);
+                    let then = if bytes.is_empty() { Then::Close } else { Then::GoOn };
+                    (bytes, then)
+                });
             })
         });
         assert_kind(name, &node_before(&origin.url(), Some(&authority)).get("/a"), 502, kind);
-    }
-}
-
-/// Reads the rest of a client's HTTP/2 preface, which the harness took for a request, and answers each request with
-/// `frame`; none: closes. It reads on until the client closes, since what is unread then resets the connection.
-fn answer_streams(talk: &mut Talk<'_>, frame: fn(u8) -> Vec<u8>) -> std::io::Result<()> {
-    const HEADERS: u8 = 1;
-    talk.take("SM\r\n\r\n".len())?;
-    talk.write(&[0, 0, 0, 4, 0, 0, 0, 0, 0]);
-    loop {
-        let head = talk.take(9)?;
-        talk.take(usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]))?;
-        if head[3] == HEADERS {
-            let answer = frame(head[8]);
-            if answer.is_empty() {
-                return Ok(());
-            }
-            talk.write(&answer);
-        }
     }
 }
 

@@ -10,7 +10,9 @@ pub(crate) mod h2;
 pub(crate) mod node;
 pub(crate) mod origin;
 pub(crate) mod process;
+pub(crate) mod shelf;
 pub(crate) mod tls;
+pub(crate) mod vast;
 pub(crate) mod wire;
 
 /// Longer than anything here takes on a busy machine.

@@ -84,6 +84,20 @@ fn one_answer() {
 }
 
 #[test]
+fn looking_changes_nothing() {
+    let origin = Origin::start(|_| Reply::ok("hello").control("max-age=60"));
+    let node = Setup::new(&origin).disk().start();
+    let tiers = || object(&node, "http://www.cdn.test/a", "")["schemes"][0]["answers"][0]["tiers"].clone();
+    node.get("/a");
+    for _ in 0..3 {
+        node.admin("GET", "/v1/explain?url=http%3A%2F%2Fwww.cdn.test%2Fa", "");
+        assert_eq!(tiers(), json!({ "memory": true, "disk": false }), "seen once, which is not worth a write");
+    }
+    assert!(node.get("/a").is_hit());
+    eventually("the write of what was seen twice", || tiers() == json!({ "memory": true, "disk": true }));
+}
+
+#[test]
 fn variants_in_both_schemes() {
     let origin = Origin::start(|seen| {
         let language = seen.field("accept-language").unwrap_or_default();

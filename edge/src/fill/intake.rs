@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::Head;
 use super::task::Task;
+use super::window::KEEP;
 use crate::fill::Pace;
 use crate::policy::storable::NotStored;
 use crate::store::Piece;
@@ -29,11 +30,10 @@ pub(super) struct Intake<'a> {
 
 impl<'a> Intake<'a> {
     pub(super) fn new(task: &'a Task<'a>, head: &'a Head) -> Self {
-        let large_min = task.worker.edge.store.large_min();
         let pace = match head.is_large() {
             false => None,
             // What memory loses of it can be had again, if need be.
-            true if head.object.can_be_completed(task.worker.edge.clock.now()) => Some(Pace::Fastest(large_min)),
+            true if head.object.can_be_completed(task.worker.edge.clock.now()) => Some(Pace::Fastest(KEEP / 2)),
             true => Some(Pace::Slowest),
         };
         let end = head.coming.end;
@@ -93,6 +93,11 @@ impl<'a> Intake<'a> {
 
     fn gather(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
+            if self.chunk.capacity() == 0 {
+                // No more than it will take: what is stored keeps all of its buffer.
+                let to_come = self.expected().map_or(0, |expected| expected.saturating_sub(self.stored));
+                self.chunk.reserve(usize::try_from(to_come.min(CHUNK)).unwrap_or(0));
+            }
             let room = usize::try_from(CHUNK).unwrap_or(usize::MAX) - self.chunk.len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.chunk.extend_from_slice(now);
@@ -104,7 +109,7 @@ impl<'a> Intake<'a> {
     }
 
     fn put_chunk(&mut self) {
-        let bytes = std::mem::take(&mut self.chunk).freeze();
+        let bytes = exact(std::mem::take(&mut self.chunk));
         let head = self.head;
         let at = head.coming.first + self.stored;
         self.stored += bytes.len() as u64;
@@ -142,7 +147,7 @@ impl<'a> Intake<'a> {
         }
         let whole = self.head.is_whole();
         if whole && self.received <= INLINE_MAX {
-            let body = Body::Inline(std::mem::take(&mut self.chunk).freeze());
+            let body = Body::Inline(exact(std::mem::take(&mut self.chunk)));
             self.put(self.received, body).await;
             return Ok(());
         }
@@ -213,4 +218,10 @@ impl<'a> Intake<'a> {
             Body::Spans(_) | Body::Inline(_) => Vec::new(),
         })
     }
+}
+
+/// `bytes` without the room behind them, if that is of any size.
+fn exact(bytes: BytesMut) -> Bytes {
+    let room = bytes.capacity() - bytes.len();
+    if room > bytes.len() / 16 { Bytes::copy_from_slice(&bytes) } else { bytes.freeze() }
 }

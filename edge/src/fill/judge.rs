@@ -117,6 +117,7 @@ impl Judge<'_> {
             ruling: &ruling,
             cookies: caching.set_cookie,
         })?;
+        headers::take_out_of_buffers(&mut fields);
         let lifetime = freshness::lifetime(status, &fields, &control, &ruling, exchange, self.view.bounds);
         let address = Address {
             site: &self.site.name,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 /// Bytes kept though they are stored already, for readers that are nearly there.
-const KEEP: u64 = 512 << 10;
+pub(super) const KEEP: u64 = 512 << 10;
 
 /// Segments as they came, in order, without gaps.
 #[derive(Debug, Default)]

@@ -134,10 +134,48 @@ fn if_range_holds(request: &HeaderMap, stored: &HeaderMap, now: Timestamp) -> bo
         && freshness::date(stored, DATE, now).is_some_and(earlier)
 }
 
+/// Takes out a Range that an origin could be made to send more by than the whole; without one it sends the whole.
+///
+/// "A server that supports range requests MAY ignore or reject a Range header field that contains .. a ranges-specifier
+/// with more than two overlapping ranges, or a set of many small ranges that are not listed in ascending order" (RFC 9110
+/// section 14.2).
+pub fn take_out_flood(request: &mut HeaderMap) {
+    let mut lines = request.get_all(RANGE).iter();
+    let flood = match (lines.next(), lines.next()) {
+        (Some(line), None) => line.to_str().is_ok_and(is_flood),
+        (Some(_), Some(_)) => true,
+        (None, _) => false,
+    };
+    if flood {
+        request.remove(RANGE);
+        // "A client MUST NOT generate an If-Range header field in a request that does not contain a Range header field"
+        // (section 13.1.5).
+        request.remove(IF_RANGE);
+    }
+}
+
+/// Whether a Range lists bytes more than once, backwards, or in too many parts. Other units are the origin's matter.
+fn is_flood(text: &str) -> bool {
+    let is_list = text.split(',').filter(|item| !item.trim().is_empty()).nth(1).is_some();
+    let in_bytes = text.split_once('=').is_some_and(|(unit, _)| unit.trim().eq_ignore_ascii_case("bytes"));
+    is_list && in_bytes && !parse(text).is_some_and(|specs| specs.windows(2).all(|pair| pair[0].is_before(pair[1])))
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Spec {
     From(u64, Option<u64>),
     Last(u64),
+}
+
+impl Spec {
+    /// Whether it ends before `next` begins, whatever the length; what that is of a suffix is not known.
+    fn is_before(self, next: Self) -> bool {
+        match (self, next) {
+            (Self::From(_, Some(last)), Self::From(first, _)) => last < first,
+            (Self::From(_, Some(_)), Self::Last(_)) => true,
+            (Self::From(_, None) | Self::Last(_), _) => false,
+        }
+    }
 }
 
 /// `None` when the field is malformed or names another unit: then it is ignored.
@@ -193,6 +231,39 @@ mod tests {
 
     fn part(first: u64, end: u64) -> Ranged {
         Ranged::Part { first, end }
+    }
+
+    #[test]
+    fn floods() {
+        let many = format!("bytes={}", (0..17).map(|n| format!("{0}-{0}", 2 * n)).collect::<Vec<_>>().join(","));
+        let rows = [
+            ("one", "bytes=0-99", false),
+            ("one between commas", "bytes=,0-,", false),
+            ("one that is malformed", "bytes=5-1", false),
+            ("two in order", "bytes=0-99,200-299", false),
+            ("two that touch", "bytes=0-99,100-", false),
+            ("a beginning and an end", "bytes=0-99,-100", false),
+            ("backwards", "bytes=200-299,0-99", true),
+            ("overlapping", "bytes=0-99,99-199", true),
+            ("twice to the end", "bytes=0-,1-", true),
+            ("two ends", "bytes=-1,-2", true),
+            ("an end and more", "bytes=-1,0-0", true),
+            ("one of two malformed", "bytes=0-0,x", true),
+            ("too many", &many, true),
+            ("of another unit", "lines=0-,0-", false),
+        ];
+        for (name, value, flood) in rows {
+            let mut request = map(&[("range", value), ("if-range", "\"a\"")]);
+            take_out_flood(&mut request);
+            assert_eq!(request.len(), if flood { 0 } else { 2 }, "{name}");
+        }
+        let mut lines = map(&[("range", "bytes=0-0")]);
+        lines.append(RANGE, HeaderValue::from_static("bytes=1-1"));
+        take_out_flood(&mut lines);
+        assert!(lines.is_empty());
+        let mut without = map(&[("if-range", "\"a\"")]);
+        take_out_flood(&mut without);
+        assert_eq!(without.len(), 1, "none of our business");
     }
 
     #[test]

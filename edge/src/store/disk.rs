@@ -1,164 +1,269 @@
-//! The folder of the disk tier: ours, of this format and size, or started empty.
+//! The disk tier: it answers at once what waits to be written, reads the rest aside, and is not there until it is ready.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use futures_util::future::Shared;
 use nearcast_shared::config;
-use serde::{Deserialize, Serialize};
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
 
-use super::StoreError;
+use super::counters::{Counters, DiskError, Dropped};
+use super::log::Shape;
+use super::queue::{Phase, Queue};
+use super::segments::Segments;
+use super::sites::Sites;
+use super::writer::{Course, DiskState, PORTION, Writer};
+use super::{Counts, DiskUsage, Piece, StoreError, seconds};
+use crate::key::StoreKey;
 
-/// Raised when what foyer or we write changes in kind.
-const LAYOUT: u32 = 2;
+/// Reads that run at once; more wait.
+const READERS: usize = 16;
 
-/// Says what the folder holds.
-#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
-struct Label {
-    layout: u32,
+/// Locks for reads that run.
+const SHARDS: usize = 16;
+
+/// One read, for all who want its piece.
+type Flight = Shared<oneshot::Receiver<Option<Piece>>>;
+
+/// Each with its number, since another may begin under the same key.
+type Shard = Mutex<HashMap<StoreKey, (u64, Flight)>>;
+
+type Flights = [Shard; SHARDS];
+
+/// The disk tier.
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) queue: Arc<Queue>,
+    segments: Arc<Segments>,
+    flights: Arc<Flights>,
+    /// Of the next flight.
+    number: AtomicU64,
+    course: watch::Receiver<Course>,
     size: u64,
+    /// Taken at the end.
+    readers: Option<tokio::runtime::Runtime>,
+    writer: Option<JoinHandle<()>>,
 }
 
-/// Bytes of one of foyer's files: some hundred of them at most, since each stays open, and none smaller than what an
-/// entry and its write buffer need.
-pub(super) fn block_bytes(size: u64) -> usize {
-    const SMALLEST: u64 = 16 << 20;
-    usize::try_from((size / 512).next_multiple_of(4096).max(SMALLEST)).unwrap_or(usize::MAX)
-}
+impl Disk {
+    /// Opens it aside: this returns at once.
+    pub(super) fn open(folder: PathBuf, disk: &config::Disk, sites: Arc<ArcSwap<Sites>>) -> Result<Self, StoreError> {
+        let segments = Arc::new(Segments::new(Arc::new(Counters::default())));
+        let queue = Arc::new(Queue::new(usize::try_from(disk.write_queue).unwrap_or(usize::MAX), PORTION));
+        let beginning = Course { state: DiskState::Recovering, since: Instant::now(), recovery: None, bytes: 0 };
+        let (sender, course) = watch::channel(beginning);
+        let readers = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(READERS)
+            .thread_name("disk")
+            .build()
+            .map_err(StoreError::Threads)?;
+        let writer = Writer {
+            folder,
+            shape: Shape { bytes: disk.size, entries: disk.entries_max },
+            rate: disk.write_rate,
+            segments: segments.clone(),
+            queue: queue.clone(),
+            sites,
+            course: sender,
+        };
+        let writer = std::thread::Builder::new().name("disk-writer".to_owned()).spawn(move || writer.run());
+        let writer = Some(writer.map_err(StoreError::Threads)?);
+        let flights = Arc::new(std::array::from_fn(|_| Mutex::default()));
+        Ok(Self {
+            queue,
+            segments,
+            flights,
+            number: AtomicU64::new(0),
+            course,
+            size: disk.size,
+            readers: Some(readers),
+            writer,
+        })
+    }
 
-/// Makes the folder ready and returns where foyer's files go. What is not ours or of another size is started empty,
-/// and said so; files of others beside it are left alone.
-pub(super) fn prepare(disk: &config::Disk) -> Result<PathBuf, StoreError> {
-    let failed = |source| StoreError::Folder { path: disk.path.clone(), source };
-    fs::create_dir_all(&disk.path).map_err(failed)?;
-    let (objects, label_file) = (disk.path.join("objects"), disk.path.join("label.json"));
-    let wanted = Label { layout: LAYOUT, size: disk.size };
-    match read_label(&label_file) {
-        Ok(Some(label)) if label == wanted => return Ok(objects),
-        Ok(Some(label)) => {
-            tracing::warn!(folder = %disk.path.display(), ?label, ?wanted, "the cache folder is of another format or size: started empty")
+    /// Whether the piece is there or waits to be written.
+    pub(super) fn contains(&self, key: &StoreKey) -> bool {
+        self.segments.index.get(key).is_some() || self.queue.contains(key)
+    }
+
+    /// What is under `key`. When that was on disk, `keep` is called with it, once for all who wait, unless another piece
+    /// was put under the key meanwhile.
+    pub(super) async fn load(&self, key: &StoreKey, keep: impl FnOnce(&Piece) + Send + 'static) -> Option<Piece> {
+        if let Some(piece) = self.queue.get(key) {
+            return Some(piece);
         }
-        Ok(None) if !is_empty(&disk.path) => {
-            tracing::warn!(folder = %disk.path.display(), "the cache folder was not made by nearcast: started empty beside what is there")
+        self.segments.index.get(key)?;
+        self.flight(key, keep)?.await.ok().flatten()
+    }
+
+    fn flight(&self, key: &StoreKey, keep: impl FnOnce(&Piece) + Send + 'static) -> Option<Flight> {
+        let mut flights = shard(&self.flights, key).lock();
+        if let Some((_, flight)) = flights.get(key) {
+            return Some(flight.clone());
         }
-        Ok(None) => {}
-        Err(error) => {
-            tracing::warn!(folder = %disk.path.display(), %error, "the cache folder's label is damaged: started empty")
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        let flight = receiver.shared();
+        flights.insert(*key, (number, flight.clone()));
+        drop(flights);
+        let (segments, landing) = (self.segments.clone(), Landing { flights: self.flights.clone(), key: *key, number });
+        self.readers.as_ref()?.spawn_blocking(move || {
+            let piece = segments.read(&landing.key);
+            landing.land(|| {
+                if let Some(piece) = &piece {
+                    keep(piece);
+                }
+            });
+            // All may have gone.
+            let _unread = sender.send(piece);
+        });
+        Some(flight)
+    }
+
+    /// Another piece is about to be put under `key`: what waits, is read or is on disk is not it any more. Says whether
+    /// there was, or may have been, one.
+    pub(super) fn forget(&self, key: &StoreKey) -> bool {
+        shard(&self.flights, key).lock().remove(key);
+        let waited = self.queue.take_back(key);
+        self.segments.index.remove(key) || waited
+    }
+
+    /// The same, also after a restart: one that was forgotten before may be in the files still.
+    pub(super) fn remove(&self, key: &StoreKey) {
+        self.forget(key);
+        self.queue.push_removal(*key);
+    }
+
+    /// Hands a piece to the writer; false when there is no room.
+    pub(super) fn write(&self, key: StoreKey, piece: Piece) -> bool {
+        self.queue.push(key, piece)
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.segments.counters
+    }
+
+    /// How it is.
+    pub(super) fn usage(&self) -> DiskUsage {
+        let (course, counters) = (self.course(), self.counters());
+        DiskUsage {
+            state: course.state,
+            state_seconds: seconds(course.since.elapsed()),
+            recovery_seconds: course.recovery.map(seconds),
+            entries: self.segments.index.entries(),
+            bytes: course.bytes,
+            limit: self.size,
+            written_bytes: counters.written_bytes.load(Ordering::Relaxed),
+            read_bytes: counters.read_bytes.load(Ordering::Relaxed),
+            queue_bytes: self.queue.bytes(),
+            queue_limit: self.queue.limit(),
+            dropped: Counts(Dropped::ALL.map(|reason| (reason.token(), counters.dropped(reason))).to_vec()),
+            errors: Counts(DiskError::ALL.map(|kind| (kind.token(), counters.errors(kind))).to_vec()),
         }
     }
-    if objects.exists() {
-        fs::remove_dir_all(&objects).map_err(failed)?;
-    }
-    fs::create_dir_all(&objects).map_err(failed)?;
-    let label = serde_json::to_vec(&wanted).map_err(|error| failed(io::Error::other(error)))?;
-    fs::write(&label_file, label).map_err(failed)?;
-    Ok(objects)
-}
 
-fn read_label(path: &Path) -> io::Result<Option<Label>> {
-    match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_empty(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{Piece, Store};
-    use super::*;
-    use crate::key::StoreKey;
-
-    fn cache(folder: &Path, size: u64) -> config::Cache {
-        let text = format!(
-            "[cache]\nmemory = \"8 MiB\"\ndisk = {{ path = \"{}\", size = \"{size}\" }}\n[[pop]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n",
-            folder.display()
-        );
-        config::Config::parse(&text, Path::new("test.toml"), &config::Inputs::default()).unwrap().cache
+    fn course(&self) -> Course {
+        *self.course.borrow()
     }
 
-    const SIZE: u64 = 64 << 20;
-
-    fn piece() -> Piece {
-        Piece::Chunk(vec![5; 100_000].into())
+    /// Waits until what was on disk at the start is known, or cannot be.
+    pub(super) async fn opened(&self) -> DiskState {
+        let mut course = self.course.clone();
+        let opened = course.wait_for(|course| course.state != DiskState::Recovering).await;
+        opened.map_or(DiskState::Closed, |course| course.state)
     }
 
-    #[tokio::test]
-    async fn a_clean_stop_keeps_what_was_in_memory() {
-        let folder = tempfile::tempdir().unwrap();
-        let keys: Vec<StoreKey> = (0..50).map(|n| StoreKey([n; 32])).collect();
-        let store = Store::open(&cache(folder.path(), SIZE)).await.unwrap();
-        keys.iter().for_each(|key| store.put(*key, piece()));
-        store.close().await.unwrap();
-
-        let again = Store::open(&cache(folder.path(), SIZE)).await.unwrap();
-        for key in &keys {
-            assert_eq!(again.get(key).await, Some(piece()));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_clean_stop_keeps_more_than_a_write_buffer() {
-        let folder = tempfile::tempdir().unwrap();
-        let config = config::Cache { memory: 128 << 20, ..cache(folder.path(), 256 << 20) };
-        let keys: Vec<StoreKey> = (0..100).map(|n| StoreKey([n; 32])).collect();
-        let store = Store::open(&config).await.unwrap();
-        keys.iter().for_each(|key| store.put(*key, Piece::Chunk(vec![5; 250_000].into())));
-        (0..100u8).for_each(|n| store.put(StoreKey([n + 100; 32]), Piece::Chunk(vec![6; 250_000].into())));
-        store.close().await.unwrap();
-
-        let again = Store::open(&config).await.unwrap();
-        let found = futures_util::future::join_all(keys.iter().map(|key| again.get(key))).await;
-        assert_eq!(found.iter().filter(|piece| piece.is_none()).count(), 0);
-    }
-
-    #[tokio::test]
-    async fn another_size_or_a_damaged_label_starts_empty() {
-        let folder = tempfile::tempdir().unwrap();
-        let key = StoreKey([1; 32]);
-        for spoil in [None, Some("not json")] {
-            let store = Store::open(&cache(folder.path(), SIZE)).await.unwrap();
-            store.put(key, piece());
-            store.close().await.unwrap();
-            let size = if spoil.is_some() { SIZE } else { 2 * SIZE };
-            if let Some(text) = spoil {
-                fs::write(folder.path().join("label.json"), text).unwrap();
+    /// Waits until nothing waits any more; false when more pieces than `failed` were not written. Says how far it is.
+    pub(super) async fn written_out(&self, failed: u64) -> bool {
+        let all = self.queue.bytes();
+        let mut said = Instant::now();
+        loop {
+            let went = self.queue.went.notified();
+            let left = self.queue.bytes();
+            if self.failed() > failed || (left > 0 && self.course().state == DiskState::Closed) {
+                return false;
             }
-            let again = Store::open(&cache(folder.path(), size)).await.unwrap();
-            assert_eq!(again.get(&key).await, None);
-            again.close().await.unwrap();
+            if left == 0 {
+                return true;
+            }
+            if said.elapsed() >= Duration::from_secs(1) {
+                tracing::info!(bytes = all.saturating_sub(left), of = all, "memory is written to disk");
+                said = Instant::now();
+            }
+            went.await;
         }
     }
 
-    #[tokio::test]
-    async fn files_of_others_are_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("thesis.txt"), "precious").unwrap();
-        let store = Store::open(&cache(folder.path(), SIZE)).await.unwrap();
-        store.close().await.unwrap();
-        assert_eq!(fs::read_to_string(folder.path().join("thesis.txt")).unwrap(), "precious");
+    /// Pieces that could not be written so far.
+    pub(super) fn failed(&self) -> u64 {
+        self.counters().dropped(Dropped::WriteFailed)
     }
 
-    #[tokio::test]
-    async fn flipped_bytes_are_misses() {
-        let folder = tempfile::tempdir().unwrap();
-        let key = StoreKey([1; 32]);
-        let store = Store::open(&cache(folder.path(), SIZE)).await.unwrap();
-        store.put(key, piece());
-        store.close().await.unwrap();
-        drop(store);
-        for entry in fs::read_dir(folder.path().join("objects")).unwrap() {
-            let path = entry.unwrap().path();
-            let mut bytes = fs::read(&path).unwrap();
-            // Past the index page, within what was written.
-            bytes.iter_mut().skip(8192).take(40_000).for_each(|byte| *byte ^= 0x55);
-            fs::write(&path, bytes).unwrap();
-        }
-        let again = Store::open(&cache(folder.path(), SIZE)).await.unwrap();
-        assert_eq!(again.get(&key).await, None);
+    /// Bytes of a site on disk.
+    #[cfg(test)]
+    pub(super) fn bytes_of(&self, site: crate::key::SiteMark) -> u64 {
+        self.segments.index.bytes_of(site)
     }
+
+    /// Waits until the writer has ended.
+    pub(super) async fn closed(&self) {
+        let mut course = self.course.clone();
+        // That it is gone says the same.
+        let _closed = course.wait_for(|course| course.state == DiskState::Closed).await;
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.queue.enter(Phase::Abandoned);
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the disk tier's writer panicked");
+        }
+        if let Some(readers) = self.readers.take() {
+            readers.shutdown_background();
+        }
+    }
+}
+
+/// Ends a flight, also when the read panics.
+struct Landing {
+    flights: Arc<Flights>,
+    key: StoreKey,
+    number: u64,
+}
+
+impl Landing {
+    /// Calls `keep` while nobody can put another piece under the key, unless somebody did.
+    fn land(self, keep: impl FnOnce()) {
+        let mut flights = shard(&self.flights, &self.key).lock();
+        if self.remove_from(&mut flights) {
+            keep();
+        }
+    }
+
+    fn remove_from(&self, flights: &mut HashMap<StoreKey, (u64, Flight)>) -> bool {
+        flights.get(&self.key).is_some_and(|(number, _)| *number == self.number) && flights.remove(&self.key).is_some()
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.remove_from(&mut shard(&self.flights, &self.key).lock());
+    }
+}
+
+fn shard<'a>(flights: &'a Flights, key: &StoreKey) -> &'a Shard {
+    // Ids are keyed hashes; the version and the number tell the pieces of one body apart.
+    let sum = key.0.iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31) + usize::from(*byte));
+    &flights[sum % SHARDS]
 }

@@ -19,6 +19,7 @@ mod fleet;
 mod keying;
 mod rule;
 mod site;
+mod storing;
 mod values;
 
 /// See [`Config::parse`].
@@ -77,7 +78,7 @@ impl Compiler<'_> {
         let zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
         self.names_are_unique("zone", "name", file.zone.iter().map(|z| z.get_ref().name.as_ref()));
         let cache = self.cache(&file.cache);
-        let sites = self.sites(&file.site, cache.lifetime_max);
+        let sites = self.sites(&file.site, &cache);
         self.names_do_not_clash(file, &pops, &zones, &sites);
         let admin = self.admin(&file.admin, inputs, listen.admin);
         Some(Config {
@@ -278,7 +279,23 @@ impl Compiler<'_> {
         if bytes < 64 << 20 {
             self.gather.at(Some(size.span()), "cache.disk.size", "must be at least 64 MiB");
         }
-        Some(Disk { path: self.path("cache.disk.path", path)?, size: bytes })
+        let table = disk.get_ref();
+        let write_queue = or_default!(self, size, "cache.disk.write-queue", table.write_queue, 64 << 20);
+        if write_queue < 4 << 20 {
+            self.gather.at(span_of(&table.write_queue), "cache.disk.write-queue", "must be at least 4 MiB");
+        }
+        let write_rate = table.write_rate.as_ref().and_then(|rate| self.size("cache.disk.write-rate", rate));
+        if write_rate.is_some_and(|rate| rate < 64 << 10) {
+            self.gather.at(span_of(&table.write_rate), "cache.disk.write-rate", "must be at least 64 KiB");
+        }
+        let entries = self.number("cache.disk.entries-max", &table.entries_max, 1_000..=1_000_000_000, 4_000_000);
+        Some(Disk {
+            path: self.path("cache.disk.path", path)?,
+            size: bytes,
+            write_queue,
+            write_rate,
+            entries_max: entries as usize,
+        })
     }
 
     fn geo(&mut self, geo: &file::Geo) -> Vec<PathBuf> {

@@ -88,6 +88,9 @@ tables! {
     Disk {
         path: At<String>,
         size: At<String>,
+        write_queue: At<String>,
+        write_rate: At<String>,
+        entries_max: At<u32>,
     }
 
     Geo {
@@ -172,6 +175,10 @@ tables! {
         set_cookie: At<String>,
         client_revalidation: At<String>,
         grace: At<String>,
+        disk: At<String>,
+        disk_max: At<String>,
+        pinned: At<String>,
+        memory: At<String>,
         query: Query,
         key_headers: Option<Vec<Spanned<String>>>,
         key_cookies: Option<Vec<Spanned<String>>>,

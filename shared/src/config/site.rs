@@ -24,6 +24,8 @@ pub struct Site {
     pub trusted_proxies: Vec<IpNet>,
     /// How its answers are kept, beyond what they say themselves.
     pub caching: Caching,
+    /// What its answers may take of the store.
+    pub storing: Storing,
     /// What its keys are made of.
     pub keying: Keying,
 }
@@ -60,6 +62,31 @@ pub struct Caching {
     pub grace: Duration,
     /// In the order of the file; for each setting the first rule that matches and names it decides.
     pub rules: Vec<Rule>,
+}
+
+/// What a site's answers may take of the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Storing {
+    /// Which of them go to disk.
+    pub disk: DiskUse,
+    /// Bytes of the disk that they take at most.
+    pub disk_max: Option<u64>,
+    /// Bytes of the disk that others do not push out.
+    pub pinned: Option<u64>,
+    /// Bytes of memory of its own: others do not push out what is there, and it takes no more.
+    pub memory: Option<u64>,
+}
+
+/// Which of a site's answers go to disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DiskUse {
+    /// What was asked for twice.
+    #[default]
+    SecondHit,
+    /// All that memory gives up, too.
+    Always,
+    /// None.
+    Never,
 }
 
 /// What becomes of answers that set a cookie.

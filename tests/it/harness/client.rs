@@ -9,10 +9,12 @@ use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming as HyperBody;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::DEADLINE;
 use super::origin::joined;
+use super::vast::Vast;
 use super::wire::{End, Framing, Head, Incoming};
 
 /// An answer as a client saw it.
@@ -243,10 +245,26 @@ impl Plain {
         Self { stream: BufReader::with_capacity(64 << 10, stream) }
     }
 
+    /// A client for whom the kernel takes little ahead: it soon stops the other side when it does not read.
+    pub(crate) fn narrow(to: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        socket.connect(&to.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self { stream: BufReader::with_capacity(1 << 10, stream) }
+    }
+
     /// Sends these bytes.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         // The other side may have had enough already.
         let _closed = self.stream.get_mut().write_all(bytes);
+    }
+
+    /// Sends a request.
+    pub(crate) fn send(&mut self, ask: &Ask) {
+        self.write(&ask.bytes());
     }
 
     /// Sends a request and reads its answer.
@@ -296,6 +314,28 @@ impl Plain {
         let bytes = begun.incoming.read_up_to(&mut self.stream, most).expect("more of the body in time");
         assert!(!bytes.is_empty(), "the body ended");
         bytes
+    }
+
+    /// The rest of a body that has begun, bit by bit, and how it ended.
+    pub(crate) fn each(&mut self, mut begun: Begun, mut take: impl FnMut(&[u8])) -> End {
+        loop {
+            match begun.incoming.read(&mut self.stream) {
+                Ok(bytes) if bytes.is_empty() => return End::Clean,
+                Ok(bytes) => take(&bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("a body stalled"),
+                Err(_) => return End::Broken,
+            }
+        }
+    }
+
+    /// The rest of a body that has begun, which must be that of `vast` from `offset` on: how far it came, and how it ended.
+    pub(crate) fn rest_of(&mut self, begun: Begun, vast: &Vast, offset: u64) -> (u64, End) {
+        let mut at = offset;
+        let end = self.each(begun, |bytes| {
+            assert!(vast.has(at, bytes), "a wrong byte near {at}");
+            at += bytes.len() as u64;
+        });
+        (at, end)
     }
 
     /// The rest of a body that has begun.

@@ -100,6 +100,11 @@ impl Setup {
         self.set("cache.disk", "{ path = \"cache/{pop}\", size = \"256 MiB\" }")
     }
 
+    /// Whether it has one.
+    pub(crate) fn has_disk(&self) -> bool {
+        self.keys.contains_key(&("cache".to_owned(), "disk".to_owned()))
+    }
+
     /// This one of the PoPs.
     #[must_use]
     pub(crate) fn pop(mut self, name: &str) -> Self {
@@ -175,6 +180,8 @@ impl Setup {
         let config = self.load().unwrap_or_else(|mistakes| panic!("{mistakes}"));
         nearcast_shared::telemetry::init(&config.log);
         let inner = Inner::start(config, self.inputs(), self.clock.clone())?;
+        // What an earlier node left on disk is found again aside; tests begin when it is there.
+        inner.block_on(inner.control.edge.store.opened());
         Ok(Node { inner: Some(inner), _folder: self.folder.clone() })
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use ::http::HeaderMap;
 use parking_lot::Mutex;
 
 use super::gate::Gate;
+use super::vast::Vast;
 use super::wire::{Framing, Head, Incoming};
 use super::{DEADLINE, eventually};
 
@@ -30,6 +32,16 @@ impl Seen {
     /// The one value of a field; all lines of it joined.
     pub(crate) fn field(&self, name: &str) -> Option<String> {
         joined(&self.fields, name)
+    }
+
+    /// The one range that it asks for, of a body of `length` bytes; the end is never before the first.
+    pub(crate) fn range(&self, length: u64) -> Option<(u64, u64)> {
+        let text = self.field("range")?;
+        let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+        Some(match (first.parse::<u64>().ok(), last.parse::<u64>().ok()) {
+            (Some(first), last) => (first, last.map_or(length, |last| (last + 1).min(length)).max(first)),
+            (None, last) => (length.saturating_sub(last?), length),
+        })
     }
 }
 
@@ -55,7 +67,19 @@ pub(crate) struct Reply {
 
 enum Part {
     Bytes(Vec<u8>),
+    /// Bytes `first..end` of that.
+    Vast(Vast, u64, u64),
     Wait(Gate),
+}
+
+impl Part {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Vast(_, first, end) => end - first,
+            Self::Wait(_) => 0,
+        }
+    }
 }
 
 impl Reply {
@@ -112,6 +136,29 @@ impl Reply {
         self
     }
 
+    /// More of the body: bytes `first..end` of `vast`, made as they are sent.
+    pub(crate) fn vast(mut self, vast: &Vast, first: u64, end: u64) -> Self {
+        self.parts.push(Part::Vast(vast.clone(), first, end));
+        self
+    }
+
+    /// What an origin answers that serves ranges of `vast` under this ETag, if `seen` asks for one and If-Range holds.
+    pub(crate) fn ranged(seen: &Seen, vast: &Vast, tag: &str) -> Self {
+        let length = vast.length;
+        let reply = |status| Self::new(status).control("max-age=3600").field("etag", tag);
+        if seen.field("if-none-match").is_some_and(|tags| tags.contains(tag)) {
+            return reply(304);
+        }
+        let holds = seen.field("if-range").is_none_or(|wanted| wanted == tag);
+        match seen.range(length).filter(|_| holds) {
+            None => reply(200).vast(vast, 0, length),
+            Some((first, end)) if first < end => {
+                reply(206).field("content-range", &format!("bytes {first}-{}/{length}", end - 1)).vast(vast, first, end)
+            }
+            Some(_) => reply(416).field("content-range", &format!("bytes */{length}")),
+        }
+    }
+
     /// Waits here, before what follows of the body.
     pub(crate) fn wait(mut self, gate: &Gate) -> Self {
         self.parts.push(Part::Wait(gate.clone()));
@@ -149,8 +196,7 @@ impl Reply {
     }
 
     fn length(&self) -> u64 {
-        let length = |part: &Part| if let Part::Bytes(bytes) = part { bytes.len() as u64 } else { 0 };
-        self.parts.iter().map(length).sum()
+        self.parts.iter().map(Part::length).sum()
     }
 
     /// Plays the script; `false`: the connection is at its end.
@@ -175,14 +221,24 @@ impl Reply {
             return Ok(true);
         }
         for part in &self.parts {
+            let chunked = framing == Framing::Chunked && part.length() > 0;
+            if chunked {
+                to.write_all(format!("{:x}\r\n", part.length()).as_bytes())?;
+            }
             match part {
                 Part::Wait(gate) => gate.wait(),
-                Part::Bytes(bytes) if framing == Framing::Chunked => {
-                    to.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;
-                    to.write_all(bytes)?;
-                    to.write_all(b"\r\n")?;
-                }
                 Part::Bytes(bytes) => to.write_all(bytes)?,
+                Part::Vast(vast, first, end) => {
+                    let mut at = *first;
+                    while at < *end {
+                        let piece = vast.piece(at, *end);
+                        to.write_all(&piece)?;
+                        at += piece.len() as u64;
+                    }
+                }
+            }
+            if chunked {
+                to.write_all(b"\r\n")?;
             }
         }
         if framing == Framing::Chunked && !self.cut {
@@ -219,8 +275,25 @@ impl Talk<'_> {
 
     /// Closes the connection at once, which the other side sees as a reset.
     pub(crate) fn reset(&mut self) {
-        let Wire::Plain(stream) = self.from.get_ref() else { panic!("a plain connection") };
+        let Channel::Plain(stream) = &self.from.get_ref().channel else { panic!("a plain connection") };
         socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Sends bytes as they are, to a side that may have had enough before their end.
+    pub(crate) fn offer(&mut self, bytes: &[u8]) {
+        let _had_enough = self.from.get_mut().write_all(bytes);
+    }
+
+    /// Says over TLS that nothing follows; without this the connection just ends.
+    pub(crate) fn close_notify(&mut self) {
+        let Channel::Tls(stream) = &mut self.from.get_mut().channel else { panic!("a connection over TLS") };
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+    }
+
+    /// Waits for the other side to close; `false`: it sent more instead.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.from.fill_buf().map_or(true, <[u8]>::is_empty)
     }
 
     /// Sends bytes as they are.
@@ -230,32 +303,40 @@ impl Talk<'_> {
 }
 
 /// The origin's side of a connection.
-pub(crate) enum Wire {
+pub(crate) struct Wire {
+    channel: Channel,
+    /// Bytes that all connections of the origin have sent.
+    sent: Arc<AtomicU64>,
+}
+
+enum Channel {
     Plain(TcpStream),
     Tls(Box<rustls::StreamOwned<rustls::ServerConnection, TcpStream>>),
 }
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buffer),
-            Self::Tls(stream) => stream.read(buffer),
+        match &mut self.channel {
+            Channel::Plain(stream) => stream.read(buffer),
+            Channel::Tls(stream) => stream.read(buffer),
         }
     }
 }
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.write(bytes),
-            Self::Tls(stream) => stream.write(bytes),
-        }
+        let written = match &mut self.channel {
+            Channel::Plain(stream) => stream.write(bytes),
+            Channel::Tls(stream) => stream.write(bytes),
+        }?;
+        self.sent.fetch_add(written as u64, Ordering::SeqCst);
+        Ok(written)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.flush(),
-            Self::Tls(stream) => stream.flush(),
+        match &mut self.channel {
+            Channel::Plain(stream) => stream.flush(),
+            Channel::Tls(stream) => stream.flush(),
         }
     }
 }
@@ -270,6 +351,7 @@ pub(crate) struct Origin {
     /// `http` or `https`.
     scheme: &'static str,
     seen: Arc<Mutex<Vec<Seen>>>,
+    sent: Arc<AtomicU64>,
 }
 
 impl Origin {
@@ -290,7 +372,7 @@ impl Origin {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let origin = Self { address, scheme, seen: Arc::default() };
+        let origin = Self { address, scheme, seen: Arc::default(), sent: Arc::default() };
         let accepting = origin.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -303,14 +385,14 @@ impl Origin {
 
     fn serve(&self, stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, route: &Route) {
         stream.set_nodelay(true).unwrap();
-        let wire = match tls {
-            None => Wire::Plain(stream),
+        let channel = match tls {
+            None => Channel::Plain(stream),
             Some(config) => {
                 let session = rustls::ServerConnection::new(config).unwrap();
-                Wire::Tls(Box::new(rustls::StreamOwned::new(session, stream)))
+                Channel::Tls(Box::new(rustls::StreamOwned::new(session, stream)))
             }
         };
-        let mut wire = BufReader::new(wire);
+        let mut wire = BufReader::new(Wire { channel, sent: self.sent.clone() });
         while let Some(head) = Head::read(&mut wire) {
             if !self.exchange(head, &mut wire, route) {
                 return;
@@ -343,9 +425,19 @@ impl Origin {
         format!("{}://{}", self.scheme, self.address)
     }
 
+    /// Bytes sent so far, headers among them.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
     /// All requests so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().clone()
+    }
+
+    /// How many requests came so far.
+    pub(crate) fn asked(&self) -> usize {
+        self.seen.lock().len()
     }
 
     /// Forgets all requests so far. None may be running.

@@ -29,6 +29,9 @@ impl Process {
     pub(crate) fn run(setup: &Setup) -> Self {
         let process = Self::spawn(setup);
         process.wait_for("serving");
+        if setup.has_disk() {
+            process.wait_for("the disk tier is ready");
+        }
         process
     }
 
@@ -97,6 +100,11 @@ impl Process {
     /// KiB that it has in memory.
     pub(crate) fn resident_kib(&self) -> u64 {
         self.proc_status("VmRSS:").trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// KiB that it had in memory at most.
+    pub(crate) fn resident_kib_max(&self) -> u64 {
+        self.proc_status("VmHWM:").trim_end_matches(" kB").parse().unwrap()
     }
 
     /// What the kernel says of it (proc_pid_status(5)).

@@ -61,4 +61,11 @@ impl Authority {
         let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
         Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).unwrap())
     }
+
+    /// The same, and it speaks only that protocol.
+    pub(crate) fn server_of(&self, name: &str, protocol: &str) -> Arc<rustls::ServerConfig> {
+        let mut config = rustls::ServerConfig::clone(&self.server(name));
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        Arc::new(config)
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::super::{ClientRevalidation, Config, Keying, Pattern, Rule, SetCookie, Site, StatusMatch};
+use super::super::{ClientRevalidation, Config, DiskUse, Keying, Pattern, Rule, SetCookie, Site, StatusMatch, Storing};
 use super::{SAMPLE, parse};
 
 const HEAD: &str = "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n[cache]\nlifetime-max = \"30d\"\n";
@@ -38,6 +38,7 @@ fn a_site_that_says_nothing() {
     assert_eq!(site.caching.client_revalidation, ClientRevalidation::Limit);
     assert_eq!((site.caching.grace, site.caching.rules.len()), (Duration::ZERO, 0));
     assert_eq!(site.keying, Keying::default());
+    assert_eq!(site.storing, Storing::default());
 }
 
 #[test]
@@ -56,6 +57,63 @@ fn answers() {
         assert_eq!(site.caching.client_revalidation, wanted, "{text}");
     }
     assert_eq!(site("grace = \"90s\"").caching.grace, Duration::from_secs(90));
+}
+
+/// With a disk of 1 GiB; the site begins on line 7.
+fn with_disk(disk: &str, keys: &str) -> Result<Config, String> {
+    let head = "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n[cache]\nmemory = \"64 MiB\"";
+    let disk = format!("disk = {{ path = \"d\", size = \"1 GiB\"{disk} }}");
+    parse(&format!("{head}\n{disk}\n{SITE}{keys}\n")).map_err(|mistakes| mistakes.to_string())
+}
+
+#[test]
+fn shares_of_the_store() {
+    let rows = [("second-hit", DiskUse::SecondHit), ("always", DiskUse::Always), ("never", DiskUse::Never)];
+    for (text, wanted) in rows {
+        let config = with_disk("", &format!("disk = \"{text}\"")).unwrap();
+        assert_eq!(config.sites[0].storing, Storing { disk: wanted, ..Storing::default() }, "{text}");
+    }
+    let config = with_disk("", "disk-max = \"1 GiB\"\npinned = \"512 MiB\"\nmemory = \"48 MiB\"").unwrap();
+    let wanted =
+        Storing { disk_max: Some(1 << 30), pinned: Some(512 << 20), memory: Some(48 << 20), ..Storing::default() };
+    assert_eq!(config.sites[0].storing, wanted);
+    let disk = config.cache.disk.unwrap();
+    assert_eq!((disk.write_queue, disk.write_rate, disk.entries_max), (64 << 20, None, 4_000_000));
+    let given = with_disk(", write-queue = \"4 MiB\", write-rate = \"64 KiB\", entries-max = 1000", "").unwrap();
+    let disk = given.cache.disk.unwrap();
+    assert_eq!((disk.write_queue, disk.write_rate, disk.entries_max), (4 << 20, Some(64 << 10), 1000));
+}
+
+#[test]
+fn mistakes_of_shares() {
+    let two = "pinned = \"300 MiB\"\nmemory = \"30 MiB\"\n[[site]]\ndomains = [\"b.test\"]\norigin = \"http://o.test\"\n\
+               pinned = \"300 MiB\"\nmemory = \"30 MiB\"";
+    let rows: [(&str, &str, &[&str]); 8] = [
+        ("", "disk = \"seldom\"", &["10: site.disk: `seldom` is not one of \"second-hit\", \"always\", \"never\""]),
+        ("", "disk-max = \"1 MiB\"", &["10: site.disk-max: must be from 16 MiB to 1 GiB, which is all there is"]),
+        (
+            "",
+            "pinned = \"2 GiB\"",
+            &["10: site.pinned: must be from 1 B to 1 GiB", "10: site.pinned: all sites together"],
+        ),
+        ("", "memory = \"1 KiB\"", &["10: site.memory: must be from 1 MiB to 64 MiB"]),
+        ("", two, &["16: site.memory: all sites together take more than", "15: site.pinned: all sites together pin"]),
+        (", write-queue = \"1 MiB\"", "", &["6: cache.disk.write-queue: must be at least 4 MiB"]),
+        (", write-rate = \"1 KiB\"", "", &["6: cache.disk.write-rate: must be at least 64 KiB"]),
+        (", entries-max = 10", "", &["6: cache.disk.entries-max: must be from 1000 to 1000000000"]),
+    ];
+    for (disk, keys, wanted) in rows {
+        let told = with_disk(disk, keys).unwrap_err();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), wanted.len(), "{keys}: {told}");
+        let all =
+            wanted.iter().all(|wanted| lines.iter().any(|line| line.contains(&format!("nearcast.toml:{wanted}"))));
+        assert!(all, "{disk}{keys}: {told}\nwanted: {wanted:?}");
+    }
+    for keys in ["disk = \"always\"", "disk-max = \"1 GiB\"", "pinned = \"1 GiB\""] {
+        let key = keys.split(' ').next().unwrap();
+        assert_eq!(told(keys), [format!("9: site.{key}: there is no cache.disk")], "{keys}");
+    }
 }
 
 #[test]
@@ -283,9 +341,13 @@ fn the_samples_examples_are_right() {
     let example =
         |line: &str| if line.contains("# example") { line.trim_start_matches('#').to_owned() } else { line.to_owned() };
     let site = site.lines().map(example).collect::<Vec<_>>().join("\n");
+    // Parts of the disk need one.
+    let disk = before.lines().find(|line| line.starts_with("#disk = ")).unwrap();
+    let before = before.replacen(disk, disk.trim_start_matches('#'), 1);
     let config = parse(&format!("{before}[[site]]{site}\n")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let site = &config.sites[0];
     assert_eq!(site.keying.query_keep, Some(patterns(&["v", "page"])));
+    assert_eq!((site.storing.disk_max, site.storing.pinned), (Some(2 << 30), Some(1 << 30)));
     let rules: Vec<&str> = site.caching.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(rules, ["admin", "rule 2"]);
     assert!(site.caching.rules[1].force);
