@@ -27,14 +27,14 @@ use crate::node::NodeError;
 use crate::reload::ReloadError;
 
 mod api;
+mod lease;
+
+use lease::Lease;
 
 pub(crate) use api::PURGE_ENTRIES_MAX;
 
 /// Open admin connections.
 const CONNECTIONS_MAX: usize = 256;
-
-/// The life of a connection: clients ask once or twice, and one that reads nothing must not take a place for ever.
-const CONNECTION_MAX: Duration = Duration::from_secs(120);
 
 /// For a request's header, and for a TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -84,9 +84,10 @@ async fn serve(
             Ok((stream, _)) => {
                 let (control, tls) = (control.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let served = connection(control, stream, tls);
-                    if tokio::time::timeout(CONNECTION_MAX, served).await.is_err() {
-                        tracing::debug!("admin connection cut off");
+                    let lease = Arc::new(Lease::new());
+                    tokio::select! {
+                        () = connection(control, stream, tls, lease.clone()) => {}
+                        () = lease.over() => tracing::debug!("admin connection cut off"),
                     }
                     drop(permit);
                 });
@@ -99,21 +100,21 @@ async fn serve(
     }
 }
 
-async fn connection(control: Arc<Control>, stream: TcpStream, tls: Option<TlsAcceptor>) {
+async fn connection(control: Arc<Control>, stream: TcpStream, tls: Option<TlsAcceptor>, lease: Arc<Lease>) {
     match tls {
-        None => http(control, stream).await,
+        None => http(control, stream, lease).await,
         Some(acceptor) => {
             if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-                http(control, stream).await;
+                http(control, stream, lease).await;
             }
         }
     }
 }
 
-async fn http(control: Arc<Control>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+async fn http(control: Arc<Control>, stream: impl AsyncRead + AsyncWrite + Unpin, lease: Arc<Lease>) {
     let service = service_fn(|request| {
-        let control = control.clone();
-        async move { Ok::<_, std::convert::Infallible>(api::answer(&control, request).await) }
+        let (control, lease) = (control.clone(), lease.clone());
+        async move { Ok::<_, std::convert::Infallible>(api::answer(&control, request, lease).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -141,6 +142,7 @@ impl Collector for EdgeCollector {
             ("cache_memory_entries", "Entries in memory", usage.memory_entries),
             ("cache_memory_bulk_bytes", "Of the bytes in memory, those of large bodies", usage.bulk.bytes),
             ("fills_running", "Fetches that run", self.edge.fills.running()),
+            ("pinned_bytes", "Bytes of bodies that connections hold", self.edge.pinned.bytes() as usize),
         ];
         for (name, help, value) in rows {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

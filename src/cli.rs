@@ -13,6 +13,9 @@ mod drain;
 mod explain;
 mod explain_url;
 mod geo;
+mod list;
+mod object;
+mod prefetch;
 mod purge;
 mod reload;
 mod run;
@@ -34,8 +37,10 @@ enum Command {
     Check(check::CheckArgs),
     Demo(demo::DemoArgs),
     Purge(purge::PurgeArgs),
+    Prefetch(prefetch::PrefetchArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
+    Object(object::ObjectArgs),
     Drain(drain::DrainArgs),
     Reload(reload::ReloadArgs),
     Geo(geo::GeoArgs),
@@ -54,8 +59,10 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Purge(args) => purge::run(args),
+        Command::Prefetch(args) => prefetch::run(args),
         Command::Status(args) => status::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Object(args) => object::run(args),
         Command::Drain(args) => drain::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Geo(args) => geo::run(args),

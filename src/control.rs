@@ -6,8 +6,11 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use nearcast_dns as dns;
-use nearcast_edge::explain::{self, ExplainError, Explanation, Question};
+use nearcast_edge::explain::{self, Explanation};
+use nearcast_edge::inspect::{self, Inspection};
 use nearcast_edge::listener::Phase;
+use nearcast_edge::question::{Located, NotServed, Question};
+use nearcast_edge::view::View;
 use nearcast_edge::worker::Edge;
 use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::{Config, Inputs};
@@ -20,6 +23,9 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::prefetch::Prefetcher;
+
+mod prefetch;
 mod purge;
 
 pub use purge::{PurgeOrder, Purged, What};
@@ -40,7 +46,7 @@ pub struct Addresses {
 impl OrderError {
     /// The same, of one entry of a list: then nothing was done.
     fn at(self, place: &str) -> Self {
-        let said = |text: String| format!("{place}: {text}; nothing was purged");
+        let said = |text: String| format!("{place}: {text}; nothing was done");
         match self {
             Self::Malformed(text) => Self::Malformed(said(text)),
             Self::Unknown(text) => Self::Unknown(said(text)),
@@ -64,6 +70,7 @@ pub struct Control {
     pub health: Arc<HealthBoard>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
+    pub(crate) prefetcher: Prefetcher,
     pub(crate) geo: Arc<ArcSwap<GeoDb>>,
     /// Where `now` comes from.
     pub clock: Clock,
@@ -127,12 +134,22 @@ impl Control {
         fields: &http::HeaderMap,
         client: std::net::IpAddr,
     ) -> Result<Explanation, OrderError> {
-        let malformed = || OrderError::Malformed(ExplainError::NotAUrl(url.to_owned()).to_string());
-        let url: http::Uri = url.parse().map_err(|_| malformed())?;
-        explain::explain(&self.edge, Question { url: &url, fields, client }).await.map_err(|error| match error {
-            ExplainError::NotAUrl(_) => OrderError::Malformed(error.to_string()),
-            ExplainError::NoSite(_) => OrderError::Unknown(error.to_string()),
-        })
+        let url = parsed(url)?;
+        Ok(explain::explain(&self.edge, Question { url: &url, fields, client }).await?)
+    }
+
+    /// What is stored of a URL, and the fetches that run for it.
+    ///
+    /// # Errors
+    /// When no site would take it.
+    pub async fn inspect(
+        &self,
+        url: &str,
+        fields: &http::HeaderMap,
+        client: std::net::IpAddr,
+    ) -> Result<Inspection, OrderError> {
+        let url = parsed(url)?;
+        Ok(inspect::inspect(&self.edge, Question { url: &url, fields, client }).await?)
     }
 
     /// The node at a glance.
@@ -170,6 +187,45 @@ impl Control {
             Phase::Closing | Phase::Ended => "closing",
         }
     }
+}
+
+impl From<NotServed> for OrderError {
+    fn from(error: NotServed) -> Self {
+        match error {
+            NotServed::NotAUrl(_) => Self::Malformed(error.to_string()),
+            NotServed::NoSite(_) => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// All entries of a list, or the first that cannot be followed.
+fn each<T>(
+    list: &str,
+    entries: &[String],
+    follow: impl Fn(&str) -> Result<T, OrderError>,
+) -> Result<Vec<T>, OrderError> {
+    let named = |(at, entry): (usize, &String)| follow(entry).map_err(|error| error.at(&format!("{list}[{at}]")));
+    entries.iter().enumerate().map(named).collect()
+}
+
+/// A URL and the site that takes it.
+fn located(view: &View, text: &str) -> Result<(http::Uri, Located), OrderError> {
+    let url = parsed(text)?;
+    let located = Located::new(view, &url).map_err(|error| match error {
+        NotServed::NotAUrl(_) => NotServed::NotAUrl(shortened(text)).into(),
+        NotServed::NoSite(_) => OrderError::Unknown(format!("`{}`: {error}", shortened(text))),
+    })?;
+    Ok((url, located))
+}
+
+fn parsed(url: &str) -> Result<http::Uri, OrderError> {
+    url.parse().map_err(|_| NotServed::NotAUrl(shortened(url)).into())
+}
+
+/// Enough of a text to tell it.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 100;
+    if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST).chain("..".chars()).collect() }
 }
 
 /// What `GET /v1/status` shows.
@@ -240,4 +296,31 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_bad_entry_is_named() {
+        let follow = |entry: &str| match entry {
+            "bad" => Err(OrderError::Malformed("`bad` is bad".to_owned())),
+            "gone" => Err(OrderError::Unknown("`gone` is gone".to_owned())),
+            _ => Ok(entry.len()),
+        };
+        let of = |entries: &[&str]| {
+            let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
+            each("urls", &entries, follow).map_err(|error| error.to_string())
+        };
+        assert_eq!(of(&["a", "b"]), Ok(vec![1, 1]));
+        assert_eq!(of(&["a", "bad", "gone"]), Err("urls[1]: `bad` is bad; nothing was done".to_owned()));
+        assert_eq!(of(&["a", "b", "gone"]), Err("urls[2]: `gone` is gone; nothing was done".to_owned()));
+    }
+
+    #[test]
+    fn long_texts_are_shortened() {
+        assert_eq!(shortened("/a"), "/a");
+        assert_eq!(shortened(&"ä".repeat(101)), format!("{}..", "ä".repeat(100)));
+    }
 }

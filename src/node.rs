@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::control::{Addresses, Control, Generation};
+use crate::prefetch;
 use crate::reload::{self, ReloadError};
 use crate::state::{State, StateError};
 
@@ -76,6 +77,7 @@ pub struct Node {
     /// Its handles.
     pub control: Arc<Control>,
     runtime: tokio::runtime::Runtime,
+    /// And the thread that fetches ahead of requests.
     workers: Vec<JoinHandle<usize>>,
     admin: Option<JoinHandle<()>>,
     admin_stop: watch::Sender<bool>,
@@ -157,6 +159,7 @@ impl Node {
             probe::spawn(&config, &health, &clock, &tls)
         };
         let (phase, phase_seen) = watch::channel(Phase::Running);
+        let (prefetcher, prefetches) = prefetch::desk();
         let control = Arc::new(Control {
             inputs,
             edge: edge.clone(),
@@ -164,6 +167,7 @@ impl Node {
             dns_metrics,
             health,
             metrics,
+            prefetcher,
             geo,
             reloading: Mutex::new(()),
             generation: Mutex::new(Generation { number: 1, loaded: clock.now(), last_error: None }),
@@ -198,7 +202,10 @@ impl Node {
                 .spawn(move || part.run(share, origins))
                 .map_err(thread)
         });
-        let workers = workers.collect::<Result<Vec<_>, NodeError>>()?;
+        let mut workers = workers.collect::<Result<Vec<_>, NodeError>>()?;
+        let origins = Origins::new(&config.origin).map_err(ReloadError::from)?;
+        let jobs = config.admin.prefetch_jobs;
+        workers.push(prefetch::start(edge, origins, jobs, prefetches, doors.phase.clone()).map_err(thread)?);
         tracing::info!(
             pop = config.this_pop().name,
             node = control.node_id,

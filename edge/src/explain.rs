@@ -1,50 +1,21 @@
 //! What the cache would do with a request now, and why: every rule that decides, for `nearcast explain`. Nothing is
 //! fetched and nothing is changed.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
+use http::HeaderMap;
 use http::header::{ETAG, LAST_MODIFIED};
-use http::{HeaderMap, Uri, Version};
 use serde::Serialize;
-use thiserror::Error;
 
-use crate::forwarding::Forwarding;
-use crate::headers::Peer;
-use crate::key::{Address, StoreKey};
-use crate::keying::Keyed;
 use crate::policy::control::Source;
 use crate::policy::directives::{RequestDirectives, ResponseDirectives};
 use crate::policy::reuse::{Reuse, Standing, Why};
-use crate::policy::rules;
 use crate::purge::Verdict;
-use crate::request;
+use crate::question::{Asked, NotServed, Question};
 use crate::store::Piece;
 use crate::store::object::Object;
 use crate::variant;
 use crate::worker::Edge;
-
-/// A GET that a client could send.
-#[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// Of `http://` or `https://`.
-    pub url: &'a Uri,
-    /// The client's fields.
-    pub fields: &'a HeaderMap,
-    /// The client's address.
-    pub client: IpAddr,
-}
-
-/// Why there is nothing to explain.
-#[derive(Debug, Error)]
-pub enum ExplainError {
-    /// It is not a URL of a site.
-    #[error("`{0}` is not a URL such as https://www.example.net/a?b")]
-    NotAUrl(String),
-    /// No site takes its host.
-    #[error("no site takes the host `{0}`")]
-    NoSite(String),
-}
 
 /// What would happen, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -104,31 +75,14 @@ pub struct Stored {
 ///
 /// # Errors
 /// When no site would take it.
-pub async fn explain(edge: &Edge, question: Question<'_>) -> Result<Explanation, ExplainError> {
-    let not_a_url = || ExplainError::NotAUrl(question.url.to_string());
-    let https = match question.url.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        _ => return Err(not_a_url()),
-    };
-    let host = question.url.host().ok_or_else(not_a_url)?.trim_end_matches('.').to_ascii_lowercase();
-    let target = request::target(question.url).ok_or_else(not_a_url)?;
-    let view = edge.view.load_full();
-    let site = view.site(&host).ok_or(ExplainError::NoSite(host.clone()))?;
-    let path = target.split('?').next().unwrap_or_default();
-    let bypass = rules::bypass_unseen(&site.caching.rules, path);
-    let country = site.keying.country.then(|| edge.geo.load().locate(question.client).country).flatten();
-    let peer = Peer { address: question.client, trusted: false, https, version: Version::HTTP_11 };
-    let looked_up = bypass.is_none();
-    let (keying, identity) = (&site.keying, &edge.identity);
-    let forwarding = Forwarding { looked_up, keying, peer, identity, country: country.as_deref() };
-    let fields = forwarding.fields(question.fields);
-    let keyed = Keyed::new(keying, looked_up, target, || &fields, country.as_deref());
-    let address = Address { site: &site.name, https, host: &host, target: &keyed.target, parts: &keyed.parts };
+pub async fn explain(edge: &Edge, question: Question<'_>) -> Result<Explanation, NotServed> {
+    let asked = Asked::new(edge, question, None)?;
+    let (site, address) = (&asked.site, asked.address());
+    let bypass = asked.bypass();
     let mut told = Explanation {
         site: site.name.clone(),
         key: address.to_string(),
-        sent: keyed.sent_target().to_owned(),
+        sent: asked.keyed.sent_target().to_owned(),
         verdict: String::new(),
         bypassed_by: bypass.map(|rule| rule.name.clone()),
         selected_by: Vec::new(),
@@ -140,15 +94,13 @@ pub async fn explain(edge: &Edge, question: Question<'_>) -> Result<Explanation,
         told.verdict = format!("the origin is asked, past the cache: rule `{}` says so", rule.name);
         return Ok(told);
     }
-    let url = address.url_id(&edge.secret);
-    let mut key = StoreKey::primary(url, https, &keyed.parts, &edge.secret);
-    let mut found = edge.store.get(&key).await;
+    let mut key = asked.primary(edge);
+    let mut found = edge.store.look(&key).await;
     if let Some(Piece::Base(base)) = &found {
         told.selected_by = base.vary.iter().map(ToString::to_string).collect();
         told.variants = base.variants.len();
-        let selecting = variant::selecting_text(&base.vary, &fields);
-        key = StoreKey::variant(url, https, &keyed.parts, &selecting, &edge.secret);
-        found = edge.store.get(&key).await;
+        key = asked.variant(&variant::selecting_text(&base.vary, &asked.fields), edge);
+        found = edge.store.look(&key).await;
     }
     told.not_stored = edge.uncacheable.of(&key, edge.clock.now()).map(|reason| reason.token());
     let object = match &found {
@@ -156,12 +108,12 @@ pub async fn explain(edge: &Edge, question: Question<'_>) -> Result<Explanation,
         _ => None,
     };
     let found = object.map(|object| {
-        let purges = edge.verdict(&site.name, url, object);
+        let purges = edge.verdict(&site.name, asked.url, object);
         (object, purges, object.standing(edge.clock.now(), site.caching.grace, purges))
     });
-    told.stored = found.map(|(object, purges, standing)| stored(object, standing, purges == Verdict::Gone));
+    told.stored = found.map(|(object, purges, standing)| Stored::of(object, standing, purges == Verdict::Gone));
     let alive = found.filter(|(_, purges, _)| *purges != Verdict::Gone).map(|(.., standing)| standing);
-    told.verdict = verdict(alive, &fields, told.not_stored);
+    told.verdict = verdict(alive, &asked.fields, told.not_stored);
     Ok(told)
 }
 
@@ -188,22 +140,25 @@ fn verdict(standing: Option<Standing<'_>>, fields: &HeaderMap, not_stored: Optio
     }
 }
 
-fn stored(object: &Object, standing: Standing<'_>, purged: bool) -> Stored {
-    let text = |name| object.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    Stored {
-        status: object.status.as_u16(),
-        length: object.length,
-        complete: object.is_complete(),
-        age: standing.age.as_secs(),
-        lifetime: object.lifetime.duration.as_secs(),
-        lifetime_by: object.lifetime.by.to_string(),
-        governed_by: object.source,
-        directives: directives(&object.directives),
-        browser_ttl: object.browser_ttl.map(|ttl| ttl.as_secs()),
-        etag: text(ETAG),
-        last_modified: text(LAST_MODIFIED),
-        purged,
-        softly_purged: standing.purged.filter(|_| !purged).map(|ago| ago.as_secs()),
+impl Stored {
+    /// What is to be said of an answer.
+    pub(crate) fn of(object: &Object, standing: Standing<'_>, purged: bool) -> Self {
+        let text = |name| object.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        Self {
+            status: object.status.as_u16(),
+            length: object.length,
+            complete: object.is_complete(),
+            age: standing.age.as_secs(),
+            lifetime: object.lifetime.duration.as_secs(),
+            lifetime_by: object.lifetime.by.to_string(),
+            governed_by: object.source,
+            directives: directives(&object.directives),
+            browser_ttl: object.browser_ttl.map(|ttl| ttl.as_secs()),
+            etag: text(ETAG),
+            last_modified: text(LAST_MODIFIED),
+            purged,
+            softly_purged: standing.purged.filter(|_| !purged).map(|ago| ago.as_secs()),
+        }
     }
 }
 

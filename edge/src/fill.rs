@@ -19,9 +19,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use hyper::body::Incoming;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::key::{StoreKey, UrlId};
+use crate::metrics::Filled;
 use crate::origin::Failure;
 use crate::policy::storable::NotStored;
 use crate::store::object::{Object, Span};
@@ -31,10 +33,12 @@ mod intake;
 mod judge;
 pub mod reader;
 mod receive;
+mod running;
 pub mod task;
 mod window;
 
 pub use judge::Judge;
+pub use running::{Running, Stage};
 
 use reader::Reader;
 use window::Window;
@@ -210,6 +214,7 @@ impl Extent {
 pub struct Fill {
     /// Its start: purges with a later tick cover it.
     pub tick: u64,
+    began: Instant,
     state: Mutex<State>,
 }
 
@@ -229,6 +234,8 @@ struct State {
 enum Ending {
     Complete,
     Broken,
+    /// Nobody read it any more.
+    GivenUp,
 }
 
 /// A reader as the fill sees it.
@@ -242,7 +249,7 @@ struct Following {
 
 impl Fill {
     fn new(tick: u64) -> Arc<Self> {
-        Arc::new(Self { tick, state: Mutex::default() })
+        Arc::new(Self { tick, began: Instant::now(), state: Mutex::default() })
     }
 
     /// Whether anyone still waits or reads.
@@ -275,6 +282,22 @@ impl Fill {
         let mut state = self.state.lock();
         if state.told < state.window.end() {
             state.wake_all();
+        }
+    }
+
+    /// How it ended, for whoever counts.
+    fn result(&self) -> Filled {
+        let state = self.state.lock();
+        match &state.answer {
+            Some(Answer::Stream(_)) => match state.end {
+                Some(Ending::Complete) => Filled::Complete,
+                Some(Ending::GivenUp) => Filled::GivenUp,
+                Some(Ending::Broken) | None => Filled::Broken,
+            },
+            Some(Answer::Confirmed(_)) => Filled::Confirmed,
+            Some(Answer::StandIn(..)) => Filled::StandIn,
+            Some(Answer::Uncacheable(_)) => Filled::Uncacheable,
+            Some(Answer::Failed(_)) | None => Filled::Failed,
         }
     }
 
@@ -364,14 +387,24 @@ enum Pace {
 #[derive(Debug)]
 pub struct Fills {
     /// Those that can be joined.
-    lanes: [Mutex<HashMap<Lane, Vec<(Extent, Arc<Fill>)>>>; SHARDS],
+    lanes: [Mutex<Lanes>; SHARDS],
     /// All, also those that nobody joins any more.
     running: AtomicUsize,
     /// The same by URL: what they may still store.
-    by_url: [Mutex<HashMap<UrlId, usize>>; SHARDS],
+    by_url: [Mutex<HashMap<UrlId, OfUrl>>; SHARDS],
     /// Who puts a part to what is stored has the turn, so that no other's is lost.
     turns: [Mutex<()>; SHARDS],
 }
+
+/// The fills of one URL.
+#[derive(Debug, Default)]
+struct OfUrl {
+    running: Vec<(FillKey, Arc<Fill>)>,
+    /// Whoever waits until none runs.
+    over: Option<Arc<Notify>>,
+}
+
+type Lanes = HashMap<Lane, Vec<(Extent, Arc<Fill>)>>;
 
 /// Fills that may stand in for one another, as far as they bring the bytes that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -443,15 +476,15 @@ impl Fills {
         // One that a purge covers is joined by nobody any more.
         lane.retain(|(extent, _)| *extent != key.extent);
         lane.push((key.extent, fill.clone()));
-        self.began(key.url);
+        self.began(key, &fill);
         let (unshared, takes) = oneshot::channel();
         Joined::Leader(Reader::new(fill.clone()), Lead { fill, unshared, takes })
     }
 
     /// A fill that nobody else can join, of what was answered already.
-    pub fn lone(&self, url: UrlId, tick: u64) -> (Arc<Fill>, Reader) {
+    pub fn lone(&self, key: FillKey, tick: u64) -> (Arc<Fill>, Reader) {
         let fill = Fill::new(tick);
-        self.began(url);
+        self.began(key, &fill);
         (fill.clone(), Reader::new(fill))
     }
 
@@ -477,28 +510,45 @@ impl Fills {
 
     /// How many of that URL run.
     pub fn running_for(&self, url: UrlId) -> usize {
-        self.of_url(url).lock().get(&url).copied().unwrap_or(0)
+        self.of_url(url).lock().get(&url).map_or(0, |of_url| of_url.running.len())
     }
 
-    fn began(&self, url: UrlId) {
+    /// Waits until no fetch of that URL runs: what they store is stored.
+    pub async fn over_for(&self, url: UrlId) {
+        let over = {
+            let mut urls = self.of_url(url).lock();
+            let Some(of_url) = urls.get_mut(&url) else { return };
+            // From here on it hears of the end.
+            of_url.over.get_or_insert_default().clone().notified_owned()
+        };
+        over.await;
+    }
+
+    /// What runs for that URL, oldest first.
+    pub fn list(&self, url: UrlId) -> Vec<Running> {
+        let running = self.of_url(url).lock().get(&url).map(|of_url| of_url.running.clone()).unwrap_or_default();
+        running.iter().map(|(key, fill)| Running::of(*key, fill)).collect()
+    }
+
+    fn began(&self, key: FillKey, fill: &Arc<Fill>) {
         self.running.fetch_add(1, Ordering::SeqCst);
-        *self.of_url(url).lock().entry(url).or_default() += 1;
+        self.of_url(key.url).lock().entry(key.url).or_default().running.push((key, fill.clone()));
     }
 
     /// A fill is over: what it stores is stored.
-    fn ended(&self, url: UrlId) {
+    fn ended(&self, url: UrlId, fill: &Fill) {
         let mut urls = self.of_url(url).lock();
-        if let Some(count) = urls.get_mut(&url) {
-            *count -= 1;
-            if *count == 0 {
-                urls.remove(&url);
+        if let Entry::Occupied(mut of_url) = urls.entry(url) {
+            of_url.get_mut().running.retain(|(_, other)| !std::ptr::eq(other.as_ref(), fill));
+            if of_url.get().running.is_empty() {
+                of_url.remove().over.iter().for_each(|over| over.notify_waiters());
             }
         }
         drop(urls);
         self.running.fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn of_url(&self, url: UrlId) -> &Mutex<HashMap<UrlId, usize>> {
+    fn of_url(&self, url: UrlId) -> &Mutex<HashMap<UrlId, OfUrl>> {
         &self.by_url[url.0 as usize % SHARDS]
     }
 
@@ -511,12 +561,12 @@ impl Fills {
         self.turns[usize::from(key.0[0]) % SHARDS].lock()
     }
 
-    fn shard(&self, key: &FillKey) -> &Mutex<HashMap<Lane, Vec<(Extent, Arc<Fill>)>>> {
+    fn shard(&self, key: &FillKey) -> &Mutex<Lanes> {
         &self.lanes[usize::from(key.store.0[0]) % SHARDS]
     }
 }
 
-fn take_out(shard: &mut HashMap<Lane, Vec<(Extent, Arc<Fill>)>>, key: &FillKey, fill: &Fill) {
+fn take_out(shard: &mut Lanes, key: &FillKey, fill: &Fill) {
     let Entry::Occupied(mut lane) = shard.entry((*key).into()) else { return };
     lane.get_mut().retain(|(_, other)| !std::ptr::eq(other.as_ref(), fill));
     if lane.get().is_empty() {
@@ -574,6 +624,27 @@ mod tests {
         for (name, running, wanted, at_hand, serves) in rows {
             assert_eq!(running.serves(wanted, at_hand), serves, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_end_of_all_fetches_of_a_url_hears_of_it() {
+        let fills = Fills::default();
+        let (url, other) = (UrlId(1), UrlId(2));
+        let start = |url| {
+            let store = StoreKey::primary(url, false, "", &crate::key::HashSecret([0; 16]));
+            fills.lone(FillKey { store, url, authorized: false, extent: Extent::Whole }, 9).0
+        };
+        let (first, second, third) = (start(url), start(url), start(other));
+        fills.over_for(UrlId(3)).await;
+        assert_eq!((fills.list(url).len(), fills.list(url)[0].stage), (2, Stage::Asking));
+        let mut over = std::pin::pin!(fills.over_for(url));
+        assert!(futures_util::poll!(over.as_mut()).is_pending());
+        fills.ended(other, &third);
+        fills.ended(url, &first);
+        assert!(futures_util::poll!(over.as_mut()).is_pending());
+        fills.ended(url, &second);
+        assert!(futures_util::poll!(over.as_mut()).is_ready());
+        assert_eq!((fills.run_for(url), fills.running()), (false, 0));
     }
 
     #[test]

@@ -172,6 +172,11 @@ impl StoreKey {
         SiteMark(u16::from_le_bytes([self.0[14], self.0[15]]))
     }
 
+    /// Whether it is of a URL of `https://`.
+    pub fn is_https(&self) -> bool {
+        self.0[17] != 0
+    }
+
     /// Whether it is a piece of a large body.
     pub fn is_of_a_large_body(&self) -> bool {
         self.0[16] == LARGE
@@ -251,6 +256,7 @@ mod tests {
             StoreKey::chunk(url, false, 1, 0, true),
         ];
         assert!(keys.iter().all(|key| key.site() == SiteMark::of("a", &SECRET)));
+        assert!(keys.iter().map(StoreKey::is_https).eq((0..keys.len()).map(|at| at == 1)));
         assert!(keys.iter().map(StoreKey::is_of_a_large_body).eq((0..keys.len()).map(|at| at == 11)));
         let distinct: std::collections::HashSet<_> = keys.iter().collect();
         assert_eq!(distinct.len(), keys.len());

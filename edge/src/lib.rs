@@ -38,7 +38,10 @@ pub mod deliver;
 pub mod proxy_status;
 pub mod refusal;
 
+pub mod question;
+
 pub mod explain;
+pub mod inspect;
 
 pub mod access_log;
 pub mod metrics;

@@ -114,6 +114,53 @@ impl Resumed {
     }
 }
 
+/// How a fetch ended that was shared or stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// The body came to its end.
+    Complete,
+    /// The origin confirmed what is stored.
+    Confirmed,
+    /// The origin failed, and what is stored stood in.
+    StandIn,
+    /// The answer must not be shared.
+    Uncacheable,
+    /// Nobody read the body any more.
+    GivenUp,
+    /// The body broke off for good, or was not right.
+    Broken,
+    /// There was no answer.
+    Failed,
+    /// It did not begin: as many ran as may.
+    Refused,
+}
+
+impl Filled {
+    const ALL: [Self; 8] = [
+        Self::Complete,
+        Self::Confirmed,
+        Self::StandIn,
+        Self::Uncacheable,
+        Self::GivenUp,
+        Self::Broken,
+        Self::Failed,
+        Self::Refused,
+    ];
+
+    fn token(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Confirmed => "confirmed",
+            Self::StandIn => "stand-in",
+            Self::Uncacheable => "uncacheable",
+            Self::GivenUp => "given-up",
+            Self::Broken => "broken",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     site: String,
@@ -124,6 +171,11 @@ struct RequestLabels {
 struct FetchLabels {
     site: String,
     result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -139,11 +191,13 @@ pub struct EdgeMetrics {
     first_byte: Family<SiteLabel, Latency>,
     fetches: Family<FetchLabels, Counter>,
     fetched: Family<SiteLabel, Counter>,
+    fills: Family<FetchLabels, Counter>,
     tags_truncated: Family<SiteLabel, Counter>,
     /// Purges.
     pub purges: PurgeMetrics,
     resumptions: Family<FetchLabels, Counter>,
     holes: Family<SiteLabel, Counter>,
+    prefetched: Family<OutcomeLabel, Counter>,
     /// Open client connections.
     pub connections: Gauge,
     /// TLS handshakes that failed.
@@ -162,16 +216,26 @@ impl EdgeMetrics {
         registry.register_with_unit("http_first_byte", help, Unit::Seconds, all.first_byte.clone());
         registry.register("origin_fetches", "Requests to origins by site and result", all.fetches.clone());
         registry.register_with_unit("origin_received", "Body bytes from origins", Unit::Bytes, all.fetched.clone());
+        let help = "Fetches that were shared or stored, by site and how they ended";
+        registry.register("fills", help, all.fills.clone());
         let help = "Answers with more tags than cache.tags-max or cache.tags-size allow";
         registry.register("cache_tags_truncated", help, all.tags_truncated.clone());
         let help = "Bodies that broke off and were asked for again from there, by site and result";
         registry.register("fill_resumptions", help, all.resumptions.clone());
         let help = "Fetches of parts of stored bodies that turned out to be missing while they were read";
         registry.register("fill_holes", help, all.holes.clone());
+        let help = "URLs fetched ahead of requests, by cache outcome";
+        registry.register("prefetched", help, all.prefetched.clone());
         registry.register("http_connections", "Open client connections", all.connections.clone());
         registry.register("tls_handshake_failures", "TLS handshakes that failed", all.tls_failures.clone());
         registry.register("access_log_dropped", "Access-log lines dropped", all.log_dropped.clone());
+        Outcome::ALL.iter().for_each(|outcome| drop(all.prefetched(*outcome)));
         all
+    }
+
+    /// URLs fetched ahead of requests that ended so.
+    pub fn prefetched(&self, outcome: Outcome) -> Counter {
+        self.prefetched.get_or_create(&OutcomeLabel { outcome: outcome.token() }).clone()
     }
 
     /// The counters of one site, looked up once per reload and not once per request.
@@ -185,11 +249,16 @@ impl EdgeMetrics {
             let labels = FetchLabels { site: site.to_owned(), result: result.token() };
             self.fetches.get_or_create(&labels).clone()
         };
+        let filled = |result: Filled| {
+            let labels = FetchLabels { site: site.to_owned(), result: result.token() };
+            self.fills.get_or_create(&labels).clone()
+        };
         let resumed = |result: Resumed| {
             let labels = FetchLabels { site: site.to_owned(), result: result.token() };
             self.resumptions.get_or_create(&labels).clone()
         };
         SiteMetrics {
+            fills: Filled::ALL.map(filled),
             resumptions: Resumed::ALL.map(resumed),
             holes: self.holes.get_or_create(&label).clone(),
             requests: Outcome::ALL.map(request),
@@ -207,6 +276,7 @@ impl EdgeMetrics {
 pub struct SiteMetrics {
     requests: [Counter; Outcome::ALL.len()],
     fetches: [Counter; Fetched::ALL.len()],
+    fills: [Counter; Filled::ALL.len()],
     resumptions: [Counter; Resumed::ALL.len()],
     /// Fetches of parts of stored bodies that turned out to be missing while they were read.
     pub holes: Counter,
@@ -224,6 +294,11 @@ impl SiteMetrics {
     /// Counts a request.
     pub fn request(&self, outcome: Outcome) {
         self.requests[outcome as usize].inc();
+    }
+
+    /// Counts the end of a fetch that was shared or stored.
+    pub fn filled(&self, result: Filled) {
+        self.fills[result as usize].inc();
     }
 
     /// Counts a try to go on with a body that broke off.
@@ -290,12 +365,16 @@ mod tests {
         let site = metrics.site("www");
         site.request(Outcome::Hit);
         site.fetch(Fetched::TimedOut);
+        site.filled(Filled::GivenUp);
         site.first_byte.observe(Duration::from_micros(70));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             "http_requests_total{site=\"www\",outcome=\"hit\"} 1",
             "origin_fetches_total{site=\"www\",result=\"timed-out\"} 1",
+            "fills_total{site=\"www\",result=\"given-up\"} 1",
+            "fills_total{site=\"www\",result=\"refused\"} 0",
+            "prefetched_total{outcome=\"miss\"} 0",
             "http_first_byte_seconds_bucket{le=\"0.00005\",site=\"www\"} 0",
             "http_first_byte_seconds_bucket{le=\"0.0001\",site=\"www\"} 1",
             "http_first_byte_seconds_bucket{le=\"+Inf\",site=\"www\"} 1",

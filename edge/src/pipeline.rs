@@ -29,6 +29,7 @@ use crate::worker::Worker;
 mod cached;
 mod exchange;
 mod passed;
+pub mod prefetch;
 mod purged;
 
 use exchange::ClientExchange;

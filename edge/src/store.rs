@@ -1,7 +1,7 @@
 //! Where answers are kept: in memory, and on disk behind it.
 //!
 //! A lookup in memory takes a read lock of one shard and no more. What is asked for a second time is handed to the disk's
-//! writer, once; so is what memory gives up, if it is worth it ([`admission`]), and all of memory at a clean stop. What
+//! writer, once; so is what memory gives up, if it is worth it (`admission`), and all of memory at a clean stop. What
 //! the disk holds is a hint that may be old: purge tables decide, at every hit.
 
 use std::sync::Arc;
@@ -154,6 +154,22 @@ impl serde::Serialize for Counts {
     }
 }
 
+/// In which tiers a piece is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Whereabouts {
+    /// In memory.
+    pub memory: bool,
+    /// On disk, or on its way there.
+    pub disk: bool,
+}
+
+impl Whereabouts {
+    /// Whether it is anywhere.
+    pub fn is_somewhere(self) -> bool {
+        self.memory || self.disk
+    }
+}
+
 /// The store of a node.
 #[derive(Debug, Clone)]
 pub struct Store(Arc<Inner>);
@@ -224,6 +240,14 @@ impl Store {
         self.0.estate.disk.as_ref()?.load(key, keep).await
     }
 
+    /// What is under `key`, for whoever only looks: it is no sighting, and memory takes in nothing from disk for it.
+    pub async fn look(&self, key: &StoreKey) -> Option<Piece> {
+        match self.0.tiers.get(key) {
+            Some(entry) => Some(entry.value().piece.clone()),
+            None => self.0.estate.disk.as_ref()?.load(key, |_| {}).await,
+        }
+    }
+
     /// A piece of a body that is in memory.
     pub fn peek_chunk(&self, key: &StoreKey) -> Option<Bytes> {
         match self.peek(key) {
@@ -243,6 +267,12 @@ impl Store {
     /// Whether something is probably under `key`: looks at indexes only.
     pub fn contains(&self, key: &StoreKey) -> bool {
         self.0.tiers.contains(key) || self.0.estate.disk.as_ref().is_some_and(|disk| disk.contains(key))
+    }
+
+    /// In which tiers something is under `key`, as far as indexes tell. Nobody's use of it: it counts as no hit.
+    pub fn whereabouts(&self, key: &StoreKey) -> Whereabouts {
+        let disk = self.0.estate.disk.as_ref().is_some_and(|disk| disk.contains(key));
+        Whereabouts { memory: self.0.tiers.contains(key), disk }
     }
 
     /// Puts `piece` under `key`, in place of what was there.

@@ -135,6 +135,8 @@ pub struct Admin {
     pub purge_method: bool,
     /// Required off loopback.
     pub tls: Option<Certificate>,
+    /// URLs that are fetched ahead of requests at once.
+    pub prefetch_jobs: usize,
 }
 
 /// Paths of a certificate chain and its key, PEM.
@@ -414,6 +416,7 @@ impl Config {
             ("log", self.log == new.log),
             ("limits", self.limits == new.limits),
             ("admin.tls", self.admin.tls == new.admin.tls),
+            ("admin.prefetch-jobs", self.admin.prefetch_jobs == new.admin.prefetch_jobs),
             ("origin", self.origin == new.origin),
             ("dns", self.dns == new.dns),
         ];

@@ -1,12 +1,15 @@
 //! What the admin API answers.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use nearcast_shared::bearer;
 use nearcast_shared::config::Secret;
@@ -14,13 +17,15 @@ use nearcast_shared::health::{ForceError, Forced};
 use serde::Serialize;
 use serde_json::json;
 
+use super::lease::Lease;
 use crate::control::{Control, OrderError, chain};
 
+mod prefetch;
 mod purge;
 
 pub(crate) use purge::ENTRIES_MAX as PURGE_ENTRIES_MAX;
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// Why an admin request is not followed: the one place that picks its status.
 #[derive(Debug)]
@@ -66,14 +71,14 @@ impl From<OrderError> for Refusal {
 }
 
 /// Answers one request.
-pub(super) async fn answer(control: &Arc<Control>, request: Request<Incoming>) -> Answer {
-    match route(control, request).await {
+pub(super) async fn answer(control: &Arc<Control>, request: Request<Incoming>, lease: Arc<Lease>) -> Answer {
+    match route(control, request, lease).await {
         Ok(answer) => answer,
         Err(refusal) => refusal.answer(),
     }
 }
 
-async fn route(control: &Arc<Control>, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn route(control: &Arc<Control>, request: Request<Incoming>, lease: Arc<Lease>) -> Result<Answer, Refusal> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
@@ -91,9 +96,17 @@ async fn route(control: &Arc<Control>, request: Request<Incoming>) -> Result<Ans
             require(&parts.method, &Method::GET)?;
             explain(control, parts.uri.query().unwrap_or_default()).await
         }
+        ["v1", "object"] => {
+            require(&parts.method, &Method::GET)?;
+            object(control, parts.uri.query().unwrap_or_default()).await
+        }
         ["v1", "purge"] => {
             require(&parts.method, &Method::POST)?;
             purge::purge(control, body).await
+        }
+        ["v1", "prefetch"] => {
+            require(&parts.method, &Method::POST)?;
+            prefetch::prefetch(control, body, lease).await
         }
         ["v1", "reload"] => {
             require(&parts.method, &Method::POST)?;
@@ -104,6 +117,24 @@ async fn route(control: &Arc<Control>, request: Request<Incoming>) -> Result<Ans
             force(control, name, state)
         }
         _ => Err(Refusal::NotFound(format!("there is no {path}"))),
+    }
+}
+
+/// Bytes of a request's body.
+const BODY_MAX: usize = 16 << 20;
+
+/// For all of it to come.
+const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// All of a request's body.
+async fn collected(body: Incoming) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(BODY_TIME_MAX, Limited::new(body, BODY_MAX).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Refusal::TooLarge(format!("the body is larger than {} MiB; make several calls", BODY_MAX >> 20)))
+        }
+        Ok(Err(_)) => Err(Refusal::BadRequest("the body broke off".to_owned())),
+        Err(_) => Err(Refusal::BadRequest("the body did not come in time".to_owned())),
     }
 }
 
@@ -135,27 +166,66 @@ async fn explain(control: &Control, query: &str) -> Result<Answer, Refusal> {
         let of_cache = "/v1/explain?url=https%3A%2F%2Fwww.example.net%2Fa&field=accept-language%3A%20de";
         Refusal::BadRequest(format!("ask as /v1/explain?name=www.example.net&ip=192.0.2.1 or as {of_cache}"))
     };
-    let (mut name, mut ip, mut url, mut fields) = (None, None, None, HeaderMap::new());
-    for pair in query.split('&') {
-        match pair.split_once('=') {
-            Some(("name", value)) => name = Some(unescape(value).ok_or_else(form)?),
-            Some(("ip", value)) => ip = unescape(value).ok_or_else(form)?.parse::<IpAddr>().ok(),
-            Some(("url", value)) => url = Some(unescape(value).ok_or_else(form)?),
-            Some(("field", value)) => {
-                let line = unescape(value).ok_or_else(form)?;
-                let (name, value) = line.split_once(':').ok_or_else(form)?;
-                let name = HeaderName::try_from(name.trim()).map_err(|_| form())?;
-                fields.append(name, HeaderValue::try_from(value.trim()).map_err(|_| form())?);
-            }
-            _ => return Err(form()),
+    let Asked { name, ip, url, fields } = Asked::parse(query).ok_or_else(form)?;
+    match (name, ip, url) {
+        (None, ip, Some(url)) => {
+            let client = ip.unwrap_or(NOBODY);
+            Ok(json_answer(StatusCode::OK, &control.explain_url(&url, &fields, client).await?))
         }
+        (Some(name), Some(ip), None) if fields.is_empty() => {
+            Ok(json_answer(StatusCode::OK, &control.explain(&name, ip)?))
+        }
+        _ => Err(form()),
     }
-    if let (Some(url), None) = (&url, &name) {
-        let client = ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-        return Ok(json_answer(StatusCode::OK, &control.explain_url(url, &fields, client).await?));
+}
+
+async fn object(control: &Control, query: &str) -> Result<Answer, Refusal> {
+    let form = || {
+        let example = "/v1/object?url=https%3A%2F%2Fwww.example.net%2Fa&field=accept-language%3A%20de";
+        Refusal::BadRequest(format!("ask as {example}"))
+    };
+    match Asked::parse(query).ok_or_else(form)? {
+        Asked { name: None, ip, url: Some(url), fields } => {
+            let client = ip.unwrap_or(NOBODY);
+            Ok(json_answer(StatusCode::OK, &control.inspect(&url, &fields, client).await?))
+        }
+        _ => Err(form()),
     }
-    let (Some(name), Some(ip)) = (name, ip) else { return Err(form()) };
-    Ok(json_answer(StatusCode::OK, &control.explain(&name, ip)?))
+}
+
+/// The client that is asked about when none is named.
+const NOBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// What a query asks about.
+#[derive(Debug, Default, PartialEq)]
+struct Asked {
+    name: Option<String>,
+    ip: Option<IpAddr>,
+    url: Option<String>,
+    fields: HeaderMap,
+}
+
+impl Asked {
+    fn parse(query: &str) -> Option<Self> {
+        let mut asked = Self::default();
+        for pair in query.split('&') {
+            let (key, value) = pair.split_once('=')?;
+            let value = unescape(value)?;
+            match key {
+                "name" => asked.name = Some(value),
+                "ip" => asked.ip = Some(value.parse().ok()?),
+                "url" => asked.url = Some(value),
+                "field" => {
+                    let (name, value) = value.split_once(':')?;
+                    asked
+                        .fields
+                        .append(HeaderName::try_from(name.trim()).ok()?, HeaderValue::try_from(value.trim()).ok()?);
+                }
+                _ => return None,
+            }
+        }
+        Some(asked)
+    }
 }
 
 /// Percent-decoding of a query value.
@@ -206,7 +276,7 @@ fn json_answer(status: StatusCode, value: &impl Serialize) -> Answer {
 }
 
 fn text_answer(status: StatusCode, kind: &'static str, text: String) -> Answer {
-    let mut answer = Response::new(Full::from(text));
+    let mut answer = Response::new(Full::from(text).boxed_unsync());
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,5 +1,6 @@
 //! What all client commands share: talking to the admin listeners of nodes.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -156,28 +157,78 @@ impl Client {
 
     /// Asks one node.
     pub(super) async fn ask(&self, node: &Node, call: &Call) -> Result<Value, Failure> {
-        let timed_out = |_| Failure::TimedOut(node.to_string(), units::format_duration(self.timeout));
-        tokio::time::timeout(self.timeout, self.exchange(node, call)).await.map_err(timed_out)?
+        let exchange = self.exchange(node, call, async |response| self.read(node, response).await);
+        tokio::time::timeout(self.timeout, exchange).await.map_err(|_| self.timed_out(node, self.timeout))?
     }
 
-    async fn exchange(&self, node: &Node, call: &Call) -> Result<Value, Failure> {
+    /// Makes each call to every node, one after the other, and hands over the lines of JSON that come, as they come. After
+    /// a call that fails no more are made to that node.
+    ///
+    /// # Errors
+    /// When this machine has no room for it; what goes wrong with a node is in its answer.
+    pub(super) fn lines_of_all(
+        &self,
+        calls: &[Call],
+        take: impl Fn(&Node, Value),
+    ) -> io::Result<Vec<(&Node, Result<(), Failure>)>> {
+        let ask = async |node| {
+            for call in calls {
+                if let Err(failure) = self.lines(node, call, |line| take(node, line)).await {
+                    return (node, Err(failure));
+                }
+            }
+            (node, Ok(()))
+        };
+        Ok(runtime()?.block_on(join_all(self.nodes.iter().map(ask))))
+    }
+
+    async fn lines(&self, node: &Node, call: &Call, take: impl FnMut(Value)) -> Result<(), Failure> {
+        let begun = Cell::new(false);
+        let exchange = self.exchange(node, call, async |response| {
+            begun.set(true);
+            self.read_lines(node, response, take).await
+        });
+        let late = async {
+            tokio::time::sleep(self.timeout).await;
+            if begun.get() {
+                // From then on it is silence that counts.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            done = exchange => done,
+            () = late => Err(self.timed_out(node, self.timeout)),
+        }
+    }
+
+    fn timed_out(&self, node: &Node, after: Duration) -> Failure {
+        Failure::TimedOut(node.to_string(), units::format_duration(after))
+    }
+
+    async fn exchange<T>(
+        &self,
+        node: &Node,
+        call: &Call,
+        read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let stream = connect(node).await?;
         if node.is_plain() {
-            return self.send(node, call, stream).await;
+            return self.send(node, call, stream, read).await;
         }
         let tls = |error: String, hint| Failure::Tls(node.to_string(), error, hint);
         let name = ServerName::try_from(node.host().to_owned()).map_err(|error| tls(error.to_string(), ""))?;
         let connector = tokio_rustls::TlsConnector::from(self.tls.clone());
         let stream = connector.connect(name, stream).await.map_err(|error| tls(error.to_string(), tls_hint(&error)))?;
-        self.send(node, call, stream).await
+        self.send(node, call, stream, read).await
     }
 
-    async fn send(
+    async fn send<T>(
         &self,
         node: &Node,
         call: &Call,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    ) -> Result<Value, Failure> {
+        read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let http = |error| {
             let hint = if node.is_plain() { "does it speak https?" } else { "is it a nearcast node?" };
             Failure::Http(node.to_string(), error, hint)
@@ -185,7 +236,7 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
         let exchange = async {
             let response = sender.send_request(self.request(node, call)).await.map_err(http)?;
-            self.read(node, response).await
+            read(response).await
         };
         // The connection is driven here, not in a task of its own: it ends with the exchange. When it ends first, the
         // exchange has all there is, or its own error.
@@ -214,6 +265,29 @@ impl Client {
         request
     }
 
+    async fn read_lines(
+        &self,
+        node: &Node,
+        response: Response<Incoming>,
+        mut take: impl FnMut(Value),
+    ) -> Result<(), Failure> {
+        let status = response.status();
+        if !status.is_success() {
+            return self.read(node, response).await.map(drop);
+        }
+        let not_json = || Failure::NotJson(node.to_string(), status);
+        let silence = self.timeout.max(SILENCE_MAX);
+        let (mut body, mut bytes) = (response.into_body(), Vec::new());
+        loop {
+            let frame = tokio::time::timeout(silence, body.frame()).await;
+            let Some(frame) = frame.map_err(|_| self.timed_out(node, silence))? else { break };
+            let frame = frame.map_err(|error| Failure::Http(node.to_string(), error, "it broke off"))?;
+            bytes.extend_from_slice(frame.data_ref().map_or(&[][..], Bytes::as_ref));
+            take_lines(&mut bytes, &mut take).filter(|()| bytes.len() <= LINE_MAX).ok_or_else(not_json)?;
+        }
+        if bytes.is_empty() { Ok(()) } else { Err(not_json()) }
+    }
+
     async fn read(&self, node: &Node, response: Response<Incoming>) -> Result<Value, Failure> {
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED {
@@ -228,6 +302,23 @@ impl Client {
         let words = value.get("error").and_then(Value::as_str).ok_or_else(not_json)?;
         Err(Failure::Answered(words.to_owned()))
     }
+}
+
+/// A node that says nothing for so long in the middle of an answer is taken for gone: it would send empty lines.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// Bytes of a line.
+const LINE_MAX: usize = 1 << 20;
+
+/// Takes the whole lines out of `bytes`; `None`: one is not JSON.
+fn take_lines(bytes: &mut Vec<u8>, mut take: impl FnMut(Value)) -> Option<()> {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let rest = bytes.split_off(end);
+    let lines = std::mem::replace(bytes, rest);
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        take(serde_json::from_slice(line).ok()?);
+    }
+    Some(())
 }
 
 async fn connect(node: &Node) -> Result<TcpStream, Failure> {
@@ -366,6 +457,18 @@ mod tests {
         let failure = answers[0].1.as_ref().unwrap_err();
         assert!(matches!(failure, Failure::Refused(_)), "{failure}");
         assert!(!failure.is_answer());
+    }
+
+    #[test]
+    fn lines_as_they_come() {
+        let mut seen = Vec::new();
+        let mut bytes = b"{\"a\": 1}\n\n{\"a\": 2}\n{\"a\"".to_vec();
+        assert_eq!(take_lines(&mut bytes, |line| seen.push(line["a"].clone())), Some(()));
+        assert_eq!((seen.len(), bytes.as_slice()), (2, &b"{\"a\""[..]));
+        bytes.extend_from_slice(b": 3}\n");
+        assert_eq!(take_lines(&mut bytes, |line| seen.push(line["a"].clone())), Some(()));
+        assert_eq!((seen, bytes.len()), (vec![1.into(), 2.into(), 3.into()], 0));
+        assert_eq!(take_lines(&mut b"no\n".to_vec(), drop), None);
     }
 
     #[test]

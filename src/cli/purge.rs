@@ -1,23 +1,17 @@
 //! `nearcast purge`: from the answer on, nothing that was stored before is served.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use http::Uri;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::client::{self, Call, Client, Nodes};
+use super::list;
 use super::run::BAD_CONFIG;
 use crate::admin::PURGE_ENTRIES_MAX;
-
-/// Bytes of the entries of a call: well below what a node takes.
-const CALL_BYTES: usize = 8 << 20;
-
-/// Bytes of a line of a file.
-const LINE_MAX: u64 = 64 << 10;
 
 /// Purge URLs, tags, the paths of a site that begin alike, a site or everything, on every PoP.
 ///
@@ -118,16 +112,18 @@ impl Order {
             [] => {}
             [tag] => return one(format!("tag {tag}{of}"), json!({ "tag": tag, "site": site })),
             tags => {
-                let bodies = batches(tags).map(|tags| named(json!({ "tags": tags, "site": site }))).collect();
+                let bodies = list::batches(tags, PURGE_ENTRIES_MAX)
+                    .map(|tags| named(json!({ "tags": tags, "site": site })))
+                    .collect();
                 return Ok(Self { what: format!("{} tags{of}", tags.len()), bodies });
             }
         }
         let urls = match (&what.file, what.urls.as_slice()) {
             (Some(path), _) => {
                 let failed = |error: io::Error| format!("{}: {error}", path.display());
-                lines(std::fs::File::open(path).map_err(failed)?, &path.display().to_string())?
+                list::urls(std::fs::File::open(path).map_err(failed)?, &path.display().to_string())?
             }
-            (None, [input_mark]) if input_mark == "-" => lines(input, "standard input")?,
+            (None, [input_mark]) if input_mark == "-" => list::urls(input, "standard input")?,
             (None, urls) if urls.iter().any(|url| url == "-") => return Err("give URLs or `-`, not both".to_owned()),
             (None, urls) => urls.to_vec(),
         };
@@ -139,48 +135,12 @@ impl Order {
             (_, Some(_)) => Err("--site goes with --prefix or --tag, or alone: URLs name their host".to_owned()),
             ([url], None) => one(url.clone(), json!({ "url": url })),
             (urls, None) => {
-                let bodies = batches(urls).map(|urls| named(json!({ "urls": urls }))).collect();
+                let bodies =
+                    list::batches(urls, PURGE_ENTRIES_MAX).map(|urls| named(json!({ "urls": urls }))).collect();
                 Ok(Self { what: format!("{} URLs", urls.len()), bodies })
             }
         }
     }
-}
-
-/// As many entries as a call takes, again and again.
-fn batches(entries: &[String]) -> impl Iterator<Item = &[String]> {
-    let mut rest = entries;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let fits = |entry: &&String| {
-            bytes += entry.len() + 8;
-            bytes <= CALL_BYTES
-        };
-        let count = rest.iter().take(PURGE_ENTRIES_MAX).take_while(fits).count().max(1).min(rest.len());
-        let (batch, behind) = rest.split_at(count);
-        rest = behind;
-        (!batch.is_empty()).then_some(batch)
-    })
-}
-
-/// The URLs of a file, one a line; or which line is none.
-fn lines(from: impl Read, name: &str) -> Result<Vec<String>, String> {
-    let (mut from, mut urls) = (BufReader::new(from), Vec::new());
-    for number in 1.. {
-        let at = |what: &str| format!("{name}, line {number}: {what}");
-        let mut line = String::new();
-        let read = from.by_ref().take(LINE_MAX).read_line(&mut line).map_err(|error| at(&error.to_string()))?;
-        if read == 0 {
-            break;
-        }
-        if read as u64 == LINE_MAX {
-            return Err(at("longer than any URL"));
-        }
-        let text = line.trim();
-        if !text.is_empty() && !text.starts_with('#') {
-            urls.push(url(text).map_err(|form| at(&format!("`{text}` {form}")))?);
-        }
-    }
-    Ok(urls)
 }
 
 /// Several calls to each node, with a progress bar. A node that fails is asked no more.
@@ -212,16 +172,7 @@ fn line(what: &str, answer: &Value) -> String {
 }
 
 fn url_or_input(text: &str) -> Result<String, String> {
-    if text == "-" { Ok(text.to_owned()) } else { url(text) }
-}
-
-/// Left as it was written: the node knows best which URLs are the same.
-fn url(text: &str) -> Result<String, String> {
-    let full = text.parse::<Uri>().is_ok_and(|url| {
-        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
-    });
-    let form = || "must have scheme and host, such as http://www.example.net/app.css".to_owned();
-    if full { Ok(text.to_owned()) } else { Err(form()) }
+    if text == "-" { Ok(text.to_owned()) } else { list::url(text) }
 }
 
 #[cfg(test)]
@@ -295,11 +246,6 @@ mod tests {
         let order = order(&["-"], &input).unwrap();
         let counts = order.bodies.iter().map(|body| body["urls"].as_array().unwrap().len());
         assert_eq!((order.what.as_str(), counts.collect::<Vec<_>>()), ("25000 URLs", vec![10_000, 10_000, 5_000]));
-        let long: Vec<String> = (0..300).map(|n| format!("{n}{}", "x".repeat(50_000))).collect();
-        let sizes: Vec<usize> = batches(&long).map(|batch| batch.iter().map(String::len).sum()).collect();
-        assert!(sizes.len() == 2 && sizes.iter().all(|size| *size <= CALL_BYTES), "{sizes:?}");
-        assert_eq!(batches(&["x".repeat(2 * CALL_BYTES)]).count(), 1);
-        assert_eq!(batches(&long).flatten().count(), 300);
     }
 
     #[test]

@@ -4,9 +4,10 @@ use nearcast_edge::key::{Address, TagId, TagSpace};
 use nearcast_edge::keying::query;
 use nearcast_edge::policy::tags::TAG_MAX;
 use nearcast_edge::purge::{Mode, Prefix, Receipt, Scope};
+use nearcast_edge::question::Located;
 use nearcast_shared::config::Domain;
 
-use super::{Control, OrderError, chain};
+use super::{Control, OrderError, chain, each, located, shortened};
 
 /// A purge, in an operator's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,20 +108,8 @@ impl Control {
     }
 
     fn url_scope(&self, url: &str) -> Result<Scope, OrderError> {
-        let short = || shortened(url);
-        let malformed =
-            || OrderError::Malformed(format!("`{}` is not a URL such as \"https://www.example.net/a?b\"", short()));
-        let uri: http::Uri = url.parse().map_err(|_| malformed())?;
-        let https = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(malformed()),
-        };
-        let host = uri.host().ok_or_else(malformed)?.trim_end_matches('.').to_ascii_lowercase();
         let view = self.edge.view.load();
-        let unknown = || OrderError::Unknown(format!("`{}`: no site takes the host `{host}`", short()));
-        let site = view.site(&host).ok_or_else(unknown)?;
-        let target = nearcast_edge::request::target(&uri).ok_or_else(malformed)?;
+        let Located { site, https, host, target } = located(&view, url)?.1;
         let target = query::canonical(&site.keying, target);
         let address = Address { site: &site.name, https, host: &host, target: &target, parts: "" };
         Ok(Scope::Url(address.url_id(&self.edge.secret)))
@@ -172,48 +161,5 @@ impl What {
             Self::Urls(texts) | Self::Tags(texts, _) => texts.first().map_or("", String::as_str),
             Self::All => "",
         }
-    }
-}
-
-/// All entries of a list, or the first that cannot be followed.
-fn each(
-    list: &str,
-    entries: &[String],
-    scope: impl Fn(&str) -> Result<Scope, OrderError>,
-) -> Result<Vec<Scope>, OrderError> {
-    let named = |(at, entry): (usize, &String)| scope(entry).map_err(|error| error.at(&format!("{list}[{at}]")));
-    entries.iter().enumerate().map(named).collect()
-}
-
-/// Enough of a text to tell it.
-fn shortened(text: &str) -> String {
-    const MOST: usize = 100;
-    if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST).chain("..".chars()).collect() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_bad_entry_is_named() {
-        let scope = |entry: &str| match entry {
-            "bad" => Err(OrderError::Malformed("`bad` is bad".to_owned())),
-            "gone" => Err(OrderError::Unknown("`gone` is gone".to_owned())),
-            _ => Ok(Scope::All),
-        };
-        let of = |entries: &[&str]| {
-            let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
-            each("urls", &entries, scope).map_err(|error| error.to_string())
-        };
-        assert_eq!(of(&["a", "b"]), Ok(vec![Scope::All, Scope::All]));
-        assert_eq!(of(&["a", "bad", "gone"]), Err("urls[1]: `bad` is bad; nothing was purged".to_owned()));
-        assert_eq!(of(&["a", "b", "gone"]), Err("urls[2]: `gone` is gone; nothing was purged".to_owned()));
-    }
-
-    #[test]
-    fn long_texts_are_shortened() {
-        assert_eq!(shortened("/a"), "/a");
-        assert_eq!(shortened(&"ä".repeat(101)), format!("{}..", "ä".repeat(100)));
     }
 }

@@ -30,7 +30,9 @@ fn only_with_the_token() {
     let paths = [
         ("GET", "/v1/status"),
         ("GET", "/v1/explain?name=www.cdn.test&ip=192.0.2.1"),
+        ("GET", "/v1/object?url=http%3A%2F%2Fwww.cdn.test%2F"),
         ("POST", "/v1/purge"),
+        ("POST", "/v1/prefetch"),
         ("POST", "/v1/reload"),
         ("POST", "/v1/pops/fra/drain"),
         ("GET", "/v1/whatever"),

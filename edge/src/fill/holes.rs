@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::reader::FillReader;
 use super::task::{self, Plan};
 use super::{Answer, Extent, FillKey, Joined};
+use crate::metrics::Filled;
 use crate::purge::{Subject, Verdict};
 use crate::store::Piece;
 use crate::store::object::Object;
@@ -48,7 +49,10 @@ impl Holes {
                 task::start(&self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
                 reader
             }
-            Joined::Full => return None,
+            Joined::Full => {
+                plan.site.metrics.filled(Filled::Refused);
+                return None;
+            }
         };
         // The timeouts of the origin bound this wait.
         let Answer::Stream(head) = reader.answer().await else { return None };

@@ -16,7 +16,7 @@ use crate::policy::rules::Ruling;
 use crate::policy::storable::{self, Case, NotStored};
 use crate::policy::tags::{CACHE_TAG, SURROGATE_KEY, Tags};
 use crate::policy::validator;
-use crate::store::object::{Body, Object};
+use crate::store::object::{Body, Hits, Object};
 use crate::view::{Site, View};
 
 /// Whose request an answer is to.
@@ -91,7 +91,8 @@ impl Judge<'_> {
         }
         let initial_age = freshness::initial_age(received, exchange);
         let kept = self.judge(stored.status, merged, initial_age, exchange)?;
-        let object = Object { length: stored.length, body: stored.body.clone(), ..kept.object };
+        let object =
+            Object { length: stored.length, body: stored.body.clone(), hits: stored.hits.clone(), ..kept.object };
         Ok(Kept { object, own: kept.own })
     }
 
@@ -154,6 +155,7 @@ impl Judge<'_> {
             tick: self.tick,
             length: 0,
             body: Body::Spans(Vec::new()),
+            hits: Hits::default(),
         };
         Ok(Kept { object, own })
     }

@@ -133,7 +133,7 @@ impl FillReader {
         match state.end {
             // A body shorter than the range it was asked for cannot end cleanly.
             Some(Ending::Complete) if self.end.is_none() => Poll::Ready(Next::End),
-            Some(Ending::Complete | Ending::Broken) => Poll::Ready(Next::Broken),
+            Some(Ending::Complete | Ending::Broken | Ending::GivenUp) => Poll::Ready(Next::Broken),
             None => {
                 if let Some(own) = &mut state.readers[self.place.slot] {
                     own.waker = Some(cx.waker().clone());

@@ -23,6 +23,24 @@ const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Durat
 /// So many new bytes make up for the tries it took to get them.
 const PROGRESS: u64 = 256 << 10;
 
+/// Why a fetch was given up.
+pub(super) enum Unfinished {
+    /// Nobody reads it.
+    Unread,
+    /// It broke off, or is not right.
+    Broken(&'static str),
+}
+
+impl Unfinished {
+    /// For the log.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Unread => "nobody reads it",
+            Self::Broken(reason) => reason,
+        }
+    }
+}
+
 /// Why a body did not come to its end.
 enum Stop {
     /// The connection broke, or nothing came for too long. What came so far is right.
@@ -35,18 +53,18 @@ enum Stop {
 
 impl Task<'_> {
     /// Receives the body: to readers as it comes, to the store in chunks, and at its sure end the object itself.
-    pub(super) async fn receive(&self, answer: Response<Incoming>, head: &Head) -> Result<(), &'static str> {
+    pub(super) async fn receive(&self, answer: Response<Incoming>, head: &Head) -> Result<(), Unfinished> {
         let mut intake = Intake::new(self, head);
         let (mut body, mut skip) = (answer.into_body(), 0);
         let (mut tries, mut reached) = (0, 0);
         loop {
             let broken = match self.take_all(&mut intake, body, skip).await {
-                Ok(()) => return intake.complete().await,
+                Ok(()) => return intake.complete().await.map_err(Unfinished::Broken),
                 Err(Stop::Unread) => {
                     intake.keep_what_came().await;
-                    return Err("nobody reads it");
+                    return Err(Unfinished::Unread);
                 }
-                Err(Stop::Wrong(reason)) => return Err(reason),
+                Err(Stop::Wrong(reason)) => return Err(Unfinished::Broken(reason)),
                 Err(Stop::Broken(reason)) => reason,
             };
             if intake.reached() >= reached + PROGRESS {
@@ -55,7 +73,7 @@ impl Task<'_> {
             reached = intake.reached();
             (body, skip) = loop {
                 if tries >= self.view.resumes_max || !self.may_go_on(&intake, head) {
-                    return Err(broken);
+                    return Err(Unfinished::Broken(broken));
                 }
                 tokio::time::sleep(PAUSES[PAUSES.len().min(tries as usize + 1) - 1]).await;
                 tries += 1;
@@ -65,7 +83,7 @@ impl Task<'_> {
                     Ok(resumed) => break resumed,
                     // It may be back in a moment.
                     Err(Some(failure)) if failure.is_disconnected() => {}
-                    Err(_) => return Err(broken),
+                    Err(_) => return Err(Unfinished::Broken(broken)),
                 }
             };
         }

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 
 use super::judge::{Judge, Kept};
+use super::receive::Unfinished;
 use super::{Answer, Coming, Ending, Extent, Fill, FillKey, Head, Place, Unshared};
 use crate::body::RequestBody;
 use crate::headers;
@@ -69,7 +70,7 @@ impl Plan {
 
 /// Starts the fill on this worker. Whatever becomes of the task, readers learn of it and the fill's place is freed.
 pub fn start(worker: &Arc<Worker>, view: Arc<View>, plan: Plan, fill: Arc<Fill>, unshared: Unshared) {
-    let seat = Seat { worker: worker.clone(), key: plan.key, fill };
+    let seat = Seat::new(worker, &plan, fill);
     worker.fills.spawn(run(seat, view, plan, unshared));
 }
 
@@ -84,20 +85,27 @@ pub fn adopt(
     fill: Arc<Fill>,
     (answer, exchange): Fetched,
 ) -> Result<Arc<Head>, Box<Response<Incoming>>> {
-    let seat = Seat { worker: worker.clone(), key: plan.key, fill };
+    let seat = Seat::new(worker, &plan, fill);
     let task = Task { worker, view: &view, plan: &plan, fill: &seat.fill };
     // "Responses to POST requests are only cacheable when they include explicit freshness information" (RFC 9110
     // section 9.3.3).
     // What it varies on is not brought into the form that a GET would be selected by.
     let explicit =
         |head: &Head| matches!(head.object.lifetime.by, By::SMaxage | By::MaxAge | By::Expires) && head.vary.is_empty();
-    let Some(head) = task.head(&answer, exchange).ok().filter(explicit) else { return Err(Box::new(answer)) };
+    let head = task.head(&answer, exchange).and_then(|head| explicit(&head).then_some(head).ok_or(NotStored::Method));
+    let head = match head {
+        Ok(head) => head,
+        Err(reason) => {
+            seat.fill.answer(Answer::Uncacheable(reason));
+            return Err(Box::new(answer));
+        }
+    };
     let head = Arc::new(head);
     seat.fill.answer(Answer::Stream(head.clone()));
     let coming = head.clone();
     worker.fills.spawn(async move {
         let task = Task { worker: &seat.worker, view: &view, plan: &plan, fill: &seat.fill };
-        let ending = task.receive(answer, &coming).await.map_or(Ending::Broken, |()| Ending::Complete);
+        let ending = task.received(answer, &coming).await;
         seat.fill.finish(ending);
     });
     Ok(head)
@@ -106,21 +114,22 @@ pub fn adopt(
 async fn run(seat: Seat, view: Arc<View>, plan: Plan, unshared: Unshared) {
     let task = Task { worker: &seat.worker, view: &view, plan: &plan, fill: &seat.fill };
     let Some((answer, head)) = task.ask(unshared).await else { return };
-    let ending = match task.receive(answer, &head).await {
-        Ok(()) => Ending::Complete,
-        Err(reason) => {
-            tracing::debug!(url = %plan.address(), reason, "fetch given up");
-            Ending::Broken
-        }
-    };
+    let ending = task.received(answer, &head).await;
     seat.fill.finish(ending);
 }
 
 /// Frees the fill's place on every way out, also when the task is dropped or panics.
 struct Seat {
     worker: Arc<Worker>,
+    site: Arc<Site>,
     key: FillKey,
     fill: Arc<Fill>,
+}
+
+impl Seat {
+    fn new(worker: &Arc<Worker>, plan: &Plan, fill: Arc<Fill>) -> Self {
+        Self { worker: worker.clone(), site: plan.site.clone(), key: plan.key, fill }
+    }
 }
 
 impl Drop for Seat {
@@ -131,7 +140,8 @@ impl Drop for Seat {
             self.fill.answer(Answer::Failed(Failure::Broken));
         }
         self.fill.finish(Ending::Broken);
-        self.worker.edge.fills.ended(self.key.url);
+        self.site.metrics.filled(self.fill.result());
+        self.worker.edge.fills.ended(self.key.url, &self.fill);
     }
 }
 
@@ -207,6 +217,20 @@ impl Task<'_> {
             Err(failure) => {
                 self.fill.answer(Answer::Failed(failure));
                 None
+            }
+        }
+    }
+
+    /// Receives the body, and says how that ended.
+    async fn received(&self, answer: Response<Incoming>, head: &Head) -> Ending {
+        match self.receive(answer, head).await {
+            Ok(()) => Ending::Complete,
+            Err(unfinished) => {
+                tracing::debug!(url = %self.plan.address(), reason = unfinished.reason(), "fetch given up");
+                match unfinished {
+                    Unfinished::Unread => Ending::GivenUp,
+                    Unfinished::Broken(_) => Ending::Broken,
+                }
             }
         }
     }
@@ -460,7 +484,7 @@ impl Task<'_> {
             None => large_min.next_multiple_of(CHUNK),
         };
         let ends_on_grid = coming.end == length || coming.end.is_some_and(|end| end % CHUNK == 0);
-        if coming.first % CHUNK != 0 || !ends_on_grid {
+        if !coming.first.is_multiple_of(CHUNK) || !ends_on_grid {
             return Place { version: rand::random(), base: coming.first, large_from };
         }
         let of_one_body = |stored: &&Arc<Object>| {

@@ -19,7 +19,7 @@ use crate::fill::holes::Holes;
 use crate::fill::task::{self, Plan};
 use crate::fill::{Answer, Extent, FillKey, Head, Joined};
 use crate::key::StoreKey;
-use crate::metrics::Outcome;
+use crate::metrics::{Filled, Outcome};
 use crate::policy::range::{self, Single};
 use crate::policy::reuse::{Failing, Reuse, Standing, Why};
 use crate::purge::{Subject, Verdict};
@@ -131,6 +131,12 @@ impl ClientExchange<'_> {
         deliver::needs(self.wanted(), object).unwrap_or((0, object.length))
     }
 
+    /// What of an answer to this request is stored, and where it is or goes.
+    pub(super) async fn stored(&self) -> (StoreKey, Option<Arc<Object>>) {
+        let Lookup { key, object, .. } = self.lookup(None).await;
+        (key, object)
+    }
+
     /// What is stored for this request. `hint` is where a running fill said that its variant goes.
     async fn lookup(&self, hint: Option<StoreKey>) -> Lookup {
         let store = &self.worker.edge.store;
@@ -177,6 +183,7 @@ impl ClientExchange<'_> {
         if reuse == Reuse::StaleWhileRevalidate {
             self.refresh(key, object.clone(), base.clone());
         }
+        object.hits.count();
         let supply = || self.supply(key, Some(object), base.as_ref());
         let response = deliver::from_store(self.wanted(), object, supply);
         let outcome = if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale };
@@ -271,7 +278,11 @@ impl ClientExchange<'_> {
         let (site, target) = (&self.site.name, &self.keyed.target);
         let of = |tick| Subject { site, url: self.url, https: self.peer.https, target, groups: &[], tags: &[], tick };
         let covers = |tick| purges.verdict(&of(tick), now) != Verdict::Alive;
-        self.worker.edge.fills.join(key, covers, || purges.tick(), self.view.fills_max)
+        let joined = self.worker.edge.fills.join(key, covers, || purges.tick(), self.view.fills_max);
+        if matches!(joined, Joined::Full) {
+            self.site.metrics.filled(Filled::Refused);
+        }
+        joined
     }
 
     /// What the body of an answer is put together with. `stored`: what its missing parts are asked for by.

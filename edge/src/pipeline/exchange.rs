@@ -6,6 +6,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Response, request};
 use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
+use nearcast_shared::config::Rule;
 
 use super::purged;
 use crate::body::Body;
@@ -93,6 +94,11 @@ impl<'a> ClientExchange<'a> {
             _ if purged::is_purge(&self.parts.method) => self.purge().await,
             _ => self.pass_with(body).await,
         }
+    }
+
+    /// The rule that takes it past the cache.
+    pub(super) fn bypass(&self) -> Option<&Rule> {
+        if self.looked_up { None } else { bypass(&self.site, &self.keyed.target) }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -185,8 +191,12 @@ impl<'a> ClientExchange<'a> {
 /// Whether the store is asked, or may keep the answer. Other requests are not rewritten: a page that the operator takes
 /// past the cache needs its session's cookie.
 fn is_looked_up(site: &Site, method: &Method, target: &str) -> bool {
-    let path = target.split('?').next().unwrap_or_default();
-    matches!(*method, Method::GET | Method::HEAD) && rules::bypass_unseen(&site.caching.rules, path).is_none()
+    matches!(*method, Method::GET | Method::HEAD) && bypass(site, target).is_none()
+}
+
+/// The rule that takes a target past the cache.
+fn bypass<'s>(site: &'s Site, target: &str) -> Option<&'s Rule> {
+    rules::bypass_unseen(&site.caching.rules, target.split('?').next().unwrap_or_default())
 }
 
 /// The client's country, where it is known.

@@ -196,10 +196,10 @@ impl ClientExchange<'_> {
         }
         // Later than the invalidation, which covers all that was fetched before.
         let edge = &self.worker.edge;
-        let (fill, reader) = edge.fills.lone(self.url, edge.purges.tick());
-        let key = self.primary(self.peer.https);
-        let plan =
-            self.plan_of(FillKey { store: key, url: self.url, authorized: false, extent: Extent::Whole }, None, None);
+        let store = self.primary(self.peer.https);
+        let key = FillKey { store, url: self.url, authorized: false, extent: Extent::Whole };
+        let (fill, reader) = edge.fills.lone(key, edge.purges.tick());
+        let plan = self.plan_of(key, None, None);
         let head = task::adopt(self.worker, self.view.clone(), plan, fill, (answer, exchange))?;
         let unconditional = Wanted { headers: &HeaderMap::new(), ..self.wanted() };
         let supply = Supply { edge: self.worker.edge.clone(), url: self.url, holes: None };

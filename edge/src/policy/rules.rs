@@ -63,6 +63,21 @@ pub fn bypass_unseen<'r>(rules: &'r [Rule], path: &str) -> Option<&'r Rule> {
     rules.find(|rule| path_matches(rule, path) || path_matches(rule, &read))
 }
 
+/// The rules that have a say about requests for a path, or, where there is an answer, about that.
+pub fn applying<'r>(rules: &'r [Rule], path: &str, answer: Option<(StatusCode, &HeaderMap)>) -> Vec<&'r Rule> {
+    let read = as_origins_read(path);
+    let by_path = |rule: &&Rule| {
+        let (plain, otherwise) = (path_matches(rule, path), path_matches(rule, &read));
+        if rule.bypass { plain || otherwise } else { plain && otherwise }
+    };
+    let by_answer = |rule: &&Rule| {
+        answer.is_none_or(|(status, headers)| {
+            matches(rule, status, &content_type(headers)) && (rule.bypass || covers(rule, status))
+        })
+    };
+    rules.iter().filter(by_path).filter(by_answer).collect()
+}
+
 /// A path as an origin may read it: percent-encoding decoded, slashes in a row as one, `.` and `..` followed. A rule that
 /// keeps something from the cache holds for both readings in doubt, one that puts something there only for both: else
 /// `/assets/..%2faccount` would be an asset.
@@ -139,6 +154,16 @@ mod tests {
         assert_eq!(names("/assets/..%2fme", 200, ""), [some("private"), some("rest"), None]);
         assert_eq!(names("/assets/../a", 200, "")[1], some("rest"), "no asset for whoever follows the dots");
         assert_eq!(names("/a.png", 404, "image/png"), [None, None, None]);
+        let applying = |path: &str, answer: Option<(u16, &'static str)>| {
+            let headers: HeaderMap =
+                answer.iter().map(|(_, kind)| (CONTENT_TYPE, HeaderValue::from_static(kind))).collect();
+            let answer = answer.map(|(status, _)| (StatusCode::from_u16(status).unwrap(), &headers));
+            super::applying(&rules, path, answer).into_iter().map(|rule| rule.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(applying("/assets/a", None), ["images", "errors", "assets", "rest"]);
+        assert_eq!(applying("/assets/a", Some((200, "image/png"))), ["images", "assets", "rest"]);
+        assert_eq!(applying("/assets/a", Some((503, "text/html"))), ["errors"]);
+        assert_eq!(applying("/assets/..%2fme", Some((200, ""))), ["rest", "private"]);
         assert_eq!(bypass_unseen(&rules, "/me").map(|rule| rule.name.as_str()), Some("private"));
         assert_eq!(bypass_unseen(&rules, "/you"), None);
     }

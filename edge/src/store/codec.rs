@@ -26,7 +26,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
 use super::Piece;
-use super::object::{Base, Body, CHUNK, Object, Span, Variant};
+use super::object::{Base, Body, CHUNK, Hits, Object, Span, Variant};
 use crate::key::{GroupId, StoreKey, TagId};
 use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;
@@ -390,6 +390,7 @@ impl<R: Read> From<'_, R> {
             tick,
             length,
             body,
+            hits: Hits::default(),
         })
     }
 }
@@ -433,6 +434,7 @@ mod tests {
             tick: 9,
             length,
             body,
+            hits: Hits::default(),
         }
     }
 

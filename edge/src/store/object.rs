@@ -1,5 +1,7 @@
 //! What is stored of an answer.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,6 +71,31 @@ pub struct Object {
     pub length: u64,
     /// The body.
     pub body: Body,
+    /// How often it was a hit.
+    pub hits: Hits,
+}
+
+/// How often an answer was a hit since it came into memory; one that is confirmed, or put together with more parts, counts
+/// on. Not stored, and no part of what an answer is: all are equal.
+#[derive(Debug, Clone, Default)]
+pub struct Hits(Arc<AtomicU32>);
+
+impl Hits {
+    /// One more.
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many.
+    pub fn number(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Hits {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Where the body is.
@@ -235,12 +262,12 @@ impl Object {
     /// The same without what the store has lost of the bytes `needed`, as far as indexes tell. Of a body that can be
     /// completed only the first chunks are looked for. `None` when nothing is left.
     pub fn with_what_is_stored(
-        self: std::sync::Arc<Self>,
+        self: Arc<Self>,
         needed: (u64, u64),
         url: UrlId,
         store: &Store,
         now: Timestamp,
-    ) -> Option<std::sync::Arc<Self>> {
+    ) -> Option<Arc<Self>> {
         let Body::Spans(spans) = &self.body else { return Some(self) };
         let (first, end) = needed;
         let near = first.saturating_add(LOOK_AHEAD * CHUNK);

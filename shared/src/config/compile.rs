@@ -214,7 +214,8 @@ impl Compiler<'_> {
             let message = "needs admin.token: a PURGE has to bring it";
             self.gather.at(span_of(&admin.purge_method), "admin.purge-method", message);
         }
-        Admin { token, purge_method, tls }
+        let prefetch_jobs = self.number("admin.prefetch-jobs", &admin.prefetch_jobs, 1..=1000, 8) as usize;
+        Admin { token, purge_method, tls, prefetch_jobs }
     }
 
     fn cache(&mut self, cache: &file::Cache) -> Cache {

@@ -60,6 +60,7 @@ tables! {
         token_file: At<String>,
         purge_method: At<bool>,
         tls: Option<Spanned<Certificate>>,
+        prefetch_jobs: At<u32>,
     }
 
     Certificate {

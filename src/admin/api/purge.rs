@@ -8,17 +8,13 @@
 //! is on disk, with its id, its time and what it covered; else with an error, and then nothing was done.
 
 use http::StatusCode;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use nearcast_edge::purge::Mode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Refusal, json_answer};
+use super::{Answer, Refusal, collected, json_answer};
 use crate::control::{Control, PurgeOrder, What};
-
-/// Bytes of a body.
-const BODY_MAX: usize = 16 << 20;
 
 /// Entries of a call.
 pub(crate) const ENTRIES_MAX: usize = 10_000;
@@ -28,14 +24,7 @@ const FORM: &str = "give exactly one of {\"url\": \"..\"}, {\"urls\": [\"..\"]},
      perhaps with \"soft\": true";
 
 pub(super) async fn purge(control: &Control, body: Incoming) -> Result<Answer, Refusal> {
-    let bytes = match Limited::new(body, BODY_MAX).collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let text = format!("the body is larger than {} MiB; purge in several calls", BODY_MAX >> 20);
-            return Err(Refusal::TooLarge(text));
-        }
-        Err(_) => return Err(Refusal::BadRequest("the body broke off".to_owned())),
-    };
+    let bytes = collected(body).await?;
     let purged = control.purge(order(&bytes).map_err(Refusal::BadRequest)?).await?;
     let answer = json!({
         "id": purged.receipt.id(),
@@ -102,7 +91,7 @@ fn counted(list: &str, entries: Vec<String>) -> Result<Vec<String>, String> {
     match entries.len() {
         0 => Err(format!("`{list}` is empty; {FORM}")),
         1..=ENTRIES_MAX => Ok(entries),
-        more => Err(format!("`{list}` has {more} entries; at most {ENTRIES_MAX} a call, nothing was purged")),
+        more => Err(format!("`{list}` has {more} entries; at most {ENTRIES_MAX} a call, nothing was done")),
     }
 }
 
