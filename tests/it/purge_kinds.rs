@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::harness::client::Ask;
+use crate::harness::client::{Ask, Plain};
+use crate::harness::gate::Gate;
 use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply, Seen};
 
@@ -193,4 +194,26 @@ fn purges_are_counted() {
         assert_eq!(node.metric(line), Some(wanted), "{line}");
     }
     crate::harness::eventually("the last sequence", || node.metric("nearcast_purge_sequence") == Some(4.0));
+}
+
+#[test]
+fn a_fetch_whose_tag_was_purged_is_joined_by_nobody_any_more() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::start(move |seen| {
+        let reply = Reply::new(200).control("max-age=60").field("surrogate-key", "news").announce(10).body("first");
+        if seen.field("x-first").is_some() { reply.wait(&held).body("first") } else { reply.body("again") }
+    });
+    let node = Setup::new(&origin).start();
+    let mut first = Plain::connect(node.http());
+    let mut begun = first.begin(&Ask::get("/a").field("x-first", "1"));
+    first.some(&mut begun, 5);
+    node.purge("{\"tag\": \"news\"}");
+    assert_eq!(node.ask(&Ask::get("/a")).text(), "firstagain");
+    assert_eq!(node.ask(&Ask::get("/a")).cache().split(';').next(), Some("hit"), "it was stored, and not passed");
+    gate.open();
+    assert_eq!(first.rest(begun).text(), "first");
+    node.settle();
+    assert_eq!(node.get("/a").text(), "firstagain");
+    assert_eq!(origin.count("/a"), 2);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::reader::FillReader;
 use super::task::{self, Plan};
-use super::{Answer, Extent, FillKey, Joined};
+use super::{Answer, Extent, Fill, FillKey, Joined};
 use crate::metrics::Filled;
 use crate::purge::{Subject, Verdict};
 use crate::store::Piece;
@@ -39,8 +39,10 @@ impl Holes {
         }
         let (from, to) = object.hole((first, end));
         let key = FillKey { extent: Extent::Missing { first: from, end: to }, ..plan.key };
-        let of = |tick| Subject { site: &plan.site.name, tick, ..object.subject(plan.url) };
-        let covers = |tick| edge.purges.verdict(&of(tick), now) == Verdict::Gone;
+        let covers = |fill: &Fill| {
+            let subject = Subject { site: &plan.site.name, tick: fill.tick, ..object.subject(plan.url) };
+            edge.purges.verdict(&subject, now) == Verdict::Gone
+        };
         let reader = match edge.fills.join(key, covers, || edge.purges.tick(), self.view.fills_max) {
             Joined::Follower(reader) => reader,
             Joined::Leader(reader, lead) => {

@@ -483,7 +483,7 @@ impl Task<'_> {
             Some(_) => u64::MAX,
             None => large_min.next_multiple_of(CHUNK),
         };
-        let ends_on_grid = coming.end == length || coming.end.is_some_and(|end| end % CHUNK == 0);
+        let ends_on_grid = coming.end == length || coming.end.is_some_and(|end| end.is_multiple_of(CHUNK));
         if !coming.first.is_multiple_of(CHUNK) || !ends_on_grid {
             return Place { version: rand::random(), base: coming.first, large_from };
         }

@@ -17,7 +17,7 @@ use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Supply};
 use crate::fill::holes::Holes;
 use crate::fill::task::{self, Plan};
-use crate::fill::{Answer, Extent, FillKey, Head, Joined};
+use crate::fill::{Answer, Extent, Fill, FillKey, Head, Joined};
 use crate::key::StoreKey;
 use crate::metrics::{Filled, Outcome};
 use crate::policy::range::{self, Single};
@@ -276,8 +276,14 @@ impl ClientExchange<'_> {
         let now = self.now();
         // What a soft purge covers is stale for who comes now, and the next fetch is not.
         let (site, target) = (&self.site.name, &self.keyed.target);
-        let of = |tick| Subject { site, url: self.url, https: self.peer.https, target, groups: &[], tags: &[], tick };
-        let covers = |tick| purges.verdict(&of(tick), now) != Verdict::Alive;
+        let covers = |fill: &Fill| {
+            // What it belongs to is known when its header is.
+            let head = fill.head();
+            let (groups, tags) =
+                head.as_ref().map_or((&[][..], &[][..]), |head| (&head.object.groups, &head.object.tags));
+            let (url, https, tick) = (self.url, self.peer.https, fill.tick);
+            purges.verdict(&Subject { site, url, https, target, groups, tags, tick }, now) != Verdict::Alive
+        };
         let joined = self.worker.edge.fills.join(key, covers, || purges.tick(), self.view.fills_max);
         if matches!(joined, Joined::Full) {
             self.site.metrics.filled(Filled::Refused);
