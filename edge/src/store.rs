@@ -224,8 +224,8 @@ impl Store {
     pub fn peek(&self, key: &StoreKey) -> Option<Piece> {
         let entry = self.0.tiers.get(key)?;
         let piece = entry.value().piece.clone();
-        if entry.value().mark.is_second_sighting() && !self.0.estate.write(*key, &piece) {
-            entry.value().mark.set(Standing::Wanted);
+        if entry.value().mark.is_second_sighting() {
+            self.0.estate.hand_over(key, entry.value());
         }
         Some(piece)
     }
@@ -284,10 +284,13 @@ impl Store {
 
     /// Takes away what is under `key`, on disk too. After a crash an older copy may come back: not a purge.
     pub fn remove(&self, key: &StoreKey) {
+        // Out of memory first, or what that gives up meanwhile is written again.
+        self.0.tiers.remove(key);
         if let Some(disk) = &self.0.estate.disk {
             disk.remove(key);
+            // A read from disk may have put it there once more; from now on none does.
+            self.0.tiers.remove(key);
         }
-        self.0.tiers.remove(key);
     }
 
     /// How full it is, and how its disk is.
@@ -345,33 +348,52 @@ impl Estate {
     /// What an arriving piece begins as, and whether it is to be written at once. What was under its key is forgotten.
     fn arrive(&self, key: &StoreKey, tiers: &Tiers) -> (Standing, bool) {
         let Some(disk) = &self.disk else { return (Standing::Settled, false) };
-        let renews = disk.forget(key) | tiers.contains(key);
-        let arrival = Arrival { renews, seen: self.seen.again(key) };
+        // In this order: what a hit hands over meanwhile is forgotten, or the hit finds that it is past.
+        let replaced = tiers.leave(key);
+        let forgotten = disk.forget(key);
+        let arrival = Arrival { renews: forgotten || replaced.is_some(), seen: self.seen.again(key) };
         let use_of_disk = self.shares.load().of(key.site()).disk;
-        if use_of_disk == DiskUse::Never && renews {
-            disk.remove(key);
+        // What is wanted took the place of another: that may be in the files still.
+        if use_of_disk == DiskUse::Never && (forgotten || replaced == Some(Standing::Wanted)) {
+            disk.take_away(key);
         }
         admission::at_arrival(use_of_disk, arrival)
     }
 
-    /// Hands a piece to the disk, if there is one and it has room.
+    /// Writes what was seen a second time.
+    fn hand_over(&self, key: &StoreKey, entry: &Entry) {
+        if !self.write(*key, &entry.piece) {
+            entry.mark.want();
+        } else if entry.mark.get() == Standing::Past
+            && let Some(disk) = &self.disk
+        {
+            // Whoever put another in its place has not seen that it was handed over.
+            disk.take_away(key);
+        }
+    }
+
+    /// Hands a piece to the disk, if there is one that its site uses; false when it has no room.
     fn write(&self, key: StoreKey, piece: &Piece) -> bool {
-        self.disk.as_ref().is_none_or(|disk| disk.write(key, piece.clone()))
+        let Some(disk) = &self.disk else { return true };
+        self.shares.load().of(key.site()).disk == DiskUse::Never || disk.write(key, piece.clone())
     }
 }
 
 impl Heir for Estate {
     fn inherit(&self, key: &StoreKey, entry: &Entry) {
         let Some(disk) = &self.disk else { return };
-        let (use_of_disk, standing) = (self.shares.load().of(key.site()).disk, entry.mark.get());
+        let (use_of_disk, standing) = (self.shares.load().of(key.site()).disk, entry.mark.leave());
         let on_disk = disk.contains(key);
         if admission::at_eviction(use_of_disk, standing, on_disk, self.stopping.load(Ordering::Relaxed)) {
             if !disk.write(*key, entry.piece.clone()) {
                 disk.counters().drop(Dropped::QueueFull, 1);
                 // Else what it was stored in place of would come back at a restart.
-                disk.remove(key);
+                disk.take_away(key);
             }
-        } else if !on_disk {
+        } else if use_of_disk == DiskUse::Never && standing == Standing::Wanted {
+            // The same, since a reload.
+            disk.take_away(key);
+        } else if !on_disk && standing != Standing::Past {
             disk.counters().drop(Dropped::SeenOnce, 1);
         }
     }

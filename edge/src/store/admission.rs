@@ -21,6 +21,8 @@ pub(super) enum Standing {
     Wanted,
     /// Handed over, there already, or never to go there: nothing to be done while it is in memory.
     Settled,
+    /// Not in memory any more, or about to be replaced: it goes nowhere.
+    Past,
 }
 
 /// What is known of a piece when it is stored.
@@ -44,15 +46,17 @@ pub(super) fn at_arrival(disk: DiskUse, arrival: Arrival) -> (Standing, bool) {
     }
 }
 
-/// Whether a piece that memory gives up is written. `stopping`: everything is given up, and nothing was wrong with it.
+/// Whether a piece that memory gives up is written. `on_disk`: one of its key is there, or waits to be. `stopping`:
+/// everything is given up, and nothing was wrong with it.
 pub(super) fn at_eviction(disk: DiskUse, standing: Standing, on_disk: bool, stopping: bool) -> bool {
-    let wanted = match disk {
-        DiskUse::Never => false,
-        DiskUse::Always => true,
+    match (disk, standing) {
+        (DiskUse::Never, _) | (_, Standing::Past) => false,
+        // What is on disk is another one.
+        (DiskUse::SecondHit | DiskUse::Always, Standing::Wanted) => true,
         // What was settled may have been overwritten on disk since, by the turn of its segments.
-        DiskUse::SecondHit => stopping || standing != Standing::Fresh,
-    };
-    wanted && !on_disk
+        (DiskUse::SecondHit | DiskUse::Always, Standing::Settled) | (DiskUse::Always, Standing::Fresh) => !on_disk,
+        (DiskUse::SecondHit, Standing::Fresh) => stopping && !on_disk,
+    }
 }
 
 /// A [`Standing`] that hits may move.
@@ -65,15 +69,28 @@ impl Mark {
     }
 
     pub(super) fn get(&self) -> Standing {
-        match self.0.load(Ordering::Relaxed) {
-            0 => Standing::Fresh,
-            1 => Standing::Wanted,
-            _ => Standing::Settled,
-        }
+        Self::standing(self.0.load(Ordering::Relaxed))
     }
 
-    pub(super) fn set(&self, standing: Standing) {
-        self.0.store(standing as u8, Ordering::Relaxed);
+    /// What was settled could not be handed over: it is to be written later, unless it is past.
+    pub(super) fn want(&self) {
+        let (settled, wanted) = (Standing::Settled as u8, Standing::Wanted as u8);
+        // `Err`: it is past.
+        let _past = self.0.compare_exchange(settled, wanted, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// It is past; says how it stood.
+    pub(super) fn leave(&self) -> Standing {
+        Self::standing(self.0.swap(Standing::Past as u8, Ordering::Relaxed))
+    }
+
+    fn standing(byte: u8) -> Standing {
+        match byte {
+            0 => Standing::Fresh,
+            1 => Standing::Wanted,
+            2 => Standing::Settled,
+            _ => Standing::Past,
+        }
     }
 
     /// At a hit: whether this is the second sighting, for one caller only. All others cost one relaxed load.
@@ -130,17 +147,19 @@ mod tests {
 
     #[test]
     fn evictions() {
-        use Standing::{Fresh, Settled, Wanted};
+        use Standing::{Fresh, Past, Settled, Wanted};
         let rows = [
             ("seen once", SECOND, Fresh, false, false, false),
             ("seen once, at a stop", SECOND, Fresh, false, true, true),
             ("seen once, always", ALWAYS, Fresh, false, false, true),
             ("wanted", SECOND, Wanted, false, false, true),
+            ("wanted in place of what is on disk", SECOND, Wanted, true, false, true),
             ("on disk", SECOND, Settled, true, false, false),
             ("on disk, at a stop", ALWAYS, Settled, true, true, false),
             ("overwritten on disk since", SECOND, Settled, false, false, true),
             ("never", NEVER, Settled, false, true, false),
             ("never, since a reload", NEVER, Wanted, false, true, false),
+            ("another took its place", ALWAYS, Past, false, true, false),
         ];
         for (name, disk, standing, on_disk, stopping, wanted) in rows {
             assert_eq!(at_eviction(disk, standing, on_disk, stopping), wanted, "{name}");
@@ -155,6 +174,16 @@ mod tests {
         let mark = Mark::new(Standing::Wanted);
         assert!(!mark.is_second_sighting());
         assert_eq!(mark.get(), Standing::Wanted);
+    }
+
+    #[test]
+    fn what_is_past_stays_past() {
+        let mark = Mark::new(Standing::Settled);
+        mark.want();
+        assert_eq!(mark.leave(), Standing::Wanted);
+        mark.want();
+        assert!(!mark.is_second_sighting());
+        assert_eq!(mark.leave(), Standing::Past);
     }
 
     #[test]

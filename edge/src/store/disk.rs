@@ -131,15 +131,29 @@ impl Disk {
     /// Another piece is about to be put under `key`: what waits, is read or is on disk is not it any more. Says whether
     /// there was, or may have been, one.
     pub(super) fn forget(&self, key: &StoreKey) -> bool {
+        let known = self.withdraw(key);
+        // Last: a read that begins before finds the old one.
         shard(&self.flights, key).lock().remove(key);
-        let waited = self.queue.take_back(key);
-        self.segments.index.remove(key) || waited
+        known
     }
 
     /// The same, also after a restart: one that was forgotten before may be in the files still.
     pub(super) fn remove(&self, key: &StoreKey) {
         self.forget(key);
         self.queue.push_removal(*key);
+    }
+
+    /// Nothing is to be on disk under `key`, nor after a restart; reads that run are left alone. It takes no lock of
+    /// theirs: they call it, when what they put into memory pushes out something else.
+    pub(super) fn take_away(&self, key: &StoreKey) {
+        self.withdraw(key);
+        self.queue.push_removal(*key);
+    }
+
+    /// The queue first: what is written meanwhile is not in it any more, and so not put into the index.
+    fn withdraw(&self, key: &StoreKey) -> bool {
+        let waited = self.queue.take_back(key);
+        self.segments.index.remove(key) || waited
     }
 
     /// Hands a piece to the writer; false when there is no room.
@@ -243,7 +257,8 @@ struct Landing {
 }
 
 impl Landing {
-    /// Calls `keep` while nobody can put another piece under the key, unless somebody did.
+    /// Calls `keep` while nobody can put another piece under the key, unless somebody did. A lock is held meanwhile: what
+    /// `keep` leads to must not take one of these.
     fn land(self, keep: impl FnOnce()) {
         let mut flights = shard(&self.flights, &self.key).lock();
         if self.remove_from(&mut flights) {

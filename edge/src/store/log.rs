@@ -46,6 +46,11 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Bytes that it takes in both files.
+    fn total(&self) -> u64 {
+        (self.bytes.len() + record::frame_bytes(self.entries.len())) as u64
+    }
+
     /// Makes it empty; the memory is kept.
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
@@ -81,6 +86,13 @@ struct Active {
     index: File,
     data_bytes: u64,
     index_bytes: u64,
+}
+
+impl Active {
+    /// Bytes of both its files.
+    fn bytes(&self) -> u64 {
+        self.data_bytes + self.index_bytes
+    }
 }
 
 impl Log {
@@ -152,7 +164,7 @@ impl Log {
     /// # Errors
     /// When it cannot be written; then nothing of it is known.
     pub(super) fn append(&mut self, batch: &Batch, pinned: &dyn Fn(SiteMark) -> u64) -> io::Result<(u32, u32)> {
-        let bytes = (batch.bytes.len() + record::frame(&batch.entries).len()) as u64;
+        let bytes = batch.total();
         // Each segment has its turn once at most: what is pinned may be all there is.
         for _ in 0..=self.sealed.len() {
             let over_bytes = self.bytes() + bytes > self.shape.bytes;
@@ -178,14 +190,14 @@ impl Log {
 
     /// Bytes of all files.
     pub(super) fn bytes(&self) -> u64 {
-        let active = self.active.as_ref().map_or(0, |active| active.data_bytes + active.index_bytes);
+        let active = self.active.as_ref().map_or(0, Active::bytes);
         self.sealed.iter().map(|sealed| sealed.bytes).sum::<u64>() + active
     }
 
     /// The next batch begins a new segment.
     pub(super) fn seal(&mut self) {
         if let Some(active) = self.active.take() {
-            self.sealed.push_back(Sealed { number: active.number, bytes: active.data_bytes + active.index_bytes });
+            self.sealed.push_back(Sealed { number: active.number, bytes: active.bytes() });
         }
     }
 
@@ -231,8 +243,8 @@ impl Log {
 
     fn write(&mut self, batch: &Batch) -> io::Result<(u32, u32)> {
         let segment_bytes = self.shape.segment_bytes();
-        let full =
-            |active: &Active| active.data_bytes > 0 && active.data_bytes + batch.bytes.len() as u64 > segment_bytes;
+        let bytes = batch.total();
+        let full = |active: &Active| active.bytes() > 0 && active.bytes() + bytes > segment_bytes;
         if self.active.as_ref().is_some_and(full) {
             self.seal();
         }
@@ -242,7 +254,7 @@ impl Log {
         };
         let number = active.number;
         let base = match Self::write_to(&mut active, batch) {
-            Err(error) if active.data_bytes == 0 => {
+            Err(error) if active.bytes() == 0 => {
                 // A file that took nothing yet may be the fault itself.
                 self.segments.remove(number);
                 self.delete(number);

@@ -95,10 +95,15 @@ pub(super) struct Entry {
     pub(super) bytes: u32,
 }
 
+/// Bytes of the frame of so many entries.
+pub(super) fn frame_bytes(entries: usize) -> usize {
+    FRAME_HEADER + ENTRY * entries
+}
+
 /// The frame of `entries`.
 pub(super) fn frame(entries: &[Entry]) -> Vec<u8> {
     let count = u32::try_from(entries.len()).expect("a batch has far fewer entries");
-    let mut out = Vec::with_capacity(FRAME_HEADER + ENTRY * entries.len());
+    let mut out = Vec::with_capacity(frame_bytes(entries.len()));
     out.extend(FRAME.to_le_bytes());
     out.extend(count.to_le_bytes());
     out.extend([0; 8]);

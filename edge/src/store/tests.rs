@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use nearcast_shared::config::{Config, Inputs};
 use proptest::prelude::*;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use tempfile::TempDir;
 
 use super::*;
@@ -172,6 +175,70 @@ async fn what_is_renewed_is_written_when_memory_gives_it_up() {
     store.written().await;
     drop(store);
     assert_eq!(setup.open().await.get(&key(1)).await, Some(base("two")));
+}
+
+/// Memory makes room before it replaces: what is pushed out then may be the old one itself.
+#[tokio::test]
+async fn what_is_renewed_is_not_what_goes_to_disk() {
+    let setup = Setup { memory: "1 MiB", ..Setup::new() };
+    let store = setup.open().await;
+    store.put(key(1), piece(1, 250_000));
+    store.put(key(2), piece(2, 250_000));
+    assert!([1, 2].iter().all(|n| store.peek(&key(*n)).is_some()), "there is room for two");
+    store.written().await;
+    store.put(key(1), piece(3, 250_000));
+    assert!(!store.disk().contains(&key(1)), "the old one was forgotten");
+    store.0.tiers.give_up();
+    assert!(store.get(&key(1)).await == Some(piece(3, 250_000)));
+    store.written().await;
+    drop(store);
+    assert!(setup.open().await.get(&key(1)).await == Some(piece(3, 250_000)));
+}
+
+/// However another one got there meanwhile.
+#[tokio::test]
+async fn what_was_stored_in_place_of_another_is_written_whatever_is_on_disk() {
+    let setup = Setup::new();
+    let store = setup.open().await;
+    for (old, new) in [("one", "two"), ("two", "three")] {
+        store.put(key(1), base("old"));
+        store.put(key(1), base(new));
+        assert!(store.0.estate.write(key(1), &base(old)));
+        store.0.tiers.give_up();
+        assert_eq!(store.get(&key(1)).await, Some(base(new)));
+        store.written().await;
+    }
+}
+
+/// Pushing out what finds no room among what waits, while a piece comes from disk.
+#[tokio::test]
+async fn a_full_queue_holds_nobody_up() {
+    let setup = Setup { disk: "size = \"64 MiB\", write-queue = \"4 MiB\", write-rate = \"64 KiB\"", ..Setup::new() };
+    let store = setup.open().await;
+    (0..200).for_each(|n| store.put(key(n), piece(n, 20_000)));
+    store.close().await.unwrap();
+    drop(store);
+    let store = setup.open().await;
+    // The writer keeps to its rate for longer than this takes.
+    store.put(key(1000), piece(1000, 1 << 20));
+    store.peek(&key(1000));
+    while store.disk_usage().queue_bytes > 0 {
+        tokio::task::yield_now().await;
+    }
+    for n in 2000..2800 {
+        store.put(key(n), piece(n, 20_000));
+        store.peek(&key(n));
+    }
+    let full = store.count(|disk| &disk.dropped, "queue-full");
+    assert!(full > 0);
+    // In no order, so that all pairs of shards are met.
+    let mut numbers: Vec<u32> = (0..200).collect();
+    numbers.shuffle(&mut StdRng::seed_from_u64(1));
+    for n in numbers {
+        let found = tokio::time::timeout(Duration::from_secs(20), async { store.get(&key(n)).await }).await;
+        assert!(found.expect("no deadlock") == Some(piece(n, 20_000)), "{n}");
+    }
+    assert!(store.count(|disk| &disk.dropped, "queue-full") > full + 100);
 }
 
 #[tokio::test]

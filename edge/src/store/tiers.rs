@@ -100,8 +100,14 @@ impl Tiers {
         }
     }
 
+    /// What is under `key` is past: another is about to be put there, or it is taken out. Says how it stood.
+    pub(super) fn leave(&self, key: &StoreKey) -> Option<Standing> {
+        self.get(key).map(|entry| entry.value().mark.leave())
+    }
+
     /// Takes a piece out.
     pub(super) fn remove(&self, key: &StoreKey) {
+        self.leave(key);
         let pair = self.of(key);
         pair.main.remove(key);
         if key.is_of_a_large_body() {

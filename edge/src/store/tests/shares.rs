@@ -85,6 +85,59 @@ async fn a_site_that_always_does_and_a_reload() {
 }
 
 #[tokio::test]
+async fn a_reload_to_never_holds_for_what_is_in_memory_and_on_disk() {
+    let setup = Setup::new();
+    let store = setup.open().await;
+    for n in 0..3 {
+        store.put(key_of("0", n), base("one"));
+    }
+    store.peek(&key_of("0", 1));
+    store.peek(&key_of("0", 2));
+    store.written().await;
+    store.put(key_of("0", 2), base("two"));
+    store.set_sites(&Setup { sites: &["disk = \"never\""], ..Setup::new() }.config().sites);
+    let before = store.disk_usage().written_bytes;
+    store.peek(&key_of("0", 0));
+    for number in 1..3 {
+        store.put(key_of("0", number), base("three"));
+    }
+    store.written().await;
+    assert_eq!(store.disk_usage().written_bytes, before);
+    store.close().await.unwrap();
+    drop(store);
+    let again = setup.open().await;
+    for n in 0..3 {
+        assert_eq!(again.get(&key_of("0", n)).await, None, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn what_never_goes_to_disk_is_not_taken_away_there() {
+    let setup = Setup { sites: &["disk = \"never\""], ..Setup::new() };
+    let store = setup.open().await;
+    (0..1000).for_each(|_| store.put(key_of("0", 1), base("one")));
+    store.put(key(1), base("one"));
+    store.peek(&key(1));
+    store.close().await.unwrap();
+    let bytes: u64 = setup.files("index").iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(bytes < 1000, "{bytes}");
+}
+
+#[tokio::test]
+async fn removals_fill_segments_too() {
+    let setup = Setup::new();
+    let store = setup.open().await;
+    for round in 0..4 {
+        (0..60_000).for_each(|n| store.remove(&key(n)));
+        store.put(key(100_000 + round), base("one"));
+        store.peek(&key(100_000 + round));
+        store.written().await;
+    }
+    let bytes: Vec<u64> = setup.files("index").iter().map(|path| fs::metadata(path).unwrap().len()).collect();
+    assert!(bytes.iter().sum::<u64>() > 8 << 20 && bytes.iter().all(|bytes| *bytes <= 4 << 20), "{bytes:?}");
+}
+
+#[tokio::test]
 async fn a_site_takes_no_more_of_the_disk_than_it_may() {
     let setup = Setup { sites: &["disk-max = \"16 MiB\""], ..Setup::new() };
     let store = setup.open().await;
