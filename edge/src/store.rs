@@ -90,6 +90,14 @@ pub enum StoreError {
         /// The cause.
         source: std::io::Error,
     },
+    /// Another process has it.
+    #[error(
+        "cache folder {path} is in use by another nearcast process; stop that one, or give this one a cache.disk.path of its own"
+    )]
+    Locked {
+        /// The folder.
+        path: std::path::PathBuf,
+    },
     /// Threads for disk I/O could not be had.
     #[error("threads for disk I/O could not be started")]
     Threads(#[source] std::io::Error),
@@ -196,7 +204,7 @@ impl Store {
         let memory = usize::try_from(cache.memory).unwrap_or(usize::MAX);
         let shares = Arc::new(ArcSwap::from_pointee(Sites::new(sites, secret)));
         let disk = match &cache.disk {
-            Some(disk) => Some(Disk::open(folder::prepare(disk)?, disk, shares.clone())?),
+            Some(disk) => Some(Disk::open(disk, shares.clone())?),
             None => None,
         };
         // As many as memory holds if they are small, so that one is known to have been seen when it was pushed out.
@@ -208,6 +216,11 @@ impl Store {
             large_min: (cache.memory / 32).max(1 << 20),
             secret: *secret,
         })))
+    }
+
+    /// Whether a store of that config would find anything on disk.
+    pub fn finds_something(cache: &config::Cache) -> bool {
+        cache.disk.as_ref().is_some_and(folder::holds_something)
     }
 
     /// Takes over what sites may take of the disk, at a reload.

@@ -1,7 +1,7 @@
 //! The disk tier: it answers at once what waits to be written, reads the rest aside, and is not there until it is ready.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -20,7 +20,7 @@ use super::queue::{Phase, Queue};
 use super::segments::Segments;
 use super::sites::Sites;
 use super::writer::{Course, DiskState, PORTION, Writer};
-use super::{Counts, DiskUsage, Piece, StoreError, seconds};
+use super::{Counts, DiskUsage, Piece, StoreError, folder, seconds};
 use crate::key::StoreKey;
 
 /// Reads that run at once; more wait.
@@ -50,11 +50,14 @@ pub(super) struct Disk {
     /// Taken at the end.
     readers: Option<tokio::runtime::Runtime>,
     writer: Option<JoinHandle<()>>,
+    /// Of the folder; let go when the writer has ended.
+    _lock: File,
 }
 
 impl Disk {
     /// Opens it aside: this returns at once.
-    pub(super) fn open(folder: PathBuf, disk: &config::Disk, sites: Arc<ArcSwap<Sites>>) -> Result<Self, StoreError> {
+    pub(super) fn open(disk: &config::Disk, sites: Arc<ArcSwap<Sites>>) -> Result<Self, StoreError> {
+        let (folder, lock) = folder::prepare(disk)?;
         let segments = Arc::new(Segments::new(Arc::new(Counters::default())));
         let queue = Arc::new(Queue::new(usize::try_from(disk.write_queue).unwrap_or(usize::MAX), PORTION));
         let beginning = Course { state: DiskState::Recovering, since: Instant::now(), recovery: None, bytes: 0 };
@@ -86,6 +89,7 @@ impl Disk {
             size: disk.size,
             readers: Some(readers),
             writer,
+            _lock: lock,
         })
     }
 

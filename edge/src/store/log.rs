@@ -119,7 +119,12 @@ impl Log {
                 Err(error) => {
                     let what = format!("segment {number}: {error}");
                     log.segments.counters.error(DiskError::Read, &what);
-                    log.delete(number);
+                    if is_lost(&error) {
+                        log.delete(number);
+                    } else {
+                        // Perhaps it can be read at the next start. Until then it takes room, and goes when its turn comes.
+                        log.sealed.push_back(Sealed { number, bytes: log.size_of(number) });
+                    }
                 }
             }
         }
@@ -164,11 +169,19 @@ impl Log {
     /// # Errors
     /// When it cannot be written; then nothing of it is known.
     pub(super) fn append(&mut self, batch: &Batch, pinned: &dyn Fn(SiteMark) -> u64) -> io::Result<(u32, u32)> {
-        let bytes = batch.total();
+        self.make_room(batch.total(), batch.entries.len(), pinned)?;
+        self.write(batch)
+    }
+
+    /// Gives up the oldest until there is room for so much more.
+    ///
+    /// # Errors
+    /// When what is pinned cannot be written anew.
+    pub(super) fn make_room(&mut self, bytes: u64, entries: usize, pinned: &dyn Fn(SiteMark) -> u64) -> io::Result<()> {
         // Each segment has its turn once at most: what is pinned may be all there is.
         for _ in 0..=self.sealed.len() {
             let over_bytes = self.bytes() + bytes > self.shape.bytes;
-            let over_entries = self.segments.index.entries() + batch.entries.len() > self.shape.entries;
+            let over_entries = self.segments.index.entries() + entries > self.shape.entries;
             if !over_bytes && !over_entries {
                 break;
             }
@@ -177,7 +190,7 @@ impl Log {
             }
             self.reclaim(pinned)?;
         }
-        self.write(batch)
+        Ok(())
     }
 
     /// Gives the oldest segment up, whatever is in it: the file system has no room. Says whether there was one.
@@ -299,6 +312,12 @@ impl Log {
         self.folder.join(format!("{number:010}.{kind}"))
     }
 
+    /// Bytes of a segment's files, as far as they can be told.
+    fn size_of(&self, number: u32) -> u64 {
+        let sizes = ["index", "data"].map(|kind| fs::metadata(self.path(number, kind)).map_or(0, |found| found.len()));
+        sizes.iter().sum()
+    }
+
     /// A file that cannot be deleted, perhaps because it is not there, is in nobody's way: its number does not come again.
     fn delete(&self, number: u32) {
         for kind in ["index", "data"] {
@@ -313,6 +332,11 @@ impl Log {
 /// Whether it says nothing of the file: no right, or too many files open (EMFILE, ENFILE).
 fn is_of_the_process(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied || matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+/// Whether what it says of a segment stays so: a file is missing, or ends early.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
 }
 
 /// What was appended, entry by entry: where it is now, if it was not a removal.

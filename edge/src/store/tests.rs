@@ -318,17 +318,65 @@ async fn a_store_without_a_disk() {
 }
 
 #[tokio::test]
-async fn another_size_or_a_damaged_label_starts_empty() {
-    let mut setup = Setup::new();
-    for (label, disk) in [(None, "size = \"128 MiB\""), (Some("not json"), "size = \"128 MiB\"")] {
+async fn another_size_keeps_what_fits() {
+    let mut setup = Setup { memory: "32 MiB", disk: "size = \"256 MiB\"", ..Setup::new() };
+    let store = setup.open().await;
+    for n in 0..400 {
+        store.put(key(n), piece(n, 250_000));
+        store.peek(&key(n));
+        if n % 15 == 14 {
+            store.written().await;
+        }
+    }
+    store.close().await.unwrap();
+    drop(store);
+    for (disk, limit) in [("size = \"64 MiB\"", 64 << 20), ("size = \"128 MiB\"", 128 << 20)] {
+        setup.disk = disk;
+        let store = setup.open().await;
+        let usage = store.disk_usage();
+        assert!(usage.bytes <= limit, "{}", usage.bytes);
+        assert!((200..=268).contains(&usage.entries), "{}", usage.entries);
+        for n in 200..400 {
+            assert!(store.disk().contains(&key(n)), "{n}: the newest");
+        }
+        store.put(key(1000), piece(1000, 1000));
+        store.close().await.unwrap();
+        assert!(store.disk_usage().bytes <= limit);
+    }
+}
+
+#[tokio::test]
+async fn one_store_has_the_folder() {
+    let setup = Setup::new();
+    let store = setup.open().await;
+    let config = setup.config();
+    let second = Store::open(&config.cache, &[], &SECRET);
+    assert!(matches!(second, Err(StoreError::Locked { path }) if path == setup.folder.path()));
+    drop(store);
+    setup.open().await;
+}
+
+#[tokio::test]
+async fn whether_there_is_something_to_be_found() {
+    let setup = Setup::new();
+    let config = setup.config();
+    assert!(!Store::finds_something(&config.cache));
+    let store = setup.open().await;
+    assert!(!Store::finds_something(&config.cache));
+    store.put(key(1), base("one"));
+    store.close().await.unwrap();
+    assert!(Store::finds_something(&config.cache));
+}
+
+#[tokio::test]
+async fn another_format_or_a_damaged_label_starts_empty() {
+    let setup = Setup::new();
+    for label in ["{\"layout\": 1}", "not json"] {
         let store = setup.open().await;
         store.put(key(1), piece(1, 1000));
         store.close().await.unwrap();
         drop(store);
-        setup.disk = disk;
-        if let Some(text) = label {
-            fs::write(setup.folder.path().join("label.json"), text).unwrap();
-        }
+        fs::write(setup.folder.path().join("label.json"), label).unwrap();
         let again = setup.open().await;
         assert_eq!(again.get(&key(1)).await, None);
         again.close().await.unwrap();

@@ -102,7 +102,12 @@ impl Writer {
         while self.queue.phase() < Phase::Abandoned {
             let begun = Instant::now();
             match Log::recover(&self.folder, self.shape, self.segments.clone()) {
-                Ok(log) => {
+                Ok(mut log) => {
+                    let sites = self.sites.load();
+                    // The config may give it less than before.
+                    if let Err(error) = log.make_room(0, 0, &|site| sites.of(site).pinned) {
+                        self.counters().error(DiskError::of_write(&error), &error);
+                    }
                     let recovery = begun.elapsed();
                     let entries = self.segments.index.entries();
                     tracing::info!(entries, bytes = log.bytes(), ?recovery, "the disk tier is ready");

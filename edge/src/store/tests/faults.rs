@@ -89,6 +89,22 @@ async fn files_that_end_early_or_are_missing() {
 }
 
 #[tokio::test]
+async fn files_that_cannot_be_read_for_a_while() {
+    let setup = filled().await;
+    let (path, aside) = (setup.files("index")[0].clone(), setup.folder.path().join("aside"));
+    fs::rename(&path, &aside).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let store = setup.open().await;
+    assert_eq!((store.count(|disk| &disk.errors, "read"), found(&store).await), (1, 0));
+    assert!(store.disk_usage().bytes >= 100 * 40_000, "it takes room still");
+    store.close().await.unwrap();
+    drop(store);
+    fs::remove_file(&path).unwrap();
+    fs::rename(&aside, &path).unwrap();
+    assert_eq!(found(&setup.open().await).await, COUNT);
+}
+
+#[tokio::test]
 async fn files_that_go_under_a_running_store() {
     let setup = filled().await;
     let store = setup.open().await;
