@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -37,9 +37,6 @@ use crate::control::{Addresses, Control, Generation};
 use crate::prefetch;
 use crate::reload::{self, ReloadError};
 use crate::state::{State, StateError};
-
-/// Purge records outlive the longest lifetime by this, for clocks that differ.
-const KEEP_MARGIN: Duration = Duration::from_secs(86_400);
 
 /// Why a node cannot run.
 #[derive(Debug, Error)]
@@ -123,10 +120,11 @@ impl Node {
         let edge_view = View::compile(&config, &edge_metrics).map_err(ReloadError::from)?;
         let dns_view = dns::View::compile(&config, geo.clone(), &dns_metrics).map_err(ReloadError::from)?;
         let dns_view = Arc::new(ArcSwap::from_pointee(dns_view));
-        let keep = u64::try_from((config.cache.lifetime_max + KEEP_MARGIN).as_millis()).unwrap_or(u64::MAX);
+        let keep_ms = reload::purges_kept_ms(&config);
+        let expected = Store::finds_something(&config.cache);
         let (path, node, secret) = (&state.purge_log(), state.node, state.secret);
         let records_max = config.cache.purges_max;
-        let opening = Opening { path, keep_ms: keep, node, records_max, secret };
+        let opening = Opening { path, expected, keep_ms, node, records_max, secret };
         let purges = Purges::open(opening, &clock, edge_metrics.purges.clone())
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
         let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())

@@ -60,6 +60,11 @@ pub fn unusable(config: &Config) -> Vec<String> {
     mistakes
 }
 
+/// How long purges are kept, in milliseconds.
+pub fn purges_kept_ms(config: &Config) -> u64 {
+    u64::try_from(config.cache.purges_kept().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Logs the risks that `config` takes.
 pub fn log_warnings(config: &Config) {
     for warning in config.warnings() {
@@ -111,6 +116,7 @@ impl Control {
         self.dns_view.store(Arc::new(dns_view));
         self.edge.view.store(Arc::new(edge_view));
         self.edge.store.set_sites(&config.sites);
+        self.edge.purges.set_keep(purges_kept_ms(&config));
         self.edge.access_log.reopen();
         self.geo.store(geo);
         let _in_control_runtime = self.runtime.enter();

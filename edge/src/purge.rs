@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, TrySendError};
 use std::time::Instant;
 
@@ -86,7 +87,9 @@ pub enum PurgeError {
 pub struct Opening<'a> {
     /// The log.
     pub path: &'a Path,
-    /// How long purges are kept: longer than anything stored may live.
+    /// Whether something may be stored from before. Then a log that is not there was lost, and everything is purged.
+    pub expected: bool,
+    /// How long purges are kept: longer than anything stored may be used.
     pub keep_ms: u64,
     /// This node.
     pub node: NodeId,
@@ -101,7 +104,7 @@ pub struct Opening<'a> {
 pub struct Purges {
     tables: Tables,
     ticks: Ticks,
-    keep_ms: u64,
+    keep_ms: AtomicU64,
     records_max: usize,
     node: NodeId,
     orders: mpsc::SyncSender<Order>,
@@ -133,14 +136,15 @@ impl Purges {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn open(opening: Opening<'_>, clock: &Clock, metrics: PurgeMetrics) -> std::io::Result<Arc<Self>> {
-        let Opening { path, keep_ms, node, records_max, secret } = opening;
+        let Opening { path, expected, keep_ms, node, records_max, secret } = opening;
         let now = u64::try_from(clock.now().0).unwrap_or(0);
         let tables = Tables::new(secret);
-        let terms = Terms { node, oldest: now.saturating_sub(keep_ms), surely_later: now + ticks::BLOCK };
+        let terms = Terms { node, oldest: now.saturating_sub(keep_ms), surely_later: now + ticks::BLOCK, expected };
         let log = Log::open(path, terms, |record| tables.apply(record, true))?;
         let (orders, inbox) = mpsc::sync_channel(ORDERS_MAX);
         let ticks = Ticks::after(log.reserved(), clock.clone());
         let overflowed = Mutex::default();
+        let keep_ms = AtomicU64::new(keep_ms);
         let purges = Arc::new(Self { tables, ticks, keep_ms, records_max, node, orders, overflowed, metrics });
         let writer = Writer::new(log, &purges)?;
         std::thread::Builder::new().name("purge-log".to_owned()).spawn(move || writer.run(&inbox))?;
@@ -157,10 +161,19 @@ impl Purges {
         tick
     }
 
+    /// From now on purges are kept for so long. What was forgotten before stays covered.
+    pub fn set_keep(&self, keep_ms: u64) {
+        self.keep_ms.store(keep_ms, Ordering::Relaxed);
+    }
+
+    fn keep_ms(&self) -> u64 {
+        self.keep_ms.load(Ordering::Relaxed)
+    }
+
     /// What the purges in force say at `now`. What is older than purges are kept counts as gone: nobody can tell any more.
     pub fn verdict(&self, subject: &Subject<'_>, now: Timestamp) -> Verdict {
         let now = u64::try_from(now.0).unwrap_or(0);
-        if subject.tick < now.saturating_sub(self.keep_ms) { Verdict::Gone } else { self.tables.verdict(subject) }
+        if subject.tick < now.saturating_sub(self.keep_ms()) { Verdict::Gone } else { self.tables.verdict(subject) }
     }
 
     /// Purges, all at one tick. When it returns, the purge is on disk and in force.

@@ -159,7 +159,7 @@ pub struct Cache {
     pub object_max: u64,
     /// The same of bodies whose length nobody announced: they may have no end.
     pub unannounced_max: u64,
-    /// Upper bound of any freshness lifetime; purge records outlive it.
+    /// Upper bound of any freshness lifetime; purge records outlive it, and `stale_max` after it.
     pub lifetime_max: Duration,
     /// Upper bound of a heuristic lifetime (RFC 9111 section 4.2.2).
     pub heuristic_max: Duration,
@@ -169,7 +169,8 @@ pub struct Cache {
     pub uncacheable_for: Duration,
     /// A request waits so long for another one's fetch of the same object; then it goes to the origin itself.
     pub wait_max: Duration,
-    /// How long beyond its lifetime an answer serves while the origin cannot be reached, unless it forbids that.
+    /// How long beyond its lifetime an answer serves while the origin cannot be reached, unless it forbids that. Together
+    /// with `lifetime_max` and a day it bounds what an answer allows by itself, too.
     pub stale_max: Duration,
     /// Stored answers per URL.
     pub variants_max: usize,
@@ -181,6 +182,15 @@ pub struct Cache {
     pub purges_max: usize,
     /// Clients that see `key` and `detail` in Cache-Status.
     pub detail_to: Vec<IpNet>,
+}
+
+impl Cache {
+    /// How long purges are kept: what is stored is used no longer than its lifetime and what is allowed beyond, and clocks
+    /// differ by a day at most.
+    pub fn purges_kept(&self) -> Duration {
+        const MARGIN: Duration = Duration::from_secs(86_400);
+        self.lifetime_max.saturating_add(self.stale_max).saturating_add(MARGIN)
+    }
 }
 
 /// The disk tier.

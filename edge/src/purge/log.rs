@@ -40,6 +40,8 @@ pub(super) struct Terms {
     pub(super) oldest: u64,
     /// A tick after all that can have been given out, should the log not tell.
     pub(super) surely_later: u64,
+    /// Something may be stored from before: a log that is not there was lost.
+    pub(super) expected: bool,
 }
 
 /// The open file.
@@ -56,11 +58,16 @@ pub(super) struct Log {
     reserved: u64,
     /// The last sequence that was given out.
     sequence: u64,
+    /// What a failed append left behind the last whole line is still there.
+    is_torn: bool,
+    /// The folder may not have the file's name on disk yet.
+    is_unnamed: bool,
 }
 
 impl Log {
     /// Opens the log and tells all it holds, but for purges before the oldest. A torn end is what a crash leaves and was
-    /// never acknowledged; damage before it means that purges are lost, so that everything stored is purged instead.
+    /// never acknowledged; damage before it means that purges are lost, so that everything stored is purged instead. So does
+    /// a log that is not there but was.
     pub(super) fn open(path: &Path, terms: Terms, mut tell: impl FnMut(&Record)) -> io::Result<Self> {
         let found = match File::open(path) {
             Ok(file) => read(file, terms.node, |line| {
@@ -73,6 +80,7 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Found::default(),
             Err(error) => return Err(error),
         };
+        let lost = terms.expected && found == Found::default();
         let mut more = Vec::new();
         let mut sequence = found.sequence;
         let mut purge_all = |tick| {
@@ -88,18 +96,31 @@ impl Log {
             tracing::error!(path = %path.display(), "the purge log is damaged: all that is stored is purged, since purges may be lost");
             purge_all(found.last.max(terms.surely_later));
         }
+        if lost {
+            tracing::error!(path = %path.display(), "the purge log is not there: all that is stored is purged, since purges may be lost");
+            purge_all(terms.surely_later);
+        }
         more.iter().for_each(&mut tell);
         let reserved = more.iter().map(|record| record.tick).fold(found.last, u64::max);
         let whole = found.version == Some(Version::Two) && !outdated && found.length == found.file_length;
-        let mut log = if whole {
+        if whole && more.is_empty() {
             let file = OpenOptions::new().append(true).open(path)?;
-            let shrink_at = (2 * found.length).max(SHRINK_MIN);
-            Self { file, path: path.to_owned(), node: terms.node, length: found.length, shrink_at, reserved, sequence }
-        } else {
-            // The file as it is would not be read to its end next time.
-            Self::rewrite(path, terms.node, found.length, (reserved, sequence), |record| record.tick >= terms.oldest)?
-        };
-        log.append(&more)?;
+            return Ok(Self {
+                file,
+                path: path.to_owned(),
+                node: terms.node,
+                length: found.length,
+                shrink_at: (2 * found.length).max(SHRINK_MIN),
+                reserved,
+                sequence,
+                is_torn: false,
+                is_unnamed: false,
+            });
+        }
+        // The file as it is would not be read to its end next time.
+        let needs = |record: &Record| record.tick >= terms.oldest;
+        let mut log = Self::rewrite(path, terms.node, found.length, (reserved, sequence), needs, &more)?;
+        log.settle()?;
         Ok(log)
     }
 
@@ -144,13 +165,33 @@ impl Log {
         if bytes.is_empty() {
             return Ok(());
         }
+        self.settle()?;
         let written = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
         match written {
             Ok(()) => self.length += bytes.len() as u64,
-            // Half a line must not stand in front of later whole ones.
-            Err(_) => self.file.set_len(self.length)?,
+            Err(_) => {
+                self.is_torn = true;
+                // Else before the next one.
+                let _settled = self.settle();
+            }
         }
         written
+    }
+
+    /// Does what a failure left undone. Before that nothing is written: half a line must not stand in front of later whole
+    /// ones, and what is written to a file without a name would be lost with it.
+    fn settle(&mut self) -> io::Result<()> {
+        if self.is_torn {
+            self.file.set_len(self.length)?;
+            self.is_torn = false;
+        }
+        if self.is_unnamed
+            && let Some(folder) = self.path.parent()
+        {
+            File::open(folder)?.sync_all()?;
+        }
+        self.is_unnamed = false;
+        Ok(())
     }
 
     /// Rewrites the file with just what `needs` wants when it has grown to twice its size.
@@ -160,18 +201,19 @@ impl Log {
         }
         // Should that fail, it is not tried again at every turn.
         self.shrink_at *= 2;
-        *self = Self::rewrite(&self.path, self.node, self.length, (self.reserved, self.sequence), needs)?;
-        Ok(())
+        *self = Self::rewrite(&self.path, self.node, self.length, (self.reserved, self.sequence), needs, &[])?;
+        self.settle()
     }
 
-    /// A new file with those records of the old one that `needs` wants, in its place. At least its first `expected` bytes
-    /// must be whole lines.
+    /// A new file with those records of the old one that `needs` wants, and `more`, in its place: once it is, it is this
+    /// that must be written to. At least the old one's first `expected` bytes must be whole lines.
     fn rewrite(
         path: &Path,
         node: NodeId,
         expected: u64,
         (reserved, sequence): (u64, u64),
         needs: impl Fn(&Record) -> bool,
+        more: &[Record],
     ) -> io::Result<Self> {
         let aside = path.with_extension("new");
         let mut out = BufWriter::with_capacity(BUFFER, File::create(&aside)?);
@@ -200,14 +242,24 @@ impl Log {
         if found < expected {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the purge log was damaged by someone else"));
         }
+        bytes.clear();
+        more.iter().for_each(|record| put(&mut bytes, &Line::Purge(record.clone())));
+        length += bytes.len() as u64;
+        out.write_all(&bytes)?;
         out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        let file = OpenOptions::new().append(true).open(&aside)?;
         std::fs::rename(&aside, path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        let file = OpenOptions::new().append(true).open(path)?;
-        let shrink_at = (2 * length).max(SHRINK_MIN);
-        Ok(Self { file, path: path.to_owned(), node, length, shrink_at, reserved, sequence })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            node,
+            length,
+            shrink_at: (2 * length).max(SHRINK_MIN),
+            reserved,
+            sequence,
+            is_torn: false,
+            is_unnamed: true,
+        })
     }
 }
 

@@ -41,7 +41,7 @@ impl Mark {
         self.is_logged() && self.tick() > tick
     }
 
-    pub(super) fn is_logged(self) -> bool {
+    fn is_logged(self) -> bool {
         self.0 & 1 == 1
     }
 }

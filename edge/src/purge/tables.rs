@@ -21,6 +21,8 @@ pub(super) struct Tables {
     /// The latest tick of all: what was fetched later needs no further look.
     newest: AtomicU64,
     all: AtomicMarks,
+    /// The latest hard one of everything that the log has.
+    all_logged: AtomicU64,
     /// Few, and rarely new ones: replaced whole.
     sites: ArcSwap<HashMap<String, Arc<SiteTable>>>,
     sites_writer: Mutex<()>,
@@ -45,6 +47,7 @@ impl Tables {
         Self {
             newest: AtomicU64::new(0),
             all: AtomicMarks::default(),
+            all_logged: AtomicU64::new(0),
             sites: ArcSwap::default(),
             sites_writer: Mutex::default(),
             prefixes: AtomicUsize::new(0),
@@ -102,7 +105,12 @@ impl Tables {
         let (mode, mark) = (record.mode, Mark::new(record.tick, logged));
         self.newest.fetch_max(record.tick, Ordering::SeqCst);
         match &record.scope {
-            Scope::All => self.all.raise(mode, mark),
+            Scope::All => {
+                self.all.raise(mode, mark);
+                if logged && mode == Mode::Hard {
+                    self.all_logged.fetch_max(record.tick, Ordering::SeqCst);
+                }
+            }
             Scope::Site(site) => self.site(site).marks.raise(mode, mark),
             Scope::Prefix(site, prefix) => {
                 let site = self.site(site);
@@ -146,8 +154,7 @@ impl Tables {
 
     /// The tick up to which everything is purged, as far as the log has it.
     pub(super) fn all_purged(&self) -> u64 {
-        let hard = self.all.load().hard;
-        if hard.is_logged() { hard.tick() } else { 0 }
+        self.all_logged.load(Ordering::SeqCst)
     }
 
     /// The ticks of all purges but those of everything, in no order.

@@ -17,7 +17,8 @@ fn open(folder: &Path, now: i64) -> Arc<Purges> {
 
 fn open_with(folder: &Path, clock: &Clock) -> Arc<Purges> {
     let path = &folder.join("purge.log");
-    let opening = Opening { path, keep_ms: KEEP_MS, node: NodeId(1), records_max: RECORDS_MAX, secret: SECRET };
+    let (node, records_max, secret) = (NodeId(1), RECORDS_MAX, SECRET);
+    let opening = Opening { path, expected: false, keep_ms: KEEP_MS, node, records_max, secret };
     Purges::open(opening, clock, PurgeMetrics::default()).unwrap()
 }
 
@@ -173,7 +174,10 @@ async fn what_outlived_the_records_is_gone() {
     let purges = open(folder.path(), 5_000);
     let subject = subject(purges.tick());
     assert_eq!(purges.verdict(&subject, Timestamp(5_000 + KEEP_MS as i64)), Verdict::Alive);
-    assert_eq!(purges.verdict(&subject, Timestamp(6_000 + KEEP_MS as i64)), Verdict::Gone);
+    let later = Timestamp(6_000 + KEEP_MS as i64);
+    assert_eq!(purges.verdict(&subject, later), Verdict::Gone);
+    purges.set_keep(2 * KEEP_MS);
+    assert_eq!(purges.verdict(&subject, later), Verdict::Alive, "nothing was forgotten");
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ impl Writer {
         let mut oldest = outdated(purges);
         let crowded = purges.tables.len() > purges.records_max;
         // Looking at all records is for once in a while.
-        if !crowded && oldest < self.looked.saturating_add(purges.keep_ms / 128) {
+        if !crowded && oldest < self.looked.saturating_add(purges.keep_ms() / 128) {
             return;
         }
         self.looked = oldest;
@@ -183,7 +183,7 @@ impl Writer {
 
 /// The tick before which nothing that is stored can still live.
 fn outdated(purges: &Purges) -> u64 {
-    purges.ticks.wall().saturating_sub(purges.keep_ms)
+    purges.ticks.wall().saturating_sub(purges.keep_ms())
 }
 
 /// The tick that a tenth is not after.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 const OWN: NodeId = NodeId(7);
-const TERMS: Terms = Terms { node: OWN, oldest: 0, surely_later: 1_000 };
+const TERMS: Terms = Terms { node: OWN, oldest: 0, surely_later: 1_000, expected: false };
 
 fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -130,6 +130,46 @@ fn a_log_that_was_damaged_meanwhile_is_not_rewritten() {
         (bytes, 2),
         "what can be told of it at the next start is"
     );
+}
+
+#[test]
+fn a_log_that_was_lost_purges_everything() {
+    let (_folder, path) = folder();
+    let everything = Record { node: OWN, sequence: 1, tick: 1_000, mode: Mode::Hard, scope: Scope::All };
+    for _ in 0..2 {
+        let (log, found) = open(&path, Terms { expected: true, ..TERMS });
+        assert_eq!((found.as_slice(), log.reserved), (&[everything.clone()][..], 1_000), "once");
+    }
+}
+
+#[test]
+fn half_a_line_that_could_not_be_cut_off_stops_all_writing() {
+    let (_folder, path) = folder();
+    let (mut log, _) = open(&path, TERMS);
+    log.append(&records()[..1]).unwrap();
+    let file = std::mem::replace(&mut log.file, File::open(&path).unwrap());
+    assert!(log.append(&records()[1..2]).is_err(), "it cannot be written");
+    (&file).write_all(b"half a line").unwrap();
+    assert!(log.append(&records()[1..2]).is_err(), "nor cut back");
+    log.file = file;
+    log.append(&records()[2..]).unwrap();
+    assert_eq!(open(&path, TERMS).1, [&records()[..1], &records()[2..]].concat());
+}
+
+#[test]
+fn a_file_whose_name_may_be_lost_is_not_written() {
+    let (folder, _) = folder();
+    let (state, aside) = (folder.path().join("state"), folder.path().join("aside"));
+    std::fs::create_dir(&state).unwrap();
+    let path = state.join("purge.log");
+    let (mut log, _) = open(&path, TERMS);
+    log.append(&records()[..1]).unwrap();
+    log.is_unnamed = true;
+    std::fs::rename(&state, &aside).unwrap();
+    assert!(log.append(&records()[1..2]).is_err());
+    std::fs::rename(&aside, &state).unwrap();
+    log.append(&records()[2..]).unwrap();
+    assert_eq!(open(&path, TERMS).1, [&records()[..1], &records()[2..]].concat());
 }
 
 #[test]

@@ -108,6 +108,18 @@ fn wanted(records: &[(Record, Option<String>)], subject: &Subject<'_>) -> Verdic
     }
 }
 
+#[test]
+fn a_purge_of_everything_that_is_not_logged_hides_none_that_is() {
+    let tables = Tables::new(SECRET);
+    let everything = |tick| Record { node: NodeId(1), sequence: tick, tick, mode: Mode::Hard, scope: Scope::All };
+    for (tick, logged, wanted) in [(5, true, 5), (9, false, 5), (7, true, 7), (9, true, 9)] {
+        tables.apply(&everything(tick), logged);
+        assert_eq!(tables.all_purged(), wanted);
+    }
+    tables.apply(&Record { mode: Mode::Soft, ..everything(10) }, true);
+    assert_eq!(tables.all_purged(), 9, "a soft one takes nothing away");
+}
+
 proptest! {
     #[test]
     fn the_latest_of_all_that_covers_counts(records in records(), subject in subject()) {
