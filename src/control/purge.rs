@@ -65,7 +65,7 @@ impl Control {
         let Some(first) = scopes.first() else {
             return Err(OrderError::Malformed("there is nothing to purge".to_owned()));
         };
-        let (kind, entries) = (first.kind().token(), scopes.len());
+        let (kind, entries) = (first.kind().token(), order.what.entries());
         let fills = self.fills_of(&scopes).filter(|_| order.mode == Mode::Hard);
         let failed = |error| OrderError::Failed("the purge does not hold", chain(&error));
         let receipt = self.edge.purges.purge(scopes, order.mode).await.map_err(failed)?;
@@ -80,8 +80,13 @@ impl Control {
             What::Url(url) => Ok(vec![self.url_scope(url)?]),
             What::Urls(urls) => each("urls", urls, |url| self.url_scope(url)),
             What::Prefix { prefix, site } => {
-                let site = self.site_named(site)?;
-                Ok(vec![Scope::Prefix(site, self.prefix(prefix)?)])
+                let (site, given) = (self.site_named(site)?, self.prefix(prefix)?);
+                let read = Prefix::as_origins_read(prefix, &self.edge.secret);
+                Ok([Some(given), read]
+                    .into_iter()
+                    .flatten()
+                    .map(|prefix| Scope::Prefix(site.clone(), prefix))
+                    .collect())
             }
             What::Tag(tag, site) => {
                 let space = self.tag_space(site.as_deref())?;
@@ -154,6 +159,14 @@ impl Control {
 }
 
 impl What {
+    /// How many entries it has.
+    fn entries(&self) -> usize {
+        match self {
+            Self::Url(_) | Self::Prefix { .. } | Self::Tag(..) | Self::Site(_) | Self::All => 1,
+            Self::Urls(texts) | Self::Tags(texts, _) => texts.len(),
+        }
+    }
+
     /// The first of its entries, for the log.
     fn example(&self) -> &str {
         match self {

@@ -65,6 +65,17 @@ fn a_prefix_of_the_path_on_all_hosts_of_a_site() {
 }
 
 #[test]
+fn a_prefix_in_any_spelling() {
+    let node = two_sites(&tagging());
+    let paths = ["/caf%C3%A9/x", "/caf%c3%a9/y", "/c%61f%C3%A9/z", "/caf%C3%A8/x"];
+    let asks: Vec<Ask> = paths.iter().map(|path| Ask::get(path)).collect();
+    for prefix in ["/caf%C3%A9/", "/caf%c3%a9/", "/café/"] {
+        let order = format!(r#"{{"prefix": "{prefix}", "site": "www.cdn.test"}}"#);
+        assert_eq!(left(&node, &asks, &order), [false, false, false, true], "{prefix}");
+    }
+}
+
+#[test]
 fn tags_of_all_sites_or_of_one() {
     let node = two_sites(&tagging());
     let targets = ["/a?key=shoes+red", "/b?tag=shoes,+blue+sky", "/c?group=%22shoes%22,%22x%22", "/d?key=shoe", "/e"];

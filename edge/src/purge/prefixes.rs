@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::hash::Hasher;
 
+use percent_encoding::percent_decode_str;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::ids::{ById, retain};
 use super::mark::{Mark, Marks, Mode};
 use crate::key::HashSecret;
+use crate::policy::rules;
 
 /// A prefix, as far as it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,13 @@ impl Prefix {
         let mut hasher = hasher(secret);
         hasher.write(text.as_bytes());
         Some(Self { length, id: hasher.finish128().as_u128() })
+    }
+
+    /// What is kept of `text` as an origin reads it, where that is another: paths are compared in both readings. What
+    /// decodes to a text that could be read in yet another way has none, since the reading of a prefix of it is no prefix.
+    pub fn as_origins_read(text: &str, secret: &HashSecret) -> Option<Self> {
+        let read = percent_decode_str(text).decode_utf8().ok()?;
+        if read == text || rules::may_be_read_otherwise(&read) { None } else { Self::of(&read, secret) }
     }
 }
 
@@ -127,6 +136,23 @@ mod tests {
             assert_eq!(prefixes.latest(path, &SECRET, 1) != Marks::default(), wanted, "{name}");
         }
         assert_eq!(Prefix::of(&"/".repeat(Prefix::LENGTH_MAX + 1), &SECRET), None);
+    }
+
+    #[test]
+    fn a_prefix_as_an_origin_reads_it() {
+        let rows = [
+            ("the same", "/p/1", None),
+            ("one spelling", "/caf%C3%A9/", Some("/caf\u{e9}/")),
+            ("another", "/caf%c3%a9/", Some("/caf\u{e9}/")),
+            ("a slash", "/a%2Fb", Some("/a/b")),
+            ("half a character", "/caf%C3", None),
+            ("encoded twice", "/a%2541", None),
+            ("dots", "/a/%2e", None),
+            ("a second slash", "/a/%2f", None),
+        ];
+        for (name, text, wanted) in rows {
+            assert_eq!(Prefix::as_origins_read(text, &SECRET), wanted.map(prefix), "{name}");
+        }
     }
 
     proptest! {
