@@ -39,7 +39,7 @@ pub use fills::{Fills, Joined, Lead, Unshared};
 pub use judge::Judge;
 pub use running::{Running, Stage};
 
-use window::Window;
+use window::{KEEP, Window};
 
 /// What came of asking the origin.
 #[derive(Debug, Clone)]
@@ -280,6 +280,13 @@ impl Fill {
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+
+    /// Whether a reader has next to nothing left to read.
+    fn is_waited_for(&self) -> bool {
+        let state = self.state.lock();
+        let end = state.window.end();
+        state.following().any(|reader| end.saturating_sub(reader.position) <= KEEP / 2)
     }
 
     /// Breaks off the readers that hold up all others.

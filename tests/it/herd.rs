@@ -33,7 +33,7 @@ fn in_two(vast: &Vast, early: u64, gate: &Gate, tag: Option<&'static str>) -> Or
 
 /// One whose memory has room for all of such a body.
 fn node(origin: &Origin) -> Node {
-    Setup::new(origin).set("cache.memory", "\"256 MiB\"").set("limits.send-timeout", "\"300ms\"").start()
+    Setup::new(origin).set("cache.memory", "\"256 MiB\"").start()
 }
 
 /// How often all of it was asked for.
@@ -149,8 +149,7 @@ fn a_client_that_stops_reading_does_not_hold_up_a_body_that_is_not_stored() {
         let reply = Reply::new(200).control("max-age=600").chunked();
         reply.vast(&sent, 0, MIB).wait(&held).vast(&sent, MIB, sent.length)
     });
-    let setup = Setup::new(&origin).set("cache.object-max", "\"2 MiB\"").set("limits.send-timeout", "\"300ms\"");
-    let node = setup.start();
+    let node = Setup::new(&origin).set("cache.object-max", "\"2 MiB\"").start();
     let mut first = Plain::narrow(node.http());
     let mut stopped = first.begin(&Ask::get("/big"));
     first.up_to(&mut stopped, 1);

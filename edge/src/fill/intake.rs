@@ -1,8 +1,10 @@
 //! What a fill takes in: to its readers as it comes, and to the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::Head;
 use super::task::Task;
@@ -15,6 +17,12 @@ use crate::store::object::{Body, CHUNK, INLINE_MAX, Object, Span, with_span};
 /// A fetch that nobody reads is carried on when no more than this is missing.
 const FINISH_ANYWAY: u64 = 1 << 20;
 
+/// Readers that keep up wait so long in all for those that do not.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether any wait.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// What has come so far.
 pub(super) struct Intake<'a> {
     task: &'a Task<'a>,
@@ -26,6 +34,8 @@ pub(super) struct Intake<'a> {
     stored: u64,
     storing: bool,
     pace: Option<Pace>,
+    /// How long readers that keep up will still wait for others.
+    patience: Duration,
 }
 
 impl<'a> Intake<'a> {
@@ -37,7 +47,17 @@ impl<'a> Intake<'a> {
             true => Some(Pace::Slowest),
         };
         let end = head.coming.end;
-        Self { task, head, chunk: BytesMut::new(), end, received: 0, stored: 0, storing: true, pace }
+        Self {
+            task,
+            head,
+            chunk: BytesMut::new(),
+            end,
+            received: 0,
+            stored: 0,
+            storing: true,
+            pace,
+            patience: PATIENCE,
+        }
     }
 
     /// Offset of the byte that comes next.
@@ -77,17 +97,43 @@ impl<'a> Intake<'a> {
         if self.pace != Some(Pace::Slowest) {
             self.task.fill.trim(self.head.coming.first + self.stored);
         }
-        let Some(pace) = self.pace else { return };
-        let room = std::future::poll_fn(|cx| self.task.fill.poll_room(pace, cx.waker()));
-        match pace {
+        match self.pace {
+            None => {}
             // Those who take nothing at all are cut off by their own connections.
-            Pace::Fastest(_) => room.await,
-            // What is not stored must wait for its readers, but not for one that holds up all others.
-            Pace::Slowest => {
-                if tokio::time::timeout(self.task.view.send_timeout, room).await.is_err() {
-                    self.task.fill.cut_off_slowest();
-                }
+            Some(pace @ Pace::Fastest(_)) => self.room(pace).await,
+            Some(Pace::Slowest) => self.wait_for_slowest().await,
+        }
+    }
+
+    async fn room(&self, pace: Pace) {
+        std::future::poll_fn(|cx| self.task.fill.poll_room(pace, cx.waker())).await;
+    }
+
+    /// Waits until the slowest reader is near enough, but lets it not hold up others for long: they have their patience once,
+    /// not with each piece, or a slow but steady one would set the pace for all.
+    async fn wait_for_slowest(&mut self) {
+        let limit = self.task.view.send_timeout;
+        let mut waited = Duration::ZERO;
+        while waited < limit {
+            let others_wait = self.task.fill.is_waited_for();
+            if others_wait && self.patience.is_zero() {
+                break;
             }
+            let began = Instant::now();
+            let near = tokio::time::timeout(LOOK_EVERY.min(limit), self.room(Pace::Slowest)).await.is_ok();
+            waited += began.elapsed();
+            if others_wait {
+                self.patience = self.patience.saturating_sub(began.elapsed());
+            }
+            if near {
+                return;
+            }
+        }
+        if self.storing {
+            // It may find in the store what it misses, as long as that is there.
+            self.pace = Some(Pace::Fastest(KEEP / 2));
+        } else {
+            self.task.fill.cut_off_slowest();
         }
     }
 
