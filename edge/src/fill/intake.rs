@@ -17,6 +17,9 @@ use crate::store::object::{Body, CHUNK, INLINE_MAX, Object, Span, with_span};
 /// A fetch that nobody reads is carried on when no more than this is missing.
 const FINISH_ANYWAY: u64 = 1 << 20;
 
+/// Nor when half is done and no more than this is missing.
+const FINISH_HALF: u64 = 64 << 20;
+
 /// Readers that keep up wait so long in all for those that do not.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -180,7 +183,8 @@ impl<'a> Intake<'a> {
 
     pub(super) fn is_nearly_done(&self) -> bool {
         let Some(expected) = self.expected() else { return self.received < FINISH_ANYWAY };
-        self.received >= expected / 2 || expected - self.received <= FINISH_ANYWAY
+        let missing = expected.saturating_sub(self.received);
+        missing <= FINISH_ANYWAY || (missing <= self.received && missing <= FINISH_HALF)
     }
 
     /// The body came to its sure end: stores the object, last.
