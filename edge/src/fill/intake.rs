@@ -297,7 +297,7 @@ impl<'a> Intake<'a> {
         let alive = !edge.is_purged(&plan.site.name, plan.url, &stored);
         let same = stored.is_for(&plan.address())
             && stored.is_of_one_body_with(object.length, &object.original_headers(), object.exchange.response_time);
-        let newer = stored.exchange.request_time >= object.exchange.request_time;
+        let newer = stored.tick >= object.tick;
         if alive && newer && stored.is_complete() {
             return None;
         }

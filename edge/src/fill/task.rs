@@ -543,7 +543,7 @@ impl Task<'_> {
 pub fn renew(edge: &Edge, key: StoreKey, object: Arc<Object>) {
     let _in_turn = edge.fills.turn(&key);
     let object = match edge.store.peek(&key) {
-        Some(Piece::Object(now)) if now.exchange.request_time > object.exchange.request_time => return,
+        Some(Piece::Object(now)) if now.tick > object.tick => return,
         Some(Piece::Object(now))
             if !now.is_inline()
                 && now.body != object.body
