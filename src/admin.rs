@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
 use crate::control::Control;
 use crate::node::NodeError;
@@ -35,6 +36,9 @@ pub(crate) use api::PURGE_ENTRIES_MAX;
 
 /// Open admin connections.
 const CONNECTIONS_MAX: usize = 256;
+
+/// For the answers that are on their way when the node ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// For a request's header, and for a TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,19 +78,20 @@ async fn serve(
 ) -> std::io::Result<()> {
     let listener = TcpListener::from_std(socket)?;
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (connections, stopped) = (TaskTracker::new(), stop.clone());
     loop {
         let next = async { (permits.clone().acquire_owned().await, listener.accept().await) };
         let (permit, accepted) = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            _ = stop.wait_for(|stop| *stop) => break,
             next = next => next,
         };
         match accepted {
             Ok((stream, _)) => {
-                let (control, tls) = (control.clone(), tls.clone());
-                tokio::spawn(async move {
+                let (control, tls, stopped) = (control.clone(), tls.clone(), stopped.clone());
+                connections.spawn(async move {
                     let lease = Arc::new(Lease::new());
                     tokio::select! {
-                        () = connection(control, stream, tls, lease.clone()) => {}
+                        () = connection(control, stream, tls, lease.clone(), stopped) => {}
                         () = lease.over() => tracing::debug!("admin connection cut off"),
                     }
                     drop(permit);
@@ -98,20 +103,36 @@ async fn serve(
             }
         }
     }
+    connections.close();
+    if tokio::time::timeout(FAREWELL, connections.wait()).await.is_err() {
+        tracing::debug!("admin connections cut off at the end");
+    }
+    Ok(())
 }
 
-async fn connection(control: Arc<Control>, stream: TcpStream, tls: Option<TlsAcceptor>, lease: Arc<Lease>) {
+async fn connection(
+    control: Arc<Control>,
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    lease: Arc<Lease>,
+    stopped: watch::Receiver<bool>,
+) {
     match tls {
-        None => http(control, stream, lease).await,
+        None => http(control, stream, lease, stopped).await,
         Some(acceptor) => {
             if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-                http(control, stream, lease).await;
+                http(control, stream, lease, stopped).await;
             }
         }
     }
 }
 
-async fn http(control: Arc<Control>, stream: impl AsyncRead + AsyncWrite + Unpin, lease: Arc<Lease>) {
+async fn http(
+    control: Arc<Control>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    lease: Arc<Lease>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let service = service_fn(|request| {
         let (control, lease) = (control.clone(), lease.clone());
         async move { Ok::<_, std::convert::Infallible>(api::answer(&control, request, lease).await) }
@@ -119,9 +140,23 @@ async fn http(control: Arc<Control>, stream: impl AsyncRead + AsyncWrite + Unpin
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    let stopping = async {
+        let _node_gone = stopped.wait_for(|stop| *stop).await;
+    };
+    let ended = tokio::select! {
+        ended = served.as_mut() => Some(ended),
+        () = stopping => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "admin connection ended");
     }
 }

@@ -67,6 +67,13 @@ pub fn needs(wanted: Wanted<'_>, object: &Object) -> Option<(u64, u64)> {
     }
 }
 
+/// Whether the answer would be several parts: each is looked for, and fetched, when its turn comes.
+pub fn takes_parts(wanted: Wanted<'_>, object: &Object) -> bool {
+    wanted.method == Method::GET
+        && object.status == StatusCode::OK
+        && matches!(range::ranged(wanted.headers, &object.headers, object.length, wanted.now), Ranged::Parts(_))
+}
+
 /// What bodies are put together with.
 #[derive(Debug, Clone)]
 pub struct Supply {
@@ -141,7 +148,7 @@ pub fn from_fill(
         (Take::All | Take::Many(_), length) if head.is_whole() => {
             let headers = headers_of_all(headers, length);
             // What its reader finds gone from the store is fetched again: then nothing of it is known to be there.
-            let known = Arc::new(head.object.clone());
+            let known = Arc::new(head.object.without_body());
             let mut body = supply.body(&known);
             body.fill(reader.body(head.clone(), supply.edge.store.clone(), 0, length));
             return Some(respond(head.object.status, headers, Body::assembled(body)));
@@ -154,7 +161,7 @@ pub fn from_fill(
     let length = head.length?;
     let (from, to) = (head.coming.first.clamp(first, end), head.coming.end?.clamp(first, end));
     let of_one_body = |it: &&Arc<Object>| it.is_of_one_body_with(length, &head.object.original_headers(), wanted.now);
-    let known = stored.filter(of_one_body).cloned().unwrap_or_else(|| Arc::new(head.object.clone()));
+    let known = stored.filter(of_one_body).cloned().unwrap_or_else(|| Arc::new(head.object.without_body()));
     let is_here = known.missing(first, from).is_none() && known.missing(to, end).is_none();
     let can_be_had = from < to && supply.holes.is_some() && known.can_be_completed(wanted.now);
     if !is_here && !can_be_had {

@@ -159,6 +159,8 @@ struct State {
     told: u64,
     end: Option<Ending>,
     readers: Vec<Option<Following>>,
+    /// How often readers took something.
+    moves: u64,
     /// The fill itself, when it waits for readers to catch up.
     producer: Option<Waker>,
 }
@@ -169,6 +171,8 @@ enum Ending {
     Broken,
     /// Nobody read it any more.
     GivenUp,
+    /// Those who read it took nothing for too long; what they lack can be asked for again.
+    Paused,
 }
 
 /// A reader as the fill sees it.
@@ -234,7 +238,7 @@ impl Fill {
         match &state.answer {
             Some(Answer::Stream(_)) => match state.end {
                 Some(Ending::Complete) => Filled::Complete,
-                Some(Ending::GivenUp) => Filled::GivenUp,
+                Some(Ending::GivenUp | Ending::Paused) => Filled::GivenUp,
                 Some(Ending::Broken) | None => Filled::Broken,
             },
             Some(Answer::Confirmed(_)) => Filled::Confirmed,
@@ -280,6 +284,16 @@ impl Fill {
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+
+    /// Whether the window has gone past the byte at `offset`.
+    fn has_gone_past(&self, offset: u64) -> bool {
+        self.state.lock().window.start() > offset
+    }
+
+    /// How often readers took something.
+    fn moves(&self) -> u64 {
+        self.state.lock().moves
     }
 
     /// Whether a reader has next to nothing left to read.

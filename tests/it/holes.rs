@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::thread;
 
+use http_body_util::BodyExt;
 use nearcast_edge::key::{Address, StoreKey, UrlId};
 use nearcast_edge::store::Piece;
 use nearcast_edge::store::object::{Body, CHUNK, Object};
 
-use crate::harness::client::{Ask, HOST, Plain};
+use crate::harness::client::{Ask, HOST, Plain, RUNTIME};
 use crate::harness::gate::Gate;
 use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply};
@@ -16,6 +17,8 @@ use crate::harness::{eventually, noise};
 use crate::parts::{TAG, asked, part, serving};
 
 const C: usize = CHUNK as usize;
+
+const MIB: usize = 1 << 20;
 
 /// Larger than what is looked for before an answer begins.
 const LONG: usize = 70 * C + 5;
@@ -223,4 +226,80 @@ fn under_pressure_clients_get_small_pieces_and_all_of_them() {
 
 fn start(origin: &Origin) -> Node {
     Setup::new(origin).start()
+}
+
+/// What a client gets of a large body over HTTP/2 that stops to take it, and goes on when `go` is told.
+async fn stopping(to: std::net::SocketAddr, stopped: tokio::sync::oneshot::Sender<()>, go: &Gate) -> Vec<u8> {
+    let stream = tokio::net::TcpStream::connect(to).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+        .initial_stream_window_size(65_535)
+        .handshake(hyper_util::rt::TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let uri = format!("http://{HOST}/a");
+    let request = http::Request::get(uri).body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    stopped.send(()).unwrap();
+    let go = go.clone();
+    tokio::task::spawn_blocking(move || go.wait()).await.unwrap();
+    response.into_body().collect().await.unwrap().to_bytes().to_vec()
+}
+
+#[test]
+fn a_stream_that_takes_nothing_holds_no_fetch() {
+    let body = noise(16 * MIB, 29);
+    let origin = serving(&body, TAG);
+    let node = Setup::new(&origin).set("limits.send-timeout", "\"200ms\"").start();
+    let (go, to) = (Gate::default(), node.http());
+    let (stopped, is_stopped) = tokio::sync::oneshot::channel();
+    let going = go.clone();
+    let client = RUNTIME.spawn(async move { stopping(to, stopped, &going).await });
+    RUNTIME.block_on(is_stopped).unwrap();
+    node.settle();
+    assert!(node.metric("nearcast_fills_total{site=\"www.cdn.test\",result=\"given-up\"}") >= Some(1.0));
+    go.open();
+    assert!(RUNTIME.block_on(client).unwrap() == body, "the rest is asked for when it is wanted");
+    assert!(asked(&origin).len() > 1);
+}
+
+#[test]
+fn who_begins_further_on_does_not_wait_for_who_stopped() {
+    let body = noise(16 * MIB, 30);
+    let origin = serving(&body, TAG);
+    let node = start(&origin);
+    let mut stopped = Plain::narrow(node.http());
+    let _begun = stopped.begin(&Ask::get("/a"));
+    eventually("the fetch waits", || {
+        let pinned = || node.control().edge.pinned.bytes();
+        let before = pinned();
+        before > 0
+            && before == pinned()
+            && node.metric("nearcast_origin_received_bytes_total{site=\"www.cdn.test\"}") > Some(0.0)
+    });
+    let range = format!("bytes={}-", 2 * MIB);
+    let ahead = Ask::get("/a").field("range", &range).send(node.http());
+    assert_eq!((ahead.status, ahead.body == body[2 * MIB..]), (206, true));
+}
+
+#[test]
+fn what_was_purged_while_a_hole_was_asked_for_is_not_served() {
+    let body = noise(4 * C, 31);
+    let gate = Gate::default();
+    let (held, sent) = (gate.clone(), body.clone());
+    let origin = Origin::start(move |seen| {
+        let reply = part(seen, &sent, TAG);
+        if seen.field("if-range").is_some() { reply.hold(&held) } else { reply }
+    });
+    let node = start(&origin);
+    node.ask(&Ask::get("/a").field("range", &range_of(0, 2).unwrap()));
+    thread::scope(|scope| {
+        let whole = scope.spawn(|| Ask::get("/a").send(node.http()));
+        origin.wait_for("/a", 2);
+        node.purge("{\"url\": \"http://www.cdn.test/a\"}");
+        gate.open();
+        let answer = whole.join().unwrap();
+        assert_eq!((answer.status, answer.end, answer.body == body), (200, End::Clean, true));
+    });
+    assert!(origin.count("/a") >= 3, "what had been stored was asked for anew: {:?}", asked(&origin));
 }

@@ -1,6 +1,7 @@
 //! Fetching ahead of requests: what clients ask for then is there.
 
 use std::fs;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread;
 
@@ -200,7 +201,9 @@ fn no_more_at_once_than_configured() {
             }
             gate.wait();
             counted.lock().0 -= 1;
-            talk.write(b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 1\r\n\r\nx");
+            talk.write(
+                b"HTTP/1.1 200 OK\r\ncache-control: max-age=60\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx",
+            );
         })
     });
     let node = Setup::new(&origin).set("admin.prefetch-jobs", &most.to_string()).start();
@@ -251,7 +254,7 @@ fn a_leaving_node_finishes_what_it_has_begun() {
         let call = scope.spawn(move || admin(to, "POST", "/v1/prefetch", &order));
         origin.wait_for("/0", 1);
         node.signal("TERM");
-        node.wait_for("listeners closed");
+        eventually("closed listeners", || TcpStream::connect(node.http()).is_err());
         gate.open();
         let answer = call.join().unwrap();
         let done = lines(&answer.body);

@@ -47,6 +47,9 @@ impl Step {
     }
 }
 
+/// Lost chunks that are looked for at once behind one that is.
+const WIDEN_MAX: usize = 64;
+
 type Loading = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
 type Filling = Pin<Box<dyn Future<Output = Option<(FillReader, u64)>> + Send>>;
 
@@ -244,7 +247,8 @@ impl Assembly {
 
     /// Makes one hole of a hole and the lost chunks behind it.
     fn widened(&mut self, (first, mut end): (u64, u64)) -> (u64, u64) {
-        while let Some(Step::Span { span, first: at, end: to }) = self.steps.get(1) {
+        for _ in 0..WIDEN_MAX {
+            let Some(Step::Span { span, first: at, end: to }) = self.steps.get(1) else { break };
             let (span, at, to) = (*span, *at, *to);
             if self.edge.store.contains(&span.chunk(self.url, self.https, at)) {
                 break;
@@ -263,16 +267,17 @@ impl Assembly {
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Polled {
         let Some(Step::Fill(reader)) = self.steps.front_mut() else { return Poll::Ready(None) };
-        match ready!(reader.poll(cx)) {
+        let pin = |bytes| self.edge.pinned.pin(bytes, self.pinned_max);
+        match ready!(reader.poll(cx, pin)) {
             Some(Ok(bytes)) => Poll::Ready(Some(Ok(bytes))),
             None => {
                 self.steps.pop_front();
                 Poll::Ready(None)
             }
             Some(Err(BodyError::Lost)) if self.holes.is_some() && reader.left().is_some() => {
-                let (first, left) = (reader.position(), reader.left().unwrap_or(0));
-                self.steps.pop_front();
-                self.steps.push_front(Step::Hole { first, end: first + left });
+                let first = reader.position();
+                let end = reader.pass_over_lost();
+                self.steps.push_front(Step::Hole { first, end });
                 Poll::Ready(None)
             }
             Some(Err(error)) => Poll::Ready(Some(Err(error))),

@@ -40,7 +40,6 @@ impl Extent {
         match (self, wanted) {
             (Self::Whole, Self::Part { first, .. }) => is_near(first),
             (Self::Whole, Self::Missing { first, .. }) => still_comes(first),
-            (Self::Whole, Self::Own(_)) => true,
             (Self::Part { first: 0, end: None, condition: 0 }, Self::Whole) => true,
             (
                 Self::Part { first, end, condition },
@@ -80,7 +79,7 @@ mod tests {
             ("a part that comes later", Extent::Whole, part(90 * MIB, Some(91 * MIB), 0), (0, 80 * MIB), false),
             ("a part that has come", Extent::Whole, part(MIB, Some(2 * MIB), 0), (0, 80 * MIB), true),
             ("a missing part of what comes whole", Extent::Whole, missing(MIB, 2 * MIB), (0, 0), true),
-            ("the last bytes of what comes whole", Extent::Whole, Extent::Own(1), (0, 0), true),
+            ("the last bytes of what comes whole", Extent::Whole, Extent::Own(1), (0, 0), false),
             ("all, where all was asked for as a part", part(0, None, 0), Extent::Whole, (0, 0), true),
             ("all, of what comes under a condition", part(0, None, 7), Extent::Whole, (0, 0), false),
             ("all, where the end alone comes", part(MIB, None, 0), Extent::Whole, (0, 0), false),

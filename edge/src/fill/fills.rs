@@ -195,6 +195,7 @@ impl Fills {
         self.running.load(Ordering::SeqCst)
     }
 
+    /// The turn to change what is stored under `key` by what is there.
     pub(super) fn turn(&self, key: &StoreKey) -> MutexGuard<'_, ()> {
         self.turns[usize::from(key.0[0]) % SHARDS].lock()
     }

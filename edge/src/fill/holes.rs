@@ -46,7 +46,10 @@ impl Holes {
         let reader = match edge.fills.join(key, covers, || edge.purges.tick(), self.view.fills_max) {
             Joined::Follower(reader) => reader,
             Joined::Leader(reader, lead) => {
-                let plan = Plan { key, stored: Some(object.clone()), needed: (first, end), ..plan.clone() };
+                // A purge before the fetch had its tick takes away what it would be put to.
+                let alive = !edge.is_purged(&plan.site.name, plan.url, &object);
+                let stored = alive.then(|| object.clone());
+                let plan = Plan { key, stored, needed: (first, end), ..plan.clone() };
                 plan.site.metrics.holes.inc();
                 task::start(&self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
                 reader

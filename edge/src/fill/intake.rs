@@ -39,14 +39,19 @@ pub(super) struct Intake<'a> {
     pace: Option<Pace>,
     /// How long readers that keep up will still wait for others.
     patience: Duration,
+    /// Whether what is missing of the body can be had again.
+    completable: bool,
+    /// Whether it has been taken from those that can be joined.
+    parted: bool,
 }
 
 impl<'a> Intake<'a> {
     pub(super) fn new(task: &'a Task<'a>, head: &'a Head) -> Self {
+        let completable = head.object.can_be_completed(task.worker.edge.clock.now());
         let pace = match head.is_large() {
             false => None,
             // What memory loses of it can be had again, if need be.
-            true if head.object.can_be_completed(task.worker.edge.clock.now()) => Some(Pace::Fastest(KEEP / 2)),
+            true if completable => Some(Pace::Fastest(KEEP / 2)),
             true => Some(Pace::Slowest),
         };
         let end = head.coming.end;
@@ -60,6 +65,8 @@ impl<'a> Intake<'a> {
             storing: true,
             pace,
             patience: PATIENCE,
+            completable,
+            parted: false,
         }
     }
 
@@ -83,7 +90,8 @@ impl<'a> Intake<'a> {
         self.received
     }
 
-    pub(super) async fn take(&mut self, bytes: Bytes) {
+    /// Takes in what came; false when nobody took anything of what came before for too long.
+    pub(super) async fn take(&mut self, bytes: Bytes) -> bool {
         self.received += bytes.len() as u64;
         if self.storing && self.head.length.is_none() && self.received > self.task.view.unannounced_max {
             self.storing = false;
@@ -100,11 +108,39 @@ impl<'a> Intake<'a> {
         if self.pace != Some(Pace::Slowest) {
             self.task.fill.trim(self.head.coming.first + self.stored);
         }
+        self.part_with_the_late();
         match self.pace {
-            None => {}
-            // Those who take nothing at all are cut off by their own connections.
-            Some(pace @ Pace::Fastest(_)) => self.room(pace).await,
-            Some(Pace::Slowest) => self.wait_for_slowest().await,
+            None => true,
+            Some(pace @ Pace::Fastest(_)) => self.wait_for_fastest(pace).await,
+            Some(Pace::Slowest) => {
+                self.wait_for_slowest().await;
+                true
+            }
+        }
+    }
+
+    /// Nobody joins any more who would miss the beginning of what cannot be had again.
+    fn part_with_the_late(&mut self) {
+        let first = self.head.coming.first;
+        if self.parted || self.completable || !self.head.is_large() || !self.task.fill.has_gone_past(first) {
+            return;
+        }
+        let beginning = self.head.place.at(first).chunk(self.head.url, self.head.object.https, first);
+        if !self.task.worker.edge.store.contains(&beginning) {
+            self.parted = true;
+            self.task.leave();
+        }
+    }
+
+    /// A connection need not be stuck while one of its streams is, so that nobody else looks after this.
+    async fn wait_for_fastest(&self, pace: Pace) -> bool {
+        loop {
+            let moves = self.task.fill.moves();
+            match tokio::time::timeout(self.task.view.send_timeout, self.room(pace)).await {
+                Ok(()) => return true,
+                Err(_) if moves == self.task.fill.moves() => return false,
+                Err(_) => {}
+            }
         }
     }
 
@@ -182,7 +218,9 @@ impl<'a> Intake<'a> {
     }
 
     pub(super) fn is_nearly_done(&self) -> bool {
-        let Some(expected) = self.expected() else { return self.received < FINISH_ANYWAY };
+        // One without an end may be of any length, and take any time for it.
+        let soon = || self.task.fill.began.elapsed() < self.task.worker.origins.read_timeout;
+        let Some(expected) = self.expected() else { return self.received < FINISH_ANYWAY && soon() };
         let missing = expected.saturating_sub(self.received);
         missing <= FINISH_ANYWAY || (missing <= self.received && missing <= FINISH_HALF)
     }
@@ -259,7 +297,7 @@ impl<'a> Intake<'a> {
         let alive = !edge.is_purged(&plan.site.name, plan.url, &stored);
         let same = stored.is_for(&plan.address())
             && stored.is_of_one_body_with(object.length, &object.original_headers(), object.exchange.response_time);
-        let newer = stored.exchange.request_time >= object.exchange.request_time;
+        let newer = stored.tick >= object.tick;
         if alive && newer && stored.is_complete() {
             return None;
         }

@@ -48,10 +48,22 @@ impl Reader {
 
     /// Reads bytes `first..end` of the body; `end` is `None` when its length is not known.
     pub fn body(self, head: Arc<Head>, store: Store, first: u64, end: Option<u64>) -> FillReader {
-        if let Some(own) = &mut self.fill.state.lock().readers[self.slot] {
-            own.position = first;
-        }
+        self.moved_to(first);
         FillReader { place: self, head, store, position: first, end, stored: None }
+    }
+}
+
+impl Reader {
+    /// It wants the byte at `position` next: the fill may wait for that.
+    fn moved_to(&self, position: u64) {
+        let mut state = self.fill.state.lock();
+        if let Some(own) = &mut state.readers[self.slot] {
+            own.position = position;
+        }
+        state.moves += 1;
+        if let Some(producer) = state.producer.take() {
+            producer.wake();
+        }
     }
 }
 
@@ -64,6 +76,9 @@ impl Drop for Reader {
         }
     }
 }
+
+/// Lost chunks that are passed over at once.
+const LOST_MAX: usize = 64;
 
 type StoredChunk = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
 
@@ -95,14 +110,48 @@ impl FillReader {
         self.end.map(|end| end.saturating_sub(self.position))
     }
 
-    /// The next bytes; `None` at a clean end.
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+    /// After [`BodyError::Lost`]: goes on behind what has to be had elsewhere, and says where that ends.
+    pub fn pass_over_lost(&mut self) -> u64 {
+        let end = self.end.unwrap_or(self.position);
+        let (start, last) = {
+            let state = self.place.fill.state.lock();
+            (state.window.start(), state.end.map(|_| state.window.end()))
+        };
+        let mut to = self.position;
+        if last.is_some_and(|last| last <= to) {
+            // Nothing more comes of it.
+            to = end;
+        }
+        let is_here = |at: u64| {
+            let span = self.head.place.at(at);
+            start <= at || self.store.contains(&span.chunk(self.head.url, self.head.object.https, at))
+        };
+        for _ in 0..LOST_MAX {
+            if to >= end {
+                break;
+            }
+            to = self.head.place.at(to).chunk_end(to).min(end);
+            if is_here(to) {
+                break;
+            }
+        }
+        self.position = to;
+        self.place.moved_to(to);
+        to
+    }
+
+    /// The next bytes, as many of them as `pin` lets through; `None` at a clean end.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        pin: impl FnOnce(Bytes) -> Bytes,
+    ) -> Poll<Option<Result<Bytes, BodyError>>> {
         if self.left() == Some(0) {
             return Poll::Ready(None);
         }
         if self.stored.is_none() {
             match ready!(self.poll_window(cx)) {
-                Next::Bytes(bytes) => return Poll::Ready(Some(Ok(self.take(bytes)))),
+                Next::Bytes(bytes) => return Poll::Ready(Some(Ok(self.take(bytes, pin)))),
                 Next::End => return Poll::Ready(None),
                 Next::Broken => return Poll::Ready(Some(Err(BodyError::FillFailed))),
                 Next::Behind => self.stored = Some(self.load_chunk()),
@@ -113,7 +162,7 @@ impl FillReader {
         self.stored = None;
         let (_, skip) = self.head.place.at(self.position).place(self.position);
         Poll::Ready(Some(match chunk.filter(|chunk| chunk.len() > skip) {
-            Some(chunk) => Ok(self.take(chunk.slice(skip..))),
+            Some(chunk) => Ok(self.take(chunk.slice(skip..), pin)),
             None => Err(BodyError::Lost),
         }))
     }
@@ -134,6 +183,8 @@ impl FillReader {
             // A body shorter than the range it was asked for cannot end cleanly.
             Some(Ending::Complete) if self.end.is_none() => Poll::Ready(Next::End),
             Some(Ending::Complete | Ending::Broken | Ending::GivenUp) => Poll::Ready(Next::Broken),
+            // The rest is asked for again, when it is wanted.
+            Some(Ending::Paused) => Poll::Ready(Next::Behind),
             None => {
                 if let Some(own) = &mut state.readers[self.place.slot] {
                     own.waker = Some(cx.waker().clone());
@@ -150,18 +201,13 @@ impl FillReader {
     }
 
     /// `bytes` cut to what is wanted; the fill learns how far this reader is.
-    fn take(&mut self, mut bytes: Bytes) -> Bytes {
+    fn take(&mut self, mut bytes: Bytes, pin: impl FnOnce(Bytes) -> Bytes) -> Bytes {
         if let Some(left) = self.left() {
             bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         }
+        let bytes = pin(bytes);
         self.position += bytes.len() as u64;
-        let mut state = self.place.fill.state.lock();
-        if let Some(own) = &mut state.readers[self.place.slot] {
-            own.position = self.position;
-        }
-        if let Some(producer) = state.producer.take() {
-            producer.wake();
-        }
+        self.place.moved_to(self.position);
         bytes
     }
 }

@@ -27,6 +27,8 @@ const PROGRESS: u64 = 256 << 10;
 pub(super) enum Unfinished {
     /// Nobody reads it.
     Unread,
+    /// Those who read it take nothing.
+    Untaken,
     /// It broke off, or is not right.
     Broken(&'static str),
 }
@@ -36,6 +38,7 @@ impl Unfinished {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Unread => "nobody reads it",
+            Self::Untaken => "those who read it take nothing",
             Self::Broken(reason) => reason,
         }
     }
@@ -47,6 +50,8 @@ enum Stop {
     Broken(&'static str),
     /// Nobody reads it.
     Unread,
+    /// Those who read it take nothing.
+    Untaken,
     /// What came is not right.
     Wrong(&'static str),
 }
@@ -58,11 +63,15 @@ impl Task<'_> {
         let (mut body, mut skip) = (answer.into_body(), 0);
         let (mut tries, mut reached) = (0, 0);
         loop {
-            let broken = match self.take_all(&mut intake, body, skip).await {
+            let broken = match self.take_all(&mut intake, body, skip, self.keeps_on(head)).await {
                 Ok(()) => return intake.complete().await.map_err(Unfinished::Broken),
                 Err(Stop::Unread) => {
                     intake.keep_what_came().await;
                     return Err(Unfinished::Unread);
+                }
+                Err(Stop::Untaken) => {
+                    intake.keep_what_came().await;
+                    return Err(Unfinished::Untaken);
                 }
                 Err(Stop::Wrong(reason)) => return Err(Unfinished::Broken(reason)),
                 Err(Stop::Broken(reason)) => reason,
@@ -89,8 +98,19 @@ impl Task<'_> {
         }
     }
 
+    /// Whether it goes on though nobody reads it: a refresh, but not of what takes long.
+    fn keeps_on(&self, head: &Head) -> bool {
+        self.plan.detached && !head.is_large()
+    }
+
     /// Takes in all of `body` but its first `skip` bytes.
-    async fn take_all(&self, intake: &mut Intake<'_>, mut body: Incoming, mut skip: u64) -> Result<(), Stop> {
+    async fn take_all(
+        &self,
+        intake: &mut Intake<'_>,
+        mut body: Incoming,
+        mut skip: u64,
+        keeps_on: bool,
+    ) -> Result<(), Stop> {
         loop {
             let bytes = match self.next(&mut body).await? {
                 Some(bytes) => bytes,
@@ -100,11 +120,13 @@ impl Task<'_> {
             self.plan.site.metrics.fetched.inc_by(bytes.len() as u64);
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
             skip -= skipped as u64;
-            intake.take(bytes.slice(skipped..)).await;
+            if !intake.take(bytes.slice(skipped..)).await {
+                return Err(Stop::Untaken);
+            }
             if intake.is_too_much() {
                 return Err(Stop::Wrong("more than announced"));
             }
-            let give_up = !self.plan.detached && !intake.is_nearly_done() && !self.fill.is_wanted();
+            let give_up = !keeps_on && !intake.is_nearly_done() && !self.fill.is_wanted();
             if give_up && self.worker.edge.fills.abandon(&self.plan.key, self.fill) {
                 return Err(Stop::Unread);
             }
@@ -140,7 +162,7 @@ impl Task<'_> {
     }
 
     fn may_go_on(&self, intake: &Intake<'_>, head: &Head) -> bool {
-        let wanted = self.plan.detached || intake.is_nearly_done() || self.fill.is_wanted();
+        let wanted = self.keeps_on(head) || intake.is_nearly_done() || self.fill.is_wanted();
         wanted && head.object.can_be_completed(self.worker.edge.clock.now()) && self.may_store(&head.key, &head.object)
     }
 

@@ -24,7 +24,7 @@ use crate::store::Piece;
 use crate::store::object::{Base, CHUNK, Object, Variant};
 use crate::variant;
 use crate::view::{Site, View};
-use crate::worker::Worker;
+use crate::worker::{Edge, Worker};
 
 /// What to fetch.
 #[derive(Debug, Clone)]
@@ -229,6 +229,7 @@ impl Task<'_> {
                 tracing::debug!(url = %self.plan.address(), reason = unfinished.reason(), "fetch given up");
                 match unfinished {
                     Unfinished::Unread => Ending::GivenUp,
+                    Unfinished::Untaken => Ending::Paused,
                     Unfinished::Broken(_) => Ending::Broken,
                 }
             }
@@ -305,7 +306,9 @@ impl Task<'_> {
     async fn confirmed(&self, not_modified: &HeaderMap, exchange: Exchange) -> Option<Arc<Object>> {
         let own = &self.plan.stored;
         let asked = usize::from(own.is_some()) + self.plan.others().filter(|other| other.tag.is_some()).count();
-        if let Some(stored) = own
+        // What was purged since it was looked up is not asked about any more.
+        let alive = |stored: &&Arc<Object>| !self.worker.edge.is_purged(&self.plan.site.name, self.plan.url, stored);
+        if let Some(stored) = own.as_ref().filter(alive)
             && (validator::names_one(not_modified) || asked == 1)
             && validator::confirms(not_modified, &stored.original_headers(), exchange.response_time)
         {
@@ -347,7 +350,7 @@ impl Task<'_> {
         }
         let object = Arc::new(object);
         if self.may_store(&key, &object) {
-            self.worker.edge.store.put(key, Piece::Object(object.clone()));
+            renew(&self.worker.edge, key, object.clone());
         }
         Some(object)
     }
@@ -493,7 +496,7 @@ impl Task<'_> {
         // All of it takes the place of what is there; a part is put to the rest.
         let is_part = coming.first > 0 || coming.end != length;
         let known = self.plan.stored.as_ref().filter(|_| is_part).filter(of_one_body);
-        let version = known.and_then(|stored| stored.grid_version()).unwrap_or_else(rand::random);
+        let version = known.and_then(|stored| stored.grid_version(coming.first)).unwrap_or_else(rand::random);
         Place { version, base: 0, large_from }
     }
 
@@ -518,7 +521,10 @@ impl Task<'_> {
         let store = &self.worker.edge.store;
         let (plan, secret) = (self.plan, &self.worker.edge.secret);
         let primary = StoreKey::primary(plan.url, plan.https, &plan.parts, secret);
-        let known = match store.get(&primary).await {
+        let found = store.get(&primary).await;
+        // Of several variants that come at once, each finds those before it.
+        let _in_turn = self.worker.edge.fills.turn(&primary);
+        let known = match store.peek(&primary).or(found) {
             Some(Piece::Base(base)) if base.vary == vary => Base::clone(&base),
             _ => Base { vary: vary.to_vec(), variants: Vec::new() },
         };
@@ -530,6 +536,28 @@ impl Task<'_> {
         dropped.iter().for_each(|key| store.remove(key));
         store.put(primary, Piece::Base(Arc::new(base)));
     }
+}
+
+/// Stores what a later header made of a stored answer, with the parts that others have put to that meanwhile; not in place of a
+/// newer one.
+pub fn renew(edge: &Edge, key: StoreKey, object: Arc<Object>) {
+    let _in_turn = edge.fills.turn(&key);
+    let object = match edge.store.peek(&key) {
+        Some(Piece::Object(now)) if now.tick > object.tick => return,
+        Some(Piece::Object(now))
+            if !now.is_inline()
+                && now.body != object.body
+                && now.is_of_one_body_with(
+                    object.length,
+                    &object.original_headers(),
+                    object.exchange.response_time,
+                ) =>
+        {
+            Arc::new(Object { body: now.body.clone(), ..Object::clone(&object) })
+        }
+        _ => object,
+    };
+    edge.store.put(key, Piece::Object(object));
 }
 
 /// How the origin fails; `None` when it is the client's doing.

@@ -119,7 +119,7 @@ impl ClientExchange<'_> {
 
     /// The first bytes that this request needs and the store does not have.
     fn missing(&self, object: &Object) -> Option<(u64, u64)> {
-        if object.is_inline() {
+        if object.is_inline() || (deliver::takes_parts(self.wanted(), object) && object.can_be_completed(self.now())) {
             return None;
         }
         let (first, end) = self.needed(object);
@@ -172,7 +172,7 @@ impl ClientExchange<'_> {
         if !object.is_for(&self.address()) || edge.is_purged(&self.site.name, self.url, &object) {
             return None;
         }
-        if object.is_inline() {
+        if object.is_inline() || self.parts.method == Method::HEAD {
             return Some(object);
         }
         let needed = self.needed(&object);
@@ -361,8 +361,14 @@ impl ClientExchange<'_> {
                 if !leads && !self.may_share(&head.object, now) {
                     return Ok(self.pass(why, None).await);
                 }
+                // What was purged while the origin was asked is not put to what it sends.
+                let alive = |object: &&Arc<Object>| !self.worker.edge.is_purged(&self.site.name, self.url, object);
+                let stored = errand.stored.as_ref().filter(alive);
+                if errand.stored.is_some() && stored.is_none() && !head.is_whole() {
+                    return Ok(self.pass(why, None).await);
+                }
                 let supply = self.supply_of(&head, &errand);
-                let response = deliver::from_fill(self.wanted(), &head, reader, leads, errand.stored.as_ref(), supply);
+                let response = deliver::from_fill(self.wanted(), &head, reader, leads, stored, supply);
                 let Some(response) = response else { return Ok(self.pass(why, None).await) };
                 status.stored = true;
                 let received = if head.is_whole() { head.object.status } else { StatusCode::PARTIAL_CONTENT };
@@ -371,7 +377,8 @@ impl ClientExchange<'_> {
             }
             Answer::Confirmed(object) => {
                 let is_lacking = self.missing(&object).is_some() && !object.can_be_completed(now);
-                if (!leads && !self.may_share(&object, now)) || is_lacking {
+                let is_purged = self.worker.edge.is_purged(&self.site.name, self.url, &object);
+                if is_purged || (!leads && !self.may_share(&object, now)) || is_lacking {
                     return Ok(self.pass(why, None).await);
                 }
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);

@@ -173,7 +173,7 @@ impl ClientExchange<'_> {
             }
         };
         if !edge.is_purged(&self.site.name, self.url, &changed) && !edge.is_purged(&self.site.name, self.url, object) {
-            edge.store.put(key, Piece::Object(changed.into()));
+            task::renew(edge, key, changed.into());
         }
     }
 

@@ -188,6 +188,11 @@ impl Object {
         freshness::current_age(self.initial_age, self.exchange, now)
     }
 
+    /// The same, of whose body nothing is here.
+    pub fn without_body(&self) -> Self {
+        Self { body: Body::Spans(Vec::new()), ..self.clone() }
+    }
+
     /// How it stands now; `grace` is the site's, and `verdict` what purges say of it.
     pub fn standing(&self, now: Timestamp, grace: Duration, verdict: Verdict) -> Standing<'_> {
         let since = |tick| now.since(Timestamp(i64::try_from(tick).unwrap_or(i64::MAX)));
@@ -246,10 +251,12 @@ impl Object {
         (down.max(before), up.min(behind))
     }
 
-    /// The version of its chunks on the grid, when it has some.
-    pub fn grid_version(&self) -> Option<u64> {
+    /// The version of its chunks on the grid, when it has some: of those around or next to `at`, if there are several.
+    pub fn grid_version(&self, at: u64) -> Option<u64> {
         let Body::Spans(spans) = &self.body else { return None };
-        spans.iter().find(|span| span.base == 0).map(|span| span.version)
+        let mut on_grid = spans.iter().filter(|span| span.base == 0);
+        let near = on_grid.clone().find(|span| span.first <= at && at <= span.end);
+        near.or_else(|| on_grid.next()).map(|span| span.version)
     }
 
     /// Whether what is missing can be fetched and put to the rest: "if they all share the same strong validator" (RFC 9111
@@ -294,21 +301,26 @@ pub fn on_grid(first: u64, end: u64) -> (u64, u64) {
     (first - first % CHUNK, end.checked_next_multiple_of(CHUNK).unwrap_or(u64::MAX))
 }
 
-/// `spans` and one more: sorted, without those that lie within another.
-pub fn with_span(spans: &[Span], mut new: Span) -> Vec<Span> {
-    let mut all: Vec<Span> = Vec::with_capacity(spans.len() + 1);
+/// `spans` and one more: sorted, and none overlaps another. Where others have its bytes, they are its own from now on: it was
+/// fetched because those are lost.
+pub fn with_span(spans: &[Span], new: Span) -> Vec<Span> {
+    let mut all: Vec<Span> = Vec::with_capacity(spans.len() + 2);
+    let mut joined = new;
     for span in spans {
         if span.continues(&new) {
-            (new.first, new.end) = (new.first.min(span.first), new.end.max(span.end));
+            (joined.first, joined.end) = (joined.first.min(span.first), joined.end.max(span.end));
         } else {
             all.push(*span);
         }
     }
-    let within = |a: &Span, b: &Span| b.first <= a.first && a.end <= b.end;
-    all.retain(|span| !within(span, &new));
-    if !all.iter().any(|span| within(&new, span)) {
-        all.push(new);
-    }
+    let new = joined;
+    let parts = |span: Span| {
+        let before = Span { end: span.end.min(new.first), ..span };
+        let behind = Span { first: span.first.max(new.end), ..span };
+        [before, behind].into_iter().filter(|part| part.first < part.end)
+    };
+    all = all.into_iter().flat_map(parts).collect();
+    all.push(new);
     if all.len() > SPANS_MAX
         && let Some(smallest) =
             all.iter().filter(|span| **span != new).min_by_key(|span| span.end - span.first).copied()
@@ -429,6 +441,9 @@ mod tests {
         let joined = with_span(&apart, on_the_grid(CHUNK, 3 * CHUNK));
         assert_eq!(joined, [on_the_grid(0, 4 * CHUNK)]);
         assert_eq!(with_span(&apart, other_version).len(), 3);
+        let healed = Span { version: 2, ..on_the_grid(CHUNK, 2 * CHUNK) };
+        let rest = [on_the_grid(0, CHUNK), healed, on_the_grid(2 * CHUNK, 4 * CHUNK)];
+        assert_eq!(with_span(&joined, healed), rest, "what is lost in one is had from the other");
         let large = Span { large: true, ..on_the_grid(CHUNK, 2 * CHUNK) };
         assert_eq!(with_span(&first, large).len(), 2);
     }
@@ -448,7 +463,7 @@ mod tests {
             let from = (first..first + length).find(|byte| !has(byte));
             let to = from.map(|from| (from..first + length).find(|byte| has(byte)).unwrap_or(first + length));
             prop_assert_eq!(missing(&spans, first, first + length), from.zip(to));
-            prop_assert!(spans.is_sorted_by_key(|span| span.first));
+            prop_assert!(spans.windows(2).all(|two| two[0].end <= two[1].first), "sorted, and none overlaps another");
         }
     }
 }
