@@ -328,6 +328,28 @@ fn stale_stands_in_for_an_origin_that_fails() {
     assert_eq!(node.get("/gone").status, 502);
 }
 
+/// Purges are kept as long as what is stale may serve, also when a reload makes that longer.
+#[test]
+fn stale_serves_longer_than_it_was_fresh() {
+    const DAY: i64 = 86_400;
+    let origin = Origin::start(|seen| match seen.field("if-none-match") {
+        None => Reply::ok("old").control("max-age=3600").field("etag", "\"1\""),
+        Some(_) => Reply::hang_up(),
+    });
+    let clock = Clock::manual(NOW);
+    let setup = Setup::new(&origin).clock(&clock).set("cache.lifetime-max", "\"1h\"").set("cache.stale-max", "\"7d\"");
+    let node = setup.start();
+    node.get("/a");
+    seconds(&clock, 3 * DAY);
+    assert_eq!(node.get("/a").text(), "old");
+    setup.set("cache.stale-max", "\"14d\"").write();
+    assert_eq!(node.admin("POST", "/v1/reload", "").status, 200);
+    seconds(&clock, 10 * DAY);
+    assert_eq!(node.get("/a").text(), "old");
+    seconds(&clock, 2 * DAY);
+    assert_eq!(node.get("/a").status, 502);
+}
+
 #[test]
 fn must_revalidate_forbids_stale() {
     let origin = Origin::start(|seen| match seen.field("if-none-match") {

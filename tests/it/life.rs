@@ -209,8 +209,8 @@ fn a_cache_folder_that_cannot_be_used_is_said_so_and_started_empty() {
     type Spoil = fn(&std::path::Path);
     let spoils: [(&str, &str, Spoil); 3] = [
         ("a damaged label", "damaged", |folder| fs::write(folder.join("label.json"), "junk").unwrap()),
-        ("another format", "another format or size", |folder| {
-            fs::write(folder.join("label.json"), "{\"layout\": 0, \"size\": 1}").unwrap();
+        ("another format", "another format", |folder| {
+            fs::write(folder.join("label.json"), "{\"layout\": 0}").unwrap();
         }),
         ("somebody else's folder", "not made by nearcast", |folder| {
             fs::remove_file(folder.join("label.json")).unwrap();
@@ -233,6 +233,18 @@ fn a_cache_folder_that_cannot_be_used_is_said_so_and_started_empty() {
         asked = origin.count("/a");
     }
     assert_eq!(fs::read_to_string(folder.join("thesis.txt")).unwrap(), "precious");
+}
+
+#[test]
+fn a_cache_folder_is_one_nodes() {
+    let origin = hello();
+    let (setup, other) = (Setup::new(&origin).disk(), Setup::new(&origin).disk());
+    let first = Process::run(&setup);
+    std::os::unix::fs::symlink(setup.folder().join("cache"), other.folder().join("cache")).unwrap();
+    let second = Process::spawn(&other);
+    assert_eq!(second.exit_code(), Some(1));
+    second.wait_for("give this one a cache.disk.path of its own");
+    assert_eq!(Ask::get("/a").send(first.http()).status, 200);
 }
 
 #[test]

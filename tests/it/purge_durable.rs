@@ -68,6 +68,23 @@ fn nothing_returns(orders: &[String]) {
     }
 }
 
+/// Without the log nobody knows what was purged: nothing on disk counts any more, what is fetched from now on does.
+#[test]
+fn a_lost_log() {
+    let origin = origin();
+    let setup = Setup::new(&origin).disk();
+    let node = setup.start();
+    node.get("/1");
+    node.stop();
+    std::fs::remove_file(setup.folder().join("state/fra/purge.log")).unwrap();
+    for restart in 1..=2 {
+        let node = setup.start();
+        assert_eq!(node.get("/1").is_hit(), restart > 1, "{restart}");
+        assert!(node.get("/1").is_hit());
+        node.stop();
+    }
+}
+
 #[test]
 fn a_tag() {
     nothing_returns(&[json!({ "tag": "all" }).to_string()]);

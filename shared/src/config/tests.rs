@@ -1,6 +1,7 @@
 //! The sample config is true, and mistakes are told in full.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::{Config, Inputs, Mistakes, file};
 
@@ -245,6 +246,8 @@ fn what_purges_need() {
     let config = parse(&format!("{head}[admin]\ntoken = \"correct-horse\"\npurge-method = true\n{cache}")).unwrap();
     assert_eq!((config.admin.purge_method, config.cache.tags_max, config.cache.tags_size), (true, 5, 1024));
     assert_eq!(config.cache.purges_max, 10_000);
+    let config = parse(&format!("{head}[cache]\nlifetime-max = \"1h\"\nstale-max = \"7d\"\n")).unwrap();
+    assert_eq!(config.cache.purges_kept(), Duration::from_secs((8 * 24 + 1) * 3600), "both, and a day");
     let rows = [
         ("[admin]\npurge-method = true", "5: admin.purge-method: needs admin.token: a PURGE has to bring it"),
         ("[cache]\ntags-max = 5000", "5: cache.tags-max: must be from 0 to 4096"),
