@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use nearcast_edge::key::{Address, StoreKey, UrlId};
 use nearcast_edge::store::Piece;
 use nearcast_edge::store::object::{Body, CHUNK, Object};
+use nearcast_shared::clock::{Clock, Timestamp};
 
 use crate::harness::client::{Ask, HOST, Plain, RUNTIME};
 use crate::harness::gate::Gate;
@@ -302,4 +303,38 @@ fn what_was_purged_while_a_hole_was_asked_for_is_not_served() {
         assert_eq!((answer.status, answer.end, answer.body == body), (200, End::Clean, true));
     });
     assert!(origin.count("/a") >= 3, "what had been stored was asked for anew: {:?}", asked(&origin));
+}
+
+#[test]
+fn a_large_body_is_refreshed_behind() {
+    let (old, new) = (noise(16 * MIB, 32), noise(16 * MIB, 33));
+    let (first, second) = (old.clone(), new.clone());
+    let origin = Origin::start(move |seen| {
+        let (body, tag) = if seen.field("if-none-match").is_some() { (&second, "\"v2\"") } else { (&first, TAG) };
+        Reply::ok(body.clone()).control("max-age=60, stale-while-revalidate=600").field("etag", tag)
+    });
+    let clock = Clock::manual(Timestamp(1_800_000_000_000));
+    let node = Setup::new(&origin).clock(&clock).start();
+    assert!(node.get("/a").body == old);
+    clock.advance(61_000);
+    let stale = node.get("/a");
+    assert_eq!((stale.is_hit(), stale.body == old), (true, true));
+    node.settle();
+    assert!(node.get("/a").body == new);
+    assert_eq!(origin.count("/a"), 2);
+}
+
+#[test]
+fn several_ranges_fetch_their_own_chunks() {
+    let body = noise(16 * C, 34);
+    let origin = serving(&body, TAG);
+    let node = start(&origin);
+    node.ask(&Ask::get("/a").field("range", "bytes=0-9"));
+    let ranges = format!("bytes=0-9,{}-{}", 8 * C, 8 * C + 9);
+    let ask = Ask::get("/a").field("range", &ranges);
+    assert_eq!(node.ask(&ask.clone().field("cache-control", "only-if-cached")).status, 504);
+    let answer = node.ask(&ask);
+    assert_eq!((answer.status, answer.end), (206, End::Clean));
+    assert!(answer.body.windows(10).any(|ten| ten == &body[8 * C..8 * C + 10]));
+    assert_eq!(asked(&origin), [range_of(0, 1), range_of(8, 9)]);
 }

@@ -1,6 +1,7 @@
 //! What a fill takes in: to its readers as it comes, and to the store.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -108,6 +109,9 @@ impl<'a> Intake<'a> {
         if self.pace != Some(Pace::Slowest) {
             self.task.fill.trim(self.head.coming.first + self.stored);
         }
+        if self.expected() == Some(self.received) {
+            return true;
+        }
         self.part_with_the_late();
         match self.pace {
             None => true,
@@ -151,6 +155,11 @@ impl<'a> Intake<'a> {
     /// Waits until the slowest reader is near enough, but lets it not hold up others for long: they have their patience once,
     /// not with each piece, or a slow but steady one would set the pace for all.
     async fn wait_for_slowest(&mut self) {
+        let fill = self.task.fill;
+        let is_near = std::future::poll_fn(|cx| Poll::Ready(fill.poll_room(Pace::Slowest, cx.waker()).is_ready()));
+        if is_near.await {
+            return;
+        }
         let limit = self.task.view.send_timeout;
         let mut waited = Duration::ZERO;
         while waited < limit {
@@ -218,11 +227,22 @@ impl<'a> Intake<'a> {
     }
 
     pub(super) fn is_nearly_done(&self) -> bool {
-        // One without an end may be of any length, and take any time for it.
-        let soon = || self.task.fill.began.elapsed() < self.task.worker.origins.read_timeout;
-        let Some(expected) = self.expected() else { return self.received < FINISH_ANYWAY && soon() };
+        let Some(expected) = self.expected() else { return self.received < FINISH_ANYWAY && self.is_soon() };
         let missing = expected.saturating_sub(self.received);
         missing <= FINISH_ANYWAY || (missing <= self.received && missing <= FINISH_HALF)
+    }
+
+    /// Whether a refresh goes on though nobody reads it: of what is stored, and does not take long.
+    pub(super) fn may_run_alone(&self) -> bool {
+        match self.expected() {
+            Some(_) => self.received <= FINISH_HALF,
+            None => self.storing && self.is_soon(),
+        }
+    }
+
+    /// One without an end may be of any length, and take any time for it.
+    fn is_soon(&self) -> bool {
+        self.task.fill.began.elapsed() < self.task.worker.origins.read_timeout
     }
 
     /// The body came to its sure end: stores the object, last.
@@ -247,13 +267,14 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Nobody reads it any more: what came is kept as a part, if it is of use without the rest.
+    /// Nobody reads it any more: what came is kept as a part, if it is of use without the rest. A refresh of which nothing is
+    /// takes what is stored away, or the next hit would begin it again.
     pub(super) async fn keep_what_came(self) {
-        let Some(length) = self.head.length else { return };
-        let now = self.task.worker.edge.clock.now();
-        let useful = self.storing && self.stored > 0 && self.head.object.can_be_completed(now);
-        if useful && self.task.may_store(&self.head.key, &self.head.object) {
-            self.put_spans(length, false).await;
+        let useful = self.storing && self.stored > 0 && self.completable;
+        match self.head.length.filter(|_| useful && self.task.may_store(&self.head.key, &self.head.object)) {
+            Some(length) => self.put_spans(length, false).await,
+            None if self.task.plan.detached => self.task.worker.edge.store.remove(&self.task.plan.key.store),
+            None => {}
         }
     }
 
@@ -282,7 +303,9 @@ impl<'a> Intake<'a> {
 
     async fn put(&self, length: u64, body: Body) {
         let object = Arc::new(Object { length, body, ..self.head.object.clone() });
-        self.task.worker.edge.store.put(self.head.key, Piece::Object(object.clone()));
+        if !self.task.put(self.head.key, &object) {
+            return;
+        }
         self.task.add_variant(&self.head.vary, self.head.key, &object).await;
     }
 

@@ -63,7 +63,7 @@ impl Task<'_> {
         let (mut body, mut skip) = (answer.into_body(), 0);
         let (mut tries, mut reached) = (0, 0);
         loop {
-            let broken = match self.take_all(&mut intake, body, skip, self.keeps_on(head)).await {
+            let broken = match self.take_all(&mut intake, body, skip).await {
                 Ok(()) => return intake.complete().await.map_err(Unfinished::Broken),
                 Err(Stop::Unread) => {
                     intake.keep_what_came().await;
@@ -98,19 +98,8 @@ impl Task<'_> {
         }
     }
 
-    /// Whether it goes on though nobody reads it: a refresh, but not of what takes long.
-    fn keeps_on(&self, head: &Head) -> bool {
-        self.plan.detached && !head.is_large()
-    }
-
     /// Takes in all of `body` but its first `skip` bytes.
-    async fn take_all(
-        &self,
-        intake: &mut Intake<'_>,
-        mut body: Incoming,
-        mut skip: u64,
-        keeps_on: bool,
-    ) -> Result<(), Stop> {
+    async fn take_all(&self, intake: &mut Intake<'_>, mut body: Incoming, mut skip: u64) -> Result<(), Stop> {
         loop {
             let bytes = match self.next(&mut body).await? {
                 Some(bytes) => bytes,
@@ -126,8 +115,7 @@ impl Task<'_> {
             if intake.is_too_much() {
                 return Err(Stop::Wrong("more than announced"));
             }
-            let give_up = !keeps_on && !intake.is_nearly_done() && !self.fill.is_wanted();
-            if give_up && self.worker.edge.fills.abandon(&self.plan.key, self.fill) {
+            if !self.is_worth_it(intake) && self.worker.edge.fills.abandon(&self.plan.key, self.fill) {
                 return Err(Stop::Unread);
             }
         }
@@ -161,9 +149,16 @@ impl Task<'_> {
         }
     }
 
+    /// Whether somebody reads it, or it goes on without.
+    fn is_worth_it(&self, intake: &Intake<'_>) -> bool {
+        let alone = self.plan.detached && intake.may_run_alone();
+        alone || intake.is_nearly_done() || self.fill.is_wanted()
+    }
+
     fn may_go_on(&self, intake: &Intake<'_>, head: &Head) -> bool {
-        let wanted = self.keeps_on(head) || intake.is_nearly_done() || self.fill.is_wanted();
-        wanted && head.object.can_be_completed(self.worker.edge.clock.now()) && self.may_store(&head.key, &head.object)
+        self.is_worth_it(intake)
+            && head.object.can_be_completed(self.worker.edge.clock.now())
+            && self.may_store(&head.key, &head.object)
     }
 
     /// Asks for what is missing of the same body: the rest, and how many bytes of it came already. `Err`: there is none.

@@ -327,8 +327,7 @@ impl Task<'_> {
             }
             // It answers this request, too: from now on under both keys.
             let object = self.freshened(&object, other.key, not_modified, exchange)?;
-            if self.may_store(&self.plan.key.store, &object) {
-                self.worker.edge.store.put(self.plan.key.store, Piece::Object(object.clone()));
+            if self.may_store(&self.plan.key.store, &object) && self.put(self.plan.key.store, &object) {
                 self.add_variant(&variant::vary_of(&object.original_headers()), self.plan.key.store, &object).await;
             }
             return Some(object);
@@ -511,6 +510,20 @@ impl Task<'_> {
             }
             Verdict::Gone => false,
         }
+    }
+
+    /// Stores what is all here, unless the like of it was fetched later and is stored.
+    pub(super) fn put(&self, key: StoreKey, object: &Arc<Object>) -> bool {
+        let edge = &self.worker.edge;
+        let _in_turn = edge.fills.turn(&key);
+        let is_late = matches!(edge.store.peek(&key), Some(Piece::Object(now))
+            if now.tick > object.tick
+                && now.is_complete()
+                && !edge.is_purged(&self.plan.site.name, self.plan.url, &now));
+        if !is_late {
+            edge.store.put(key, Piece::Object(object.clone()));
+        }
+        !is_late
     }
 
     /// Adds what was stored under `key` to the URL's variants.

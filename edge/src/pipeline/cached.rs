@@ -73,8 +73,8 @@ impl ClientExchange<'_> {
                     Reuse::Validate(Why::Request) => (Forward::Request, false),
                     Reuse::Validate(Why::Stale | Why::Response) => (Forward::Stale, false),
                     reuse => match self.missing(object) {
-                        Some(_) => (Forward::Partial, true),
-                        None => return self.hit(key, object, standing.ttl(), reuse, base),
+                        Some(_) if !self.reads_in_parts(object) => (Forward::Partial, true),
+                        Some(_) | None => return self.hit(key, object, standing.ttl(), reuse, base),
                     },
                 },
                 None => (absent, true),
@@ -117,9 +117,16 @@ impl ClientExchange<'_> {
         }
     }
 
+    /// Whether what is missing is fetched while the answer is read, each of several ranges for itself.
+    fn reads_in_parts(&self, object: &Object) -> bool {
+        !self.wishes.only_if_cached
+            && deliver::takes_parts(self.wanted(), object)
+            && object.can_be_completed(self.now())
+    }
+
     /// The first bytes that this request needs and the store does not have.
     fn missing(&self, object: &Object) -> Option<(u64, u64)> {
-        if object.is_inline() || (deliver::takes_parts(self.wanted(), object) && object.can_be_completed(self.now())) {
+        if object.is_inline() {
             return None;
         }
         let (first, end) = self.needed(object);

@@ -321,7 +321,7 @@ pub fn with_span(spans: &[Span], new: Span) -> Vec<Span> {
     };
     all = all.into_iter().flat_map(parts).collect();
     all.push(new);
-    if all.len() > SPANS_MAX
+    while all.len() > SPANS_MAX
         && let Some(smallest) =
             all.iter().filter(|span| **span != new).min_by_key(|span| span.end - span.first).copied()
     {
