@@ -28,6 +28,7 @@ mod fills;
 pub mod holes;
 mod intake;
 mod judge;
+pub mod keep;
 pub mod reader;
 mod receive;
 mod running;

@@ -10,7 +10,7 @@ use super::exchange::{Answered, ClientExchange};
 use crate::body::{Body, RequestBody, Timed};
 use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Supply, Wanted};
-use crate::fill::{Extent, FillKey, Judge, task};
+use crate::fill::{Extent, FillKey, Judge, keep, task};
 use crate::headers;
 use crate::key::{Address, GroupId, StoreKey, TagId, UrlId};
 use crate::keying::{self, query};
@@ -173,7 +173,7 @@ impl ClientExchange<'_> {
             }
         };
         if !edge.is_purged(&self.site.name, self.url, &changed) && !edge.is_purged(&self.site.name, self.url, object) {
-            task::renew(edge, key, changed.into());
+            keep::renew(edge, key, changed.into());
         }
     }
 
