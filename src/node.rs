@@ -239,8 +239,8 @@ impl Node {
     pub fn stop(mut self, skip: impl Future<Output = ()>, now: impl Future<Output = ()>) {
         let shutdown = self.control.config.load().shutdown.clone();
         let control = self.control.clone();
-        tracing::info!(linger = ?shutdown.linger, "leaving: health says no, still serving");
         control.health.leave();
+        tracing::info!(linger = ?shutdown.linger, "leaving: health says no, still serving");
         let workers = std::mem::take(&mut self.workers);
         self.runtime.block_on(async {
             // Both selects below ask for it, the second also after it came.
@@ -252,8 +252,8 @@ impl Node {
                 () = &mut now => { control.phase.send_replace(Phase::Ended); }
             }
             if *control.phase.borrow() < Phase::Closing {
-                tracing::info!(grace = ?shutdown.grace, "listeners closed, running requests end");
                 control.phase.send_replace(Phase::Closing);
+                tracing::info!(grace = ?shutdown.grace, "listeners closed, running requests end");
             }
             let joined = tokio::task::spawn_blocking(move || join(workers));
             tokio::pin!(joined);

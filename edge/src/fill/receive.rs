@@ -84,7 +84,7 @@ impl Task<'_> {
                 if tries >= self.view.resumes_max || !self.may_go_on(&intake, head) {
                     return Err(Unfinished::Broken(broken));
                 }
-                tokio::time::sleep(PAUSES[PAUSES.len().min(tries as usize + 1) - 1]).await;
+                tokio::time::sleep(PAUSES[(tries as usize).min(PAUSES.len() - 1)]).await;
                 tries += 1;
                 let resumed = self.resume(&mut intake, head).await;
                 self.plan.site.metrics.resumed(if resumed.is_ok() { Resumed::Same } else { Resumed::Failed });
