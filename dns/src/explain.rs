@@ -90,8 +90,10 @@ pub fn explain(view: &View, name: &str, client: IpAddr, health: &HealthTable) ->
     let zone = match view.find(wire.wire()) {
         Found::Outside => return Err(outside(name, view)),
         Found::NoName(_) => return Err(ExplainError::NoSuchName(name)),
-        Found::Node(_, node) if node.target != Target::Steered => return Err(ExplainError::NotSteered(name)),
-        Found::Node(zone, _) => zone,
+        Found::Node(zone, node) => match node.target {
+            Target::Steered(_) => zone,
+            Target::Nothing | Target::Pop(_) => return Err(ExplainError::NotSteered(name)),
+        },
     };
     let steering = steering::steer(view, client, Some(customary(client)));
     let choose = |family| steering.choose(view.pops(), family, health).map(|choice| (family, choice));
