@@ -13,6 +13,7 @@
 //! When several of these claim one name, the first in this order has it: `edge`, PoP, name server, site (the config
 //! refuses a site whose domain is one of the others'). A name belongs to the longest zone that holds it, so a zone within another needs no delegation.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use nearcast_shared::config::{self, Config, Domain, PolicyId};
 use nearcast_shared::geo::GeoDb;
+use nearcast_shared::health::{FleetId, HealthTable};
 use nearcast_shared::pop::{Pop, PopId};
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
@@ -35,6 +37,7 @@ pub struct View {
     labels_max: usize,
     zones: Vec<Zone>,
     pops: Vec<Pop>,
+    fleet: FleetId,
     this: PopId,
     geo: Arc<GeoDb>,
     udp_size: u16,
@@ -131,6 +134,7 @@ impl View {
             names: names.nodes,
             zones: config.zones.iter().map(zone).collect::<Result<_, _>>()?,
             pops: config.pops.clone(),
+            fleet: FleetId::of(&config.pops),
             this: config.this,
             geo,
             udp_size: config.dns.udp_size,
@@ -156,6 +160,11 @@ impl View {
             Some(Target::Pop(pop)) => &self.pop(pop).addresses,
             Some(Target::Nothing | Target::Steered(_)) | None => &[],
         }
+    }
+
+    /// `table` in the order of this view's PoPs; it may be that of the config before or after.
+    pub(crate) fn health<'t>(&self, table: &'t HealthTable) -> Cow<'t, HealthTable> {
+        table.seen_by(self.fleet, &self.pops)
     }
 
     /// The fleet, in the configured order.
