@@ -219,9 +219,8 @@ mod tests {
     fn coverage_of_steered_answers() {
         let place = |known: bool, depth| Place {
             coordinates: known.then_some(Coordinates { latitude: 0.0, longitude: 0.0 }),
-            country: None,
-            continent: None,
             depth,
+            ..Place::default()
         };
         let subnet = |address: &str, source| Some(Subnet { address: address.parse().unwrap(), source });
         let rows = [

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use nearcast_shared::geo::Coordinates;
+use nearcast_shared::geo::{Coordinates, Precision};
 use nearcast_shared::health::{HealthTable, Reason};
 use nearcast_shared::net;
 use nearcast_shared::pop::PopId;
@@ -24,6 +24,8 @@ pub struct Explanation {
     pub client: IpAddr,
     /// Where the geo data has the client.
     pub location: Option<Coordinates>,
+    /// What the location is worth.
+    pub precision: Precision,
     /// Its country, where known.
     pub country: Option<String>,
     /// Why there is no location.
@@ -103,6 +105,7 @@ pub fn explain(view: &View, name: &str, client: IpAddr, health: &HealthTable) ->
         name,
         client,
         location: steering.place.coordinates,
+        precision: steering.place.precision,
         country: steering.place.country.clone(),
         unknown: unknown(&steering, view, client),
         measured_from: match steering.ranking.basis {
@@ -139,7 +142,7 @@ fn unknown(steering: &Steering, view: &View, client: IpAddr) -> Option<String> {
     Some(if view.geo().files().is_empty() {
         "no geo data is loaded".to_owned()
     } else if steering.place.country.is_some() {
-        format!("the geo data has a country for {client}, but no coordinates")
+        format!("the geo data has a country for {client}, but no coordinates, and the country is none that is known")
     } else {
         format!("the geo data has nothing on {client}")
     })
@@ -185,9 +188,15 @@ fn why(steering: &Steering, choices: &[(Family, Choice)], view: &View, health: &
 }
 
 fn at(steering: &Steering) -> String {
-    let country = steering.place.country.as_ref().map(|country| format!(" ({country})")).unwrap_or_default();
-    let coordinates = steering.place.coordinates.map(|c| format!("near {:.2}, {:.2}", c.latitude, c.longitude));
-    format!("{}{country}", coordinates.unwrap_or_default())
+    let place = &steering.place;
+    let country = place.country.as_ref().map(|country| format!(" ({country})")).unwrap_or_default();
+    let coordinates = place.coordinates.map(|c| format!("{:.2}, {:.2}", c.latitude, c.longitude)).unwrap_or_default();
+    match (place.precision, &place.country) {
+        (Precision::Country, Some(code)) => {
+            format!("in {code} (only its country is known, so distances count from the middle of it, {coordinates})")
+        }
+        (Precision::Exact | Precision::Country | Precision::Unknown, _) => format!("near {coordinates}{country}"),
+    }
 }
 
 fn sentence(family: Family, choice: Choice, steering: &Steering, view: &View, health: &HealthTable) -> String {

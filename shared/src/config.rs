@@ -13,6 +13,7 @@ use crate::pop::{Pop, PopId};
 
 mod compile;
 mod file;
+mod geo;
 mod mistake;
 mod pattern;
 mod site;
@@ -22,6 +23,7 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
+pub use geo::Geo;
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
 pub use site::{
@@ -45,8 +47,8 @@ pub struct Config {
     pub admin: Admin,
     /// The store.
     pub cache: Cache,
-    /// mmdb files; empty: the built-in data.
-    pub geo: Vec<PathBuf>,
+    /// Where clients are.
+    pub geo: Geo,
     /// Probing.
     pub health: Health,
     /// Leaving.
