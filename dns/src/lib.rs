@@ -18,8 +18,6 @@ mod ecs;
 
 mod view;
 
-mod name;
-
 mod steering;
 
 mod answer;
@@ -32,6 +30,8 @@ mod metrics;
 
 #[cfg(test)]
 mod fixture;
+
+use nearcast_shared::name;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
 pub use metrics::DnsMetrics;

@@ -21,6 +21,7 @@ mod rule;
 mod site;
 mod storing;
 mod values;
+mod zone;
 
 /// See [`Config::parse`].
 pub(super) fn compile(text: &str, path: &Path, inputs: &Inputs) -> Result<Config, Mistakes> {
@@ -75,11 +76,12 @@ impl Compiler<'_> {
         let this_listen = this.and_then(|id| file.pop[id.index()].get_ref().listen.clone());
         let listen = self.listen(&file.listen, this_listen.as_ref());
         let pops: Vec<Pop> = file.pop.iter().map(|entry| self.pop(entry, &file.listen)).collect();
-        let zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
+        let mut zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
         self.names_are_unique("zone", "name", file.zone.iter().map(|z| z.get_ref().name.as_ref()));
         let cache = self.cache(&file.cache);
         let sites = self.sites(&file.site, &cache);
         self.names_do_not_clash(file, &pops, &zones, &sites);
+        self.zone_records(&file.zone, &mut zones, &pops, &sites, path);
         let admin = self.admin(&file.admin, inputs, listen.admin);
         Some(Config {
             file: path.to_owned(),

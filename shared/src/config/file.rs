@@ -163,6 +163,15 @@ tables! {
         negative_ttl: At<u32>,
         serial: At<u32>,
         contact: At<String>,
+        file: At<String>,
+        record: Vec<Spanned<Record>>,
+    }
+
+    Record {
+        name: At<String>,
+        r#type: At<String>,
+        ttl: At<u32>,
+        data: At<Texts>,
     }
 
     Site {
