@@ -250,9 +250,9 @@ impl<'v> Asked<'_, 'v> {
             };
         }
         let family = match (node.target, qtype) {
-            (Target::Steered, rtype::A) => Some(Family::V4),
-            (Target::Steered, rtype::AAAA) => Some(Family::V6),
-            (Target::Steered | Target::Nothing, _) => None,
+            (Target::Steered(_), rtype::A) => Some(Family::V4),
+            (Target::Steered(_), rtype::AAAA) => Some(Family::V6),
+            (Target::Steered(_) | Target::Nothing, _) => None,
         };
         Step::Done(match family {
             Some(family) => self.steered(answer, owner, zone, family, links),

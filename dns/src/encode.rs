@@ -123,7 +123,12 @@ fn proto_data(rtype: u16, wire: &[u8]) -> RData {
         rtype::PTR => RData::PTR(PTR(decode(wire))),
         rtype::MX => RData::MX(decode::<MX>(wire)),
         rtype::SOA => RData::SOA(decode::<SOA>(wire)),
-        other => RData::Unknown { code: RecordType::from(other), rdata: NULL::with(wire.to_vec()) },
+        other => {
+            let code = RecordType::from(other);
+            // `with` panics without bytes.
+            let rdata = if wire.is_empty() { NULL::new() } else { NULL::with(wire.to_vec()) };
+            RData::Unknown { code, rdata }
+        }
     }
 }
 

@@ -15,11 +15,13 @@
 //! When several claim one name's addresses, the first in this order has it: `edge`, PoP, name server, site (the config
 //! refuses most of that). A name belongs to the longest zone that holds it, so a zone within another needs no delegation.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use nearcast_shared::config::Config;
+use nearcast_shared::config::{Config, PolicyId};
 use nearcast_shared::geo::GeoDb;
+use nearcast_shared::health::{FleetId, HealthTable};
 use nearcast_shared::pop::{Pop, PopId};
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
@@ -40,6 +42,7 @@ pub struct View {
     labels_max: usize,
     zones: Vec<Zone>,
     pops: Vec<Pop>,
+    fleet: FleetId,
     this: PopId,
     geo: Arc<GeoDb>,
     udp_size: u16,
@@ -95,7 +98,17 @@ pub(crate) enum Target {
     /// Nobody's: what it has, everyone gets.
     Nothing,
     /// Those of the PoP that steering chooses.
-    Steered,
+    Steered(Steered),
+}
+
+/// How the PoP of a name is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Steered {
+    pub(crate) policy: PolicyId,
+    /// The site behind the name, as an index into the config's: PoPs that do not reach its origin are passed over.
+    pub(crate) site: Option<usize>,
+    /// Whether the client's subnet counts.
+    pub(crate) ecs: bool,
 }
 
 /// Where a name is.
@@ -151,6 +164,7 @@ impl View {
             names,
             zones,
             pops: config.pops.clone(),
+            fleet: FleetId::of(&config.pops),
             this: config.this,
             geo,
             udp_size: config.dns.udp_size,
@@ -201,6 +215,11 @@ impl View {
     /// The zone of ours that `zone` lies in.
     pub(crate) fn parent_of(&self, zone: &Zone) -> Option<&Zone> {
         zone.parent.map(|parent| &self.zones[parent])
+    }
+
+    /// `table` in the order of this view's PoPs; it may be that of the config before or after.
+    pub(crate) fn health<'t>(&self, table: &'t HealthTable) -> Cow<'t, HealthTable> {
+        table.seen_by(self.fleet, &self.pops)
     }
 
     /// The fleet, in the configured order.

@@ -15,6 +15,7 @@ mod compile;
 mod file;
 mod mistake;
 mod pattern;
+mod policy;
 mod record;
 mod site;
 pub mod units;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
+pub use policy::{AllDown, Order, Pick, Policy, PolicyId, PolicyRule, Ring, SteeredName};
 pub use record::Record;
 pub use site::{
     Caching, ClientRevalidation, DiskUse, Domain, Keying, OriginHost, Rule, SetCookie, Site, StatusMatch, Storing,
@@ -66,6 +68,10 @@ pub struct Config {
     pub dns: Dns,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
+    /// PoPs of a ranking that the compiled map keeps.
+    pub ranking_depth: usize,
+    /// How PoPs are chosen. The first is that of whoever names none.
+    pub policies: Vec<Policy>,
     /// Zones this fleet is authoritative for.
     pub zones: Vec<Zone>,
     /// What is served.

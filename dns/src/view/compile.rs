@@ -7,7 +7,7 @@ use nearcast_shared::config::{self, Config, Domain, Record};
 use nearcast_shared::pop::{Pop, PopId};
 use nearcast_shared::rtype;
 
-use super::{Node, RrSet, Target, ViewError, Zone};
+use super::{Node, RrSet, Steered, Target, ViewError, Zone};
 use crate::name::{Name, suffixes};
 
 /// The zones in the config's order, and every name in them.
@@ -50,13 +50,16 @@ fn zone(zone: &config::Zone, all: &[config::Zone]) -> Zone {
 #[derive(Clone, Copy)]
 enum Claim {
     Pop(PopId),
-    Steered,
+    Steered(Steered),
 }
 
-/// Every name that has addresses of PoPs, the strongest claim first, and the TTL of its zone.
+/// Every name that has addresses of PoPs, the strongest claim first, with its zone.
 fn claims(config: &Config) -> impl Iterator<Item = (String, &config::Zone, Claim)> {
     let zones = || config.zones.iter();
-    let edges = zones().map(|zone| (format!("edge.{}", zone.name), zone, Claim::Steered));
+    let edges = zones().map(|zone| {
+        let steered = Steered { policy: zone.policy, site: None, ecs: zone.ecs };
+        (format!("edge.{}", zone.name), zone, Claim::Steered(steered))
+    });
     let pops = zones().flat_map(|zone| {
         let ids = (0..).map(|index| Claim::Pop(PopId(index)));
         config.pops.iter().zip(ids).map(move |(pop, claim)| (format!("{}.{}", pop.name, zone.name), zone, claim))
@@ -64,12 +67,24 @@ fn claims(config: &Config) -> impl Iterator<Item = (String, &config::Zone, Claim
     let nameservers = zones().flat_map(|zone| zone.nameservers.iter().map(move |server| (zone, server)));
     let nameservers =
         nameservers.filter_map(|(zone, server)| Some((server.name.clone(), zone, Claim::Pop(server.glue?))));
-    let domains = config.sites.iter().flat_map(|site| &site.domains);
-    let domains = domains.filter_map(|domain| match domain {
-        Domain::Name(name) => Some((name.clone(), config.zone_of(name)?, Claim::Steered)),
-        Domain::Any => None,
+    let domains = config.sites.iter().enumerate().flat_map(move |(site, of)| {
+        of.domains.iter().filter_map(move |domain| match domain {
+            Domain::Name(name) => {
+                let zone = config.zone_of(name)?;
+                let steered = Steered { policy: of.policy, site: Some(site), ecs: of.ecs && zone.ecs };
+                Some((name.clone(), zone, Claim::Steered(steered)))
+            }
+            Domain::Any => None,
+        })
     });
-    edges.chain(pops).chain(nameservers).chain(domains)
+    let named = zones().flat_map(move |zone| {
+        zone.steered.iter().map(move |name| {
+            let ecs = zone.ecs && name.site.is_none_or(|site| config.sites[site].ecs);
+            let steered = Steered { policy: name.policy, site: name.site, ecs };
+            (name.name.clone(), zone, Claim::Steered(steered))
+        })
+    });
+    edges.chain(pops).chain(nameservers).chain(domains).chain(named)
 }
 
 /// The map while it is being filled.
@@ -133,8 +148,8 @@ impl Names<'_> {
             return;
         }
         match claim {
-            Claim::Steered => node.target = Target::Steered,
-            Claim::Pop(pop) => node.sets.extend(addresses(&config.pops[pop.index()], zone.ttl)),
+            Claim::Steered(steered) => node.target = Target::Steered(steered),
+            Claim::Pop(pop) => node.sets.extend(own_sets(&config.pops[pop.index()], zone.ttl)),
         }
     }
 
@@ -166,8 +181,11 @@ impl Names<'_> {
 }
 
 /// What a PoP's name and its name server's have.
-fn addresses(pop: &Pop, ttl: u32) -> Vec<RrSet> {
+fn own_sets(pop: &Pop, ttl: u32) -> Vec<RrSet> {
     let set = |rtype, rdata: Vec<Box<[u8]>>| RrSet { rtype, ttl, rdata };
+    if let Some(cname) = pop.cname.as_ref().and_then(|cname| Name::parse(cname)) {
+        return vec![set(rtype::CNAME, vec![cname.wire().into()])];
+    }
     let of = |wanted: fn(&IpAddr) -> Option<Box<[u8]>>| pop.addresses.iter().filter_map(wanted).collect();
     let v4 = of(|address| match address {
         IpAddr::V4(v4) => Some(v4.octets().into()),

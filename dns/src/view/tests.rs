@@ -44,7 +44,11 @@ fn found(view: &View, name: &str) -> String {
         Found::Node(zone, node) => {
             let types: Vec<String> = node.sets.iter().map(|set| rtype::text(set.rtype)).collect();
             let apex = if node.apex { " apex" } else { "" };
-            format!("{:?} [{}] in {}{apex}", node.target, types.join(" "), zone.apex)
+            let target = match node.target {
+                Target::Steered(_) => "Steered",
+                Target::Nothing => "Nothing",
+            };
+            format!("{target} [{}] in {}{apex}", types.join(" "), zone.apex)
         }
     }
 }

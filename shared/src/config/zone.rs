@@ -1,6 +1,6 @@
 //! A zone: its records, and what makes the rest of them.
 
-use super::Record;
+use super::{PolicyId, Record, SteeredName};
 use crate::name::Name;
 use crate::pop::PopId;
 use crate::rtype;
@@ -18,6 +18,12 @@ pub struct Zone {
     pub ttl: u32,
     /// The SOA's serial.
     pub serial: u32,
+    /// How the PoP of `edge.<zone>` is chosen.
+    pub policy: PolicyId,
+    /// Whether steered answers in it go by the client's subnet.
+    pub ecs: bool,
+    /// Further steered names.
+    pub steered: Vec<SteeredName>,
     /// What does not depend on who asks, each once: one SOA and at least one NS at the apex, and what the zone's file and
     /// its `[[zone.record]]` have. Sorted by name and type.
     pub records: Vec<Record>,

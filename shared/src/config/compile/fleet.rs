@@ -31,12 +31,20 @@ impl Compiler<'_> {
             }
             None => Vec::new(),
         };
-        if addresses.is_empty() && pop.addresses.as_ref().is_none_or(Vec::is_empty) {
-            self.missing(span, "pop.addresses", "missing; at least one IPv4 or IPv6 address that DNS hands out");
+        let cname = pop.cname.as_ref().and_then(|cname| self.dns_name("pop.cname", cname));
+        if let (Some(cname), Some(addresses)) = (&pop.cname, &pop.addresses)
+            && !addresses.is_empty()
+        {
+            self.gather.at(Some(cname.span()), "pop.cname", "give addresses or cname, not both");
         }
+        if addresses.is_empty() && pop.cname.is_none() && pop.addresses.as_ref().is_none_or(Vec::is_empty) {
+            let message = "missing; at least one IPv4 or IPv6 address that DNS hands out, or cname = \"..\"";
+            self.missing(span, "pop.addresses", message);
+        }
+        let capacity = self.number("pop.capacity", &pop.capacity, 0..=1_000_000, 100);
         let probe = self.probe(pop, listen, &addresses);
         let admin = pop.admin.as_ref().and_then(|url| self.base_url("pop.admin", url));
-        Pop { name, location, addresses, probe, admin }
+        Pop { name, location, addresses, cname, capacity, probe, admin }
     }
 
     pub(super) fn probe(&mut self, pop: &file::Pop, fleet: &file::Listen, addresses: &[IpAddr]) -> Probe {
@@ -50,6 +58,8 @@ impl Compiler<'_> {
                 let url = self.base_url("pop.probe", &Spanned::new(span, text.clone()));
                 url.map_or(Probe::Never, |url| Probe::Urls(vec![url]))
             }
+            // What a name points to is probed only where the operator says.
+            None if pop.cname.is_some() => Probe::Never,
             None => {
                 let http = pop.listen.as_ref().and_then(|l| l.http.clone()).or_else(|| fleet.http.clone());
                 let first =
@@ -81,6 +91,15 @@ impl Compiler<'_> {
                 let pop = label.is_some_and(|label| label == "edge" || pops.iter().any(|pop| pop.name == label));
                 pop || zone.nameservers.iter().any(|nameserver| nameserver.name == name)
             };
+            for (entry, own) in file.zone.iter().zip(zones).filter(|(_, other)| other.name == zone.name) {
+                for (place, steered) in entry.get_ref().steered.iter().zip(&own.steered) {
+                    let site = sites.iter().any(|site| site.domains.contains(&Domain::Name(steered.name.clone())));
+                    if taken(&steered.name) || site {
+                        let message = format!("`{}` already names a PoP, a name server or a site", steered.name);
+                        self.gather.at(Some(place.span()), "zone.steered.name", message);
+                    }
+                }
+            }
             for (entry, site) in file.site.iter().zip(sites) {
                 for domain in &site.domains {
                     if let Domain::Name(name) = domain

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use toml::Spanned;
 
-use self::checks::{Claim, Finding, Grounds, Severity};
+use self::checks::{Claim, Finding, Grounds, Kind, Severity};
 use super::super::file::{self, Nameserver as NameserverEntry};
 use super::super::mistake::Place;
 use super::super::zonefile;
-use super::super::{Domain, Nameserver, Record, Site, Zone};
+use super::super::{Domain, Nameserver, Policy, PolicyId, Record, Site, Zone};
 use super::{Compiler, id_of, span_of};
 use crate::name::Name;
 use crate::pop::Pop;
@@ -33,6 +33,9 @@ impl Compiler<'_> {
             nameservers: Vec::new(),
             ttl: self.number("zone.ttl", &zone.ttl, 1..=604_800, 30),
             serial: self.number("zone.serial", &zone.serial, 0..=u32::MAX, 1),
+            policy: PolicyId(0),
+            ecs: zone.ecs.unwrap_or(true),
+            steered: Vec::new(),
             records: Vec::new(),
             warnings: Vec::new(),
             name,
@@ -63,7 +66,7 @@ impl Compiler<'_> {
             Some(pop) => {
                 let found = pops.iter().position(|p| p.name == *pop).and_then(id_of);
                 if found.is_none() {
-                    self.gather.at(Some(span), key, format!("no [[pop]] is named `{pop}`"));
+                    self.gather.at(Some(span.clone()), key, format!("no [[pop]] is named `{pop}`"));
                 }
                 found
             }
@@ -71,12 +74,18 @@ impl Compiler<'_> {
                 if position >= pops.len() {
                     let message =
                         format!("`{name}` has no PoP in its position; write {{ name = \"{name}\", pop = \"..\" }}");
-                    self.gather.at(Some(span), key, message);
+                    self.gather.at(Some(span.clone()), key, message);
                 }
                 id_of(position).filter(|_| position < pops.len())
             }
             None => None,
         };
+        if let Some(pop) = glue.map(|id| &pops[id.index()])
+            && pop.cname.is_some()
+        {
+            let message = format!("PoP `{}` has no addresses but a CNAME, which a name server cannot have", pop.name);
+            self.gather.at(Some(span), key, message);
+        }
         Some(Nameserver { name, glue })
     }
 
@@ -85,8 +94,7 @@ impl Compiler<'_> {
         &mut self,
         entries: &[Spanned<file::Zone>],
         zones: &mut [Zone],
-        pops: &[Pop],
-        sites: &[Site],
+        fleet: (&[Pop], &[Policy], &[Site]),
         path: &Path,
     ) {
         let names: Vec<String> = zones.iter().map(|zone| zone.name.clone()).collect();
@@ -94,11 +102,8 @@ impl Compiler<'_> {
             let mut placed = self.from_file(entry.get_ref(), zone, path);
             placed.extend(entry.get_ref().record.iter().filter_map(|entry| self.record(entry, zone)).flatten());
             self.authority(entry, zone, &mut placed);
-            let grounds = Grounds {
-                apex: &zone.apex,
-                claims: claims(zone, &names, pops, sites),
-                children: children(zone, &names),
-            };
+            let grounds =
+                Grounds { apex: &zone.apex, claims: claims(zone, &names, fleet), children: children(zone, &names) };
             let (records, findings) = checks::check(&grounds, placed);
             for Finding { place, severity, message, first } in findings {
                 let first = first.map(|first| format!(" (the first: {})", self.gather.show(&first, path)));
@@ -216,28 +221,38 @@ impl Compiler<'_> {
 }
 
 /// Names in the zone that have addresses of their own, from elsewhere in the config.
-fn claims(zone: &Zone, zones: &[String], pops: &[Pop], sites: &[Site]) -> Vec<Claim> {
+fn claims(zone: &Zone, zones: &[String], (pops, policies, sites): (&[Pop], &[Policy], &[Site])) -> Vec<Claim> {
     let own = |name: &str| {
         let longest = zones.iter().filter(|zone| *zone == name || is_below(name, zone)).max_by_key(|zone| zone.len());
         longest == Some(&zone.name)
     };
     let mut claims = Vec::new();
-    let mut claim = |name: String, steered: bool, owner: String| {
-        if let Some(name) = Name::parse(&name).filter(|_| own(&name)) {
-            claims.push(Claim { name, steered, owner });
+    let mut claim = |name: &str, kind: Kind, owner: String| {
+        if let Some(name) = Name::parse(name).filter(|_| own(name)) {
+            claims.push(Claim { name, kind, owner });
         }
     };
-    claim(format!("edge.{}", zone.name), true, "the steered name of the zone".to_owned());
+    let steered = |policy: PolicyId| {
+        let policy = &policies[policy.index()];
+        let chosen = policy.pops.iter().chain(policy.rules.iter().flat_map(|rule| &rule.pops)).flatten();
+        let alias = chosen.into_iter().any(|pop| pops[pop.index()].cname.is_some());
+        Kind::Steered { alias }
+    };
+    claim(&format!("edge.{}", zone.name), steered(zone.policy), "the steered name of the zone".to_owned());
     for pop in pops {
-        claim(format!("{}.{}", pop.name, zone.name), false, format!("PoP `{}`", pop.name));
+        let name = format!("{}.{}", pop.name, zone.name);
+        claim(&name, Kind::Pop { alias: pop.cname.is_some() }, format!("PoP `{}`", pop.name));
     }
     for server in zone.nameservers.iter().filter(|server| server.glue.is_some()) {
-        claim(server.name.clone(), false, "a name server with a PoP's addresses".to_owned());
+        claim(&server.name, Kind::Pop { alias: false }, "a name server with a PoP's addresses".to_owned());
+    }
+    for name in &zone.steered {
+        claim(&name.name, steered(name.policy), "one of the zone's steered names".to_owned());
     }
     for site in sites {
         for domain in &site.domains {
             if let Domain::Name(domain) = domain {
-                claim(domain.clone(), true, format!("a domain of site `{}`", site.name));
+                claim(domain, steered(site.policy), format!("a domain of site `{}`", site.name));
             }
         }
     }

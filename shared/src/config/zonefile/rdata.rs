@@ -52,7 +52,7 @@ pub(super) fn read(rtype: u16, pieces: &[String], origin: &Name) -> Result<Box<[
     if pieces.is_empty() {
         return Err(refused("the data is missing"));
     }
-    let text = format!(". 0 IN TYPE{rtype} {}\n", pieces.join(" "));
+    let text = format!(". 0 IN TYPE{rtype} {}\n", settled(rtype, pieces, origin).join(" "));
     let mut file = Zonefile::from(text.as_str());
     let origin = Bytes::copy_from_slice(origin.wire());
     file.set_origin(LibraryName::from_octets(origin).map_err(|error| error.to_string())?);
@@ -66,6 +66,29 @@ pub(super) fn read(rtype: u16, pieces: &[String], origin: &Name) -> Result<Box<[
         // What remains of the error after its place, which is one in `text`.
         Err(error) => Err(refused(error.to_string().splitn(3, ':').last().unwrap_or_default().trim())),
     }
+}
+
+/// The pieces as the library takes them: `@` in place of a name is the origin, and the last four numbers of an SOA record
+/// are times, which may have units as TTLs do.
+fn settled(rtype: u16, pieces: &[String], origin: &Name) -> Vec<String> {
+    let names: &[usize] = match rtype {
+        rtype::NS | rtype::CNAME | rtype::PTR => &[0],
+        rtype::SOA => &[0, 1],
+        rtype::MX | rtype::SVCB | rtype::HTTPS => &[1],
+        rtype::SRV => &[3],
+        rtype::NAPTR => &[5],
+        // MD, MF, MB, MG and MR; MINFO and RP; AFSDB, RT and KX.
+        3 | 4 | 7..=9 => &[0],
+        14 | 17 => &[0, 1],
+        18 | 21 | 36 => &[1],
+        _ => &[],
+    };
+    let settle = |(at, piece): (usize, &String)| match super::seconds(piece) {
+        Some(seconds) if rtype == rtype::SOA && at > 2 => seconds.to_string(),
+        None if piece == "@" && names.contains(&at) => format!("{origin}."),
+        Some(_) | None => piece.clone(),
+    };
+    pieces.iter().enumerate().map(settle).collect()
 }
 
 /// The data once more, as its type has it. RFC 3597 section 5: types that are known may be written like unknown ones, so
@@ -184,6 +207,31 @@ mod tests {
         }
         assert!(read(rtype::HTTPS, &pieces("1 . port=1 port=2"), &origin()).is_err(), "twice");
         assert!(read(rtype::HTTPS, &pieces("1 . mandatory=port"), &origin()).is_err(), "mandatory and missing");
+    }
+
+    #[test]
+    fn the_origin_in_place_of_a_name() {
+        let rows = [
+            (rtype::CNAME, "@", "example.net."),
+            (rtype::MX, "10 @", "10 example.net."),
+            (rtype::SRV, "0 0 0 @", "0 0 0 example.net."),
+            (rtype::SOA, "@ @ 1 1 1 1 1", "example.net. example.net. 1 1 1 1 1"),
+            (rtype::HTTPS, "1 @", "1 example.net."),
+            (rtype::NAPTR, "1 1 s @ @ @", "1 1 s \\064 \\064 example.net."),
+            (rtype::TXT, "@", "\\064"),
+        ];
+        for (rtype, short, whole) in rows {
+            let read = |text| read(rtype, &pieces(text), &origin()).unwrap();
+            assert_eq!(read(short), read(whole), "{} {short}", rtype::text(rtype));
+        }
+    }
+
+    #[test]
+    fn times_of_an_soa_record() {
+        let read = |text| read(rtype::SOA, &pieces(text), &origin());
+        assert_eq!(read("a b 1 1d 2h 5w 1m30s"), read("a b 1 86400 7200 3024000 90"));
+        assert!(read("a b 1d 1 1 1 1").is_err(), "the serial is none");
+        assert!(read("a b 1 1x 1 1 1").is_err());
     }
 
     #[test]

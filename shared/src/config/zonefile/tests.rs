@@ -122,8 +122,7 @@ fn includes() {
 
 #[test]
 fn all_mistakes_have_their_places() {
-    let main = "\
- A 192.0.2.1
+    let main = " A 192.0.2.1
 a A 192.0.2.300
 b..c A 192.0.2.1
   A 192.0.2.1

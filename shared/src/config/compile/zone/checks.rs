@@ -19,10 +19,24 @@ pub(super) struct Grounds<'a> {
 /// A name that has addresses from elsewhere in the config.
 pub(super) struct Claim {
     pub(super) name: Name,
-    /// Whether they depend on who asks.
-    pub(super) steered: bool,
+    pub(super) kind: Kind,
     /// Who claims it.
     pub(super) owner: String,
+}
+
+/// What kind of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Those that everyone gets.
+    Pop {
+        /// Whether it is a CNAME instead.
+        alias: bool,
+    },
+    /// Those that depend on who asks.
+    Steered {
+        /// Whether some get a CNAME instead.
+        alias: bool,
+    },
 }
 
 /// Something to tell of a record.
@@ -196,17 +210,21 @@ impl<'a> Zone<'a> {
 
     fn beside_claims(&self, place: &Place, record: &Record, findings: &mut Findings) {
         let Some(claim) = self.claims.get(record.name.wire()) else { return };
+        let (name, rtype, owner) = (&record.name, rtype::text(record.rtype), &claim.owner);
         let clashes = match record.rtype {
             rtype::A | rtype::AAAA | rtype::CNAME => true,
-            rtype::HTTPS => claim.steered,
-            rtype::NS => record.name != *self.grounds.apex,
+            rtype::HTTPS => matches!(claim.kind, Kind::Steered { .. }),
+            rtype::NS => name != self.grounds.apex,
             _ => false,
         };
-        if clashes {
-            let (name, rtype, owner) = (&record.name, rtype::text(record.rtype), &claim.owner);
-            let why = if claim.steered { "it is steered" } else { "it has that PoP's addresses" };
-            findings.mistake(place, format!("{name} is {owner}, so {why}: it cannot have {rtype} records of its own"));
-        }
+        let why = match claim.kind {
+            Kind::Steered { alias: true } if name != self.grounds.apex => "its policy may choose a PoP that is a CNAME",
+            Kind::Pop { alias: true } => "it is a CNAME",
+            Kind::Pop { alias: false } if clashes => "it has that PoP's addresses",
+            Kind::Steered { .. } if clashes => "it is steered",
+            Kind::Pop { alias: false } | Kind::Steered { .. } => return,
+        };
+        findings.mistake(place, format!("{name} is {owner}, and {why}: it cannot have {rtype} records of its own"));
     }
 
     /// RFC 1034 section 4.2.1: below a delegation a zone has nothing but the addresses of name servers ("glue").

@@ -156,49 +156,49 @@ fn without_name_servers_there_is_no_zone() {
 
 #[test]
 fn what_is_refused() {
-    // (name, records beside SOA and NS, lines after the three of AUTHORITY, words)
+    // (name, records beside SOA and NS, lines of the file, of which AUTHORITY has three, words)
     let rows: [(&str, &str, &[usize], &str); 20] = [
-        ("outside", "b.other. A 192.0.2.1", &[1], "`b.other` is not in the zone a.test"),
-        ("CNAME and other data", "b CNAME c\nb TXT x", &[1], "b.a.test has a CNAME and also TXT; a CNAME is alone"),
-        ("two CNAMEs", "b CNAME c\nb CNAME d", &[1, 2], "b.a.test has 2 CNAMEs"),
-        ("CNAME at the apex", "@ CNAME c", &[1], "a.test has a CNAME and also NS, SOA"),
-        ("CNAME to itself", "b CNAME B.A.test.", &[1], "b.a.test is a CNAME to itself"),
-        ("TTLs apart", "b 1 A 192.0.2.1\nb 2 A 192.0.2.2", &[2], "has a TTL of 2, but the first of its type 1"),
-        ("SOA elsewhere", "b SOA ns1 me 1 1 1 1 1", &[1], "b.a.test has a SOA record, but the zone is a.test"),
-        ("two SOAs", "@ SOA ns1 me 2 1 1 1 1", &[-2i32 as usize, 1], "there may be one SOA record"),
+        ("outside", "b.other. A 192.0.2.1", &[4], "`b.other` is not in the zone a.test"),
+        ("CNAME and other data", "b CNAME c\nb TXT x", &[4], "b.a.test has a CNAME and also TXT; a CNAME is alone"),
+        ("two CNAMEs", "b CNAME c\nb CNAME d", &[4, 5], "b.a.test has 2 CNAMEs"),
+        ("CNAME at the apex, which is steered, too", "@ CNAME c", &[4, 4], "CNAME"),
+        ("CNAME to itself", "b CNAME B.A.test.", &[4], "b.a.test is a CNAME to itself"),
+        ("TTLs apart", "b 1 A 192.0.2.1\nb 2 A 192.0.2.2", &[5], "has a TTL of 2, but the first of its type 1"),
+        ("SOA elsewhere", "b SOA ns1 me 1 1 1 1 1", &[4], "b.a.test has a SOA record, but the zone is a.test"),
+        ("two SOAs", "@ SOA ns1 me 2 1 1 1 1", &[1, 4], "there may be one SOA record"),
         (
             "A at a steered name",
             "www A 192.0.2.1",
-            &[1],
-            "www.a.test is a domain of site `www.a.test`, so it is steered",
+            &[4],
+            "www.a.test is a domain of site `www.a.test`, and it is steered",
         ),
-        ("AAAA at the steered apex", "@ AAAA 2001:db8::1", &[1], "a.test is a domain of site"),
-        ("CNAME at the steered name", "edge CNAME b", &[1], "edge.a.test is the steered name of the zone"),
-        ("HTTPS at a steered name", "www HTTPS 1 .", &[1], "it cannot have HTTPS records of its own"),
-        ("NS at a steered name", "www NS ns1", &[1], "it cannot have NS records of its own"),
-        ("A at a PoP's name", "fra A 192.0.2.1", &[1], "fra.a.test is PoP `fra`, so it has that PoP's addresses"),
+        ("AAAA at the steered apex", "@ AAAA 2001:db8::1", &[4], "a.test is a domain of site"),
+        ("CNAME at the steered name", "edge CNAME b", &[4], "edge.a.test is the steered name of the zone"),
+        ("HTTPS at a steered name", "www HTTPS 1 .", &[4], "it cannot have HTTPS records of its own"),
+        ("NS at a steered name", "www NS ns1", &[4], "it cannot have NS records of its own"),
+        ("A at a PoP's name", "fra A 192.0.2.1", &[4], "fra.a.test is PoP `fra`, and it has that PoP's addresses"),
         (
             "data below a delegation",
             "b NS ns.b\nns.b A 192.0.2.1\nc.b TXT x",
-            &[3],
+            &[6],
             "c.b.a.test TXT is never answered: b.a.test is delegated",
         ),
-        ("data at a delegation", "b NS ns1\nb MX 10 ns1", &[2], "b.a.test MX is never answered"),
-        ("no glue", "b NS ns.b", &[1], "b.a.test NS points to ns.b.a.test, which has no address in this zone"),
+        ("data at a delegation", "b NS ns1\nb MX 10 ns1", &[5], "b.a.test MX is never answered"),
+        ("no glue", "b NS ns.b", &[4], "b.a.test NS points to ns.b.a.test, which has no address in this zone"),
         (
             "a steered name below a delegation",
             "a.www NS ns1\nwww.a NS ns1\nedge NS ns1",
-            &[3],
+            &[6],
             "edge.a.test is the steered name",
         ),
-        ("a wildcard delegation", "*.b NS ns1", &[1], "*.b.a.test: a wildcard cannot be delegated"),
-        ("DS without a delegation", "b DS 1 13 2 00", &[1], "b.a.test has a DS record but is no delegation"),
+        ("a wildcard delegation", "*.b NS ns1", &[4], "*.b.a.test: a wildcard cannot be delegated"),
+        ("DS without a delegation", "b DS 1 13 2 00", &[4], "b.a.test has a DS record but is no delegation"),
     ];
     for (name, text, lines, words) in rows {
         let (mistakes, _) = told(&format!("{AUTHORITY}{text}\n"));
         assert_eq!(mistakes.len(), lines.len(), "{name}: {mistakes:?}");
         for (mistake, line) in mistakes.iter().zip(lines) {
-            let start = format!("a.zone:{}: ", 3usize.wrapping_add(*line));
+            let start = format!("a.zone:{line}: ");
             assert!(mistake.starts_with(&start), "{name}: {mistake} does not start with {start}");
             assert!(mistake.contains(words), "{name}: {mistake} has no {words}");
         }
@@ -227,6 +227,25 @@ fn what_is_warned_of() {
         let start = format!("a.zone:{}: ", 3 + line);
         assert!(warnings[0].starts_with(&start) && warnings[0].contains(words), "{text}: {warnings:?}");
     }
+}
+
+/// RFC 1034 section 3.6.2 once more: a PoP's CNAME is alone, too.
+#[test]
+fn where_a_pop_is_a_cname() {
+    let zone = "nameservers = [{ name = \"ns1.a.test\", pop = \"fra\" }]\n[[zone.record]]\nname = \"NAME\"\ntype = \"TXT\"\ndata = 'x'\n";
+    let alias = "[[pop]]\nname = \"iad\"\ncname = \"iad.cloud.test\"\n[[policy]]\nname = \"near\"\npops = [\"fra\"]\n";
+    let inputs = Inputs { pop: Some("fra".to_owned()), ..Inputs::default() };
+    let told = |name: &str, policy: &str| {
+        let head = HEAD.replace("\"www.a.test\", \"a.test\"", "\"www.a.test\"");
+        let head = head.replace("origin = ", &format!("policy = \"{policy}\"\norigin = "));
+        let text = format!("{alias}{head}{}", zone.replace("NAME", name));
+        Config::parse(&text, Path::new("/nowhere/a.toml"), &inputs).err().map(|told| told.to_string())
+    };
+    let words = "www.a.test is a domain of site `www.a.test`, and its policy may choose a PoP that is a CNAME";
+    assert!(told("www", "default").unwrap().contains(words));
+    assert!(told("iad", "default").unwrap().contains("iad.a.test is PoP `iad`, and it is a CNAME"));
+    assert_eq!(told("www", "near"), None);
+    assert_eq!(told("fra", "default"), None);
 }
 
 #[test]
