@@ -14,6 +14,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nearcast_shared::clock::Timestamp;
 use nearcast_shared::health::HealthTable;
 use nearcast_shared::pop::PopId;
 use nearcast_shared::rtype;
@@ -21,8 +22,8 @@ use nearcast_shared::rtype;
 use crate::message::{Fault, Question, Request};
 use crate::metrics::Rcode;
 use crate::name::Name;
-use crate::steering::{self, Family};
-use crate::view::{Delegation, Found, Node, RrSet, Target, View, Zone};
+use crate::steering::{Asker, Family, Verdict};
+use crate::view::{Delegation, Found, Node, RrSet, Steered, Target, View, Zone};
 
 const CLASS_IN: u16 = 1;
 
@@ -47,6 +48,10 @@ pub(crate) enum Outcome {
     Static,
     /// The addresses of the PoP chosen for this client.
     Steered(PopId),
+    /// All its PoPs are down: the addresses for that case.
+    Fallback,
+    /// All its PoPs are down.
+    AllDown,
     /// Others are to be asked.
     Referral,
     /// The name exists, without data of that type.
@@ -96,12 +101,14 @@ pub(crate) enum Data<'v> {
     Wire(u16, &'v [u8]),
     /// The one of RFC 8482: CPU "RFC8482", OS empty.
     AnyObsoleted,
+    Cname(&'v Name),
 }
 
 impl Outcome {
     pub(crate) fn rcode(self) -> Rcode {
         match self {
-            Self::Static | Self::Steered(_) | Self::Referral | Self::NoData => Rcode::NoError,
+            Self::Static | Self::Steered(_) | Self::Fallback | Self::Referral | Self::NoData => Rcode::NoError,
+            Self::AllDown => Rcode::ServFail,
             Self::NoName => Rcode::NxDomain,
             Self::Refused(_) => Rcode::Refused,
             Self::Fault(Fault::Malformed) => Rcode::FormErr,
@@ -113,8 +120,8 @@ impl Outcome {
     /// Whether we speak for the zone: the AA bit.
     pub(crate) fn is_authoritative(self) -> bool {
         match self {
-            Self::Static | Self::Steered(_) | Self::NoData | Self::NoName => true,
-            Self::Referral | Self::Refused(_) | Self::Fault(_) => false,
+            Self::Static | Self::Steered(_) | Self::Fallback | Self::NoData | Self::NoName => true,
+            Self::AllDown | Self::Referral | Self::Refused(_) | Self::Fault(_) => false,
         }
     }
 
@@ -123,7 +130,15 @@ impl Outcome {
         match self {
             Self::Refused(Refusal::NotOurs) => Some(20),
             Self::Refused(Refusal::NotSupported) => Some(21),
-            Self::Static | Self::Steered(_) | Self::Referral | Self::NoData | Self::NoName | Self::Fault(_) => None,
+            // Not Ready: there is nobody to send the client to.
+            Self::AllDown => Some(14),
+            Self::Static
+            | Self::Steered(_)
+            | Self::Fallback
+            | Self::Referral
+            | Self::NoData
+            | Self::NoName
+            | Self::Fault(_) => None,
         }
     }
 }
@@ -167,7 +182,13 @@ impl<'v> From<IpAddr> for Data<'v> {
 }
 
 /// Answers `request`, which came from `resolver`.
-pub(crate) fn answer<'v>(request: &Request<'_>, resolver: IpAddr, view: &'v View, health: &HealthTable) -> Answer<'v> {
+pub(crate) fn answer<'v>(
+    request: &Request<'_>,
+    resolver: IpAddr,
+    view: &'v View,
+    health: &HealthTable,
+    now: Timestamp,
+) -> Answer<'v> {
     let question = match (request.fault, request.question) {
         (Some(fault), _) => return Answer::empty(Outcome::Fault(fault)),
         (None, None) => return Answer::empty(Outcome::Fault(Fault::Malformed)),
@@ -176,7 +197,7 @@ pub(crate) fn answer<'v>(request: &Request<'_>, resolver: IpAddr, view: &'v View
     if question.qclass != CLASS_IN || is_refused(question.qtype) {
         return Answer::empty(Outcome::Refused(Refusal::NotSupported));
     }
-    Asked { question, request, resolver, view, health }.answer()
+    Asked { question, request, resolver, view, health, now }.answer()
 }
 
 /// ANY is answered; the other types that no name has are not.
@@ -191,6 +212,7 @@ struct Asked<'r, 'v> {
     resolver: IpAddr,
     view: &'v View,
     health: &'r HealthTable,
+    now: Timestamp,
 }
 
 /// What is at one name.
@@ -249,14 +271,10 @@ impl<'v> Asked<'_, 'v> {
                 Some(_) | None => Step::Done(answer),
             };
         }
-        let family = match (node.target, qtype) {
-            (Target::Steered(_), rtype::A) => Some(Family::V4),
-            (Target::Steered(_), rtype::AAAA) => Some(Family::V6),
-            (Target::Steered(_) | Target::Nothing, _) => None,
-        };
-        Step::Done(match family {
-            Some(family) => self.steered(answer, owner, zone, family, links),
-            None => self.of_type(answer, owner, zone, node.set(qtype)),
+        Step::Done(match (node.target, qtype) {
+            (Target::Steered(steered), rtype::A) => self.steered(answer, owner, zone, steered, Family::V4),
+            (Target::Steered(steered), rtype::AAAA) => self.steered(answer, owner, zone, steered, Family::V6),
+            (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, owner, zone, node.set(qtype)),
         })
     }
 
@@ -294,26 +312,47 @@ impl<'v> Asked<'_, 'v> {
         }
     }
 
+    /// The addresses, or the name, of the PoP for this client; after CNAMEs of ours only if everyone may have them.
     fn steered(
         &self,
         mut answer: Answer<'v>,
         owner: Owner<'v>,
         zone: &'v Zone,
+        steered: Steered,
         family: Family,
-        links: usize,
     ) -> Answer<'v> {
+        let guide = self.view.guide();
         let subnet = self.request.edns.and_then(|edns| edns.subnet?.subnet());
-        let steering = steering::steer(self.view, self.resolver, subnet);
-        if links > 0 && steering.coverage.scope > 0 {
+        let asker = Asker { resolver: self.resolver, subnet, now: self.now };
+        let decision = guide.decide(steered, asker, family, self.health, zone.ttl);
+        if !answer.answers.is_empty() && decision.coverage.scope > 0 {
             return answer;
         }
-        let Some(choice) = steering.choose(self.view.pops(), family, self.health) else {
-            return answer.denied(Outcome::NoData, zone);
-        };
-        let ttl = steering.ttl(zone);
-        let addresses = family.of_pop(self.view.pop(choice.pop));
-        answer.answers.extend(addresses.map(|address| Record { owner, ttl, data: Data::from(address) }));
-        Answer { outcome: Outcome::Steered(choice.pop), scope: steering.coverage.scope, ..answer }
+        let ttl = decision.coverage.ttl_max.map_or(zone.ttl, |max| zone.ttl.min(max));
+        let record = |data| Record { owner, ttl, data };
+        let scope = decision.coverage.scope;
+        match decision.verdict {
+            Verdict::Pops(chosen) => {
+                match self.view.cname(chosen.first()) {
+                    Some(name) => answer.answers.push(record(Data::Cname(name))),
+                    None => {
+                        let addresses = guide.addresses(&chosen, steered.policy, family, self.health, self.request.id);
+                        answer.answers.extend(addresses.into_iter().map(|address| record(Data::from(address))));
+                    }
+                }
+                Answer { outcome: Outcome::Steered(chosen.first()), scope, ..answer }
+            }
+            Verdict::Addresses(addresses) => {
+                let mut fitting = addresses.iter().copied().filter(|address| Family::of(*address) == family).peekable();
+                if fitting.peek().is_none() {
+                    return answer.denied(Outcome::NoData, zone);
+                }
+                answer.answers.extend(fitting.map(|address| record(Data::from(address))));
+                Answer { outcome: Outcome::Fallback, scope, ..answer }
+            }
+            Verdict::NoData => answer.denied(Outcome::NoData, zone),
+            Verdict::ServFail => Answer::empty(Outcome::AllDown),
+        }
     }
 }
 

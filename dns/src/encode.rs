@@ -91,6 +91,7 @@ fn response_code(rcode: Rcode) -> ResponseCode {
     match rcode {
         Rcode::NoError => ResponseCode::NoError,
         Rcode::FormErr => ResponseCode::FormErr,
+        Rcode::ServFail => ResponseCode::ServFail,
         Rcode::NxDomain => ResponseCode::NXDomain,
         Rcode::NotImp => ResponseCode::NotImp,
         Rcode::Refused => ResponseCode::Refused,
@@ -109,6 +110,7 @@ fn proto_record(record: &Record<'_>, question: Option<&ProtoName>) -> Option<Pro
         Data::A(address) => RData::A(A(address)),
         Data::Aaaa(address) => RData::AAAA(AAAA(address)),
         Data::Wire(rtype, wire) => proto_data(rtype, wire),
+        Data::Cname(name) => RData::CNAME(CNAME(decode(name.wire()))),
         Data::AnyObsoleted => RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new())),
     };
     Some(ProtoRecord::from_rdata(owner, record.ttl, data))

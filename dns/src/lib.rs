@@ -20,6 +20,8 @@ mod view;
 
 mod steering;
 
+mod map;
+
 mod answer;
 
 mod explain;
