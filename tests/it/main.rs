@@ -39,3 +39,4 @@ mod scan;
 mod sharing;
 mod tls;
 mod unsafe_methods;
+mod zones;

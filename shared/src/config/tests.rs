@@ -45,6 +45,7 @@ fn part_of_the_sample(table: &str) -> String {
         "Rule" => "[[site.rule]]".to_owned(),
         "PolicyRule" => "[[policy.rule]]".to_owned(),
         "Steered" => "[[zone.steered]]".to_owned(),
+        "Record" => "[[zone.record]]".to_owned(),
         _ => format!("[{}]", table.to_lowercase()),
     };
     let (mut part, mut inside) = (String::new(), false);
@@ -66,7 +67,7 @@ fn the_sample_names_every_key() {
     for (table, keys) in file::KEYS {
         let part = part_of_the_sample(table);
         for key in *keys {
-            let key = key.replace('_', "-");
+            let key = key.trim_start_matches("r#").replace('_', "-");
             let shown = part.lines().any(|line| {
                 let line = line.trim_start_matches(['#', '[']);
                 line.starts_with(&format!("{key} =")) || line.starts_with(&format!("{key}]"))
