@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them.
+//! Sizes, durations and shares as people write them.
 
 use std::time::Duration;
 
@@ -39,6 +39,38 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     };
     let total = number.parse::<u64>().ok().and_then(|n| n.checked_mul(millis)).ok_or_else(|| duration_form(text))?;
     Ok(Duration::from_millis(total))
+}
+
+/// A part of a whole, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(u8);
+
+impl Share {
+    /// Of `count`, rounded down.
+    pub fn floor(self, count: usize) -> usize {
+        count.saturating_mul(usize::from(self.0)) / 100
+    }
+
+    /// Of `count`, rounded up.
+    pub fn ceil(self, count: usize) -> usize {
+        count.saturating_mul(usize::from(self.0)).div_ceil(100)
+    }
+
+    /// In percent, 0 to 100.
+    pub fn percent(self) -> u8 {
+        self.0
+    }
+}
+
+/// A share from `0%` to `100 %`.
+///
+/// # Errors
+/// The allowed form, when `text` is not of it.
+pub fn share(text: &str) -> Result<Share, String> {
+    let form = || format!("`{text}` is not a share; write a whole number from 0 to 100 and %, such as \"50%\"");
+    let (number, unit) = split(text);
+    let percent = number.parse::<u8>().ok().filter(|percent| *percent <= 100 && unit == "%");
+    percent.map(Share).ok_or_else(form)
 }
 
 /// `duration` as [`duration`] reads it, in the largest unit that loses nothing.
@@ -116,6 +148,19 @@ mod tests {
         ];
         for (text, wanted) in rows {
             assert_eq!(duration(text).ok(), wanted.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares() {
+        let rows =
+            [("0%", Some(0)), ("25 %", Some(25)), ("100%", Some(100)), ("101%", None), ("0.5", None), ("50", None)];
+        for (text, wanted) in rows {
+            assert_eq!(share(text).ok().map(Share::percent), wanted, "{text}");
+        }
+        let rows = [(25, 3, 0, 1), (25, 4, 1, 1), (50, 3, 1, 2), (100, 3, 3, 3), (0, 3, 0, 0), (34, 3, 1, 2)];
+        for (percent, count, floor, ceil) in rows {
+            assert_eq!((Share(percent).floor(count), Share(percent).ceil(count)), (floor, ceil), "{percent} {count}");
         }
     }
 
