@@ -42,7 +42,8 @@ fn start() -> Node {
     let shutdown = async {
         let _either = stopped.await;
     };
-    let task = tokio::spawn(serve(sockets, view.clone(), health.clone(), dns.clone(), DEADLINE, shutdown));
+    let task =
+        tokio::spawn(serve(sockets, view.clone(), health.clone(), dns.clone(), Clock::System, DEADLINE, shutdown));
     Node { udp: udp_address, tcp: tcp_address, health, view, metrics, dns, stop, task }
 }
 

@@ -26,6 +26,7 @@ macro_rules! or_default {
 }
 
 mod fleet;
+mod geo;
 mod health;
 mod keying;
 mod policy;
@@ -303,11 +304,6 @@ impl Compiler<'_> {
             write_rate,
             entries_max: entries as usize,
         })
-    }
-
-    fn geo(&mut self, geo: &file::Geo) -> Vec<PathBuf> {
-        let Some(database) = &geo.database else { return Vec::new() };
-        database.get_ref().all().iter().map(|path| self.expand(path)).collect()
     }
 
     fn log(&mut self, log: &file::Log) -> Log {

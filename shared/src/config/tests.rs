@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Config, Inputs, Mistakes, StatusMatch, file};
 use crate::pop::{Probe, Question, TlsProbe};
 
+mod policy;
 mod site;
 
 const SAMPLE: &str = include_str!("../../../config/nearcast.toml");

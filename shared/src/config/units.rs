@@ -56,6 +56,11 @@ impl Share {
         count.saturating_mul(usize::from(self.0)).div_ceil(100)
     }
 
+    /// From 0 to 1.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+
     /// In percent, 0 to 100.
     pub fn percent(self) -> u8 {
         self.0

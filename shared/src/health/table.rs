@@ -170,9 +170,9 @@ mod tests {
             name: name.to_owned(),
             location: None,
             addresses,
-            probe: Probe::Never,
             cname: None,
-            capacity: 1,
+            capacity: 100,
+            probe: Probe::Never,
             admin: None,
         }
     }
