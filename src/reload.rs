@@ -121,7 +121,7 @@ impl Control {
         self.edge.access_log.reopen();
         self.geo.store(geo);
         let _in_control_runtime = self.runtime.enter();
-        *self.probes.lock() = probe::spawn(&config, &self.health, &self.clock, &tls);
+        *self.probes.lock() = probe::spawn(&config, &self.health, &tls);
         self.config.store(config.clone());
         Ok(config)
     }
