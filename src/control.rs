@@ -23,6 +23,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::geo::maps::MapMaker;
+use crate::geo::{GeoDesk, Refused};
 use crate::prefetch::Prefetcher;
 
 mod prefetch;
@@ -72,6 +74,8 @@ pub struct Control {
     pub metrics: Arc<Metrics>,
     pub(crate) prefetcher: Prefetcher,
     pub(crate) geo: Arc<ArcSwap<GeoDb>>,
+    pub(crate) geo_desk: Arc<GeoDesk>,
+    pub(crate) maps: Arc<MapMaker>,
     /// Where `now` comes from.
     pub clock: Clock,
     /// Where the node listens.
@@ -118,9 +122,11 @@ impl Control {
     /// # Errors
     /// When the name is not a steered one of ours.
     pub fn explain(&self, name: &str, client: std::net::IpAddr) -> Result<dns::Explanation, OrderError> {
-        dns::explain(&self.dns_view.load(), name, client, &self.health.table()).map_err(|error| match error {
-            dns::ExplainError::NotAName(_) => OrderError::Malformed(error.to_string()),
-            _ => OrderError::Unknown(error.to_string()),
+        dns::explain(&self.dns_view.load(), name, client, &self.health.table(), self.clock.now()).map_err(|error| {
+            match error {
+                dns::ExplainError::NotAName(_) => OrderError::Malformed(error.to_string()),
+                _ => OrderError::Unknown(error.to_string()),
+            }
         })
     }
 
@@ -171,11 +177,19 @@ impl Control {
             },
             listeners: self.addresses.clone(),
             geo: self.geo.load().files(),
+            geo_refused: self.geo_desk.refused(),
+            map: self.dns_view.load().map_info().map(MapStatus::from),
             pops: self.health.status(),
             cache: self.edge.store.usage(),
             fills_running: self.edge.fills.running(),
             purge_records: self.edge.purges.records(),
         }
+    }
+
+    /// Geo files are looked at no more, and no maps are made.
+    pub(crate) fn end_geo(&self) {
+        self.geo_desk.end();
+        self.maps.end();
     }
 
     fn phase_name(&self) -> &'static str {
@@ -247,6 +261,10 @@ pub struct Status {
     pub listeners: Addresses,
     /// Geo data in force.
     pub geo: Vec<GeoFileInfo>,
+    /// Geo data that was refused since.
+    pub geo_refused: Option<Refused>,
+    /// The compiled maps, once they are made.
+    pub map: Option<MapStatus>,
     /// The fleet as this node sees it.
     pub pops: Vec<PopStatus>,
     /// The store.
@@ -255,6 +273,27 @@ pub struct Status {
     pub fills_running: usize,
     /// Purges in force.
     pub purge_records: usize,
+}
+
+/// What the compiled maps amount to.
+#[derive(Debug, Clone, Serialize)]
+pub struct MapStatus {
+    /// In memory.
+    pub bytes: usize,
+    /// Of both families and all policies.
+    pub prefixes: usize,
+    /// Different ones.
+    pub rankings: usize,
+    /// How long it took to make them.
+    pub build_ms: u64,
+}
+
+impl From<dns::MapInfo> for MapStatus {
+    fn from(info: dns::MapInfo) -> Self {
+        let dns::MapSize { bytes, prefixes, rankings } = info.size;
+        let build_ms = u64::try_from(info.took.as_millis()).unwrap_or(u64::MAX);
+        Self { bytes, prefixes, rankings, build_ms }
+    }
 }
 
 /// Which config is in force.
