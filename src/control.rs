@@ -178,7 +178,7 @@ impl Control {
             listeners: self.addresses.clone(),
             geo: self.geo.load().files(),
             geo_refused: self.geo_desk.refused(),
-            map: self.dns_view.load().map_info().map(MapStatus::from),
+            map: self.dns_view.load().maps().map(MapStatus::from),
             pops: self.health.status(),
             cache: self.edge.store.usage(),
             fills_running: self.edge.fills.running(),
@@ -288,10 +288,10 @@ pub struct MapStatus {
     pub build_ms: u64,
 }
 
-impl From<dns::MapInfo> for MapStatus {
-    fn from(info: dns::MapInfo) -> Self {
-        let dns::MapSize { bytes, prefixes, rankings } = info.size;
-        let build_ms = u64::try_from(info.took.as_millis()).unwrap_or(u64::MAX);
+impl From<&Arc<dns::Maps>> for MapStatus {
+    fn from(maps: &Arc<dns::Maps>) -> Self {
+        let dns::MapSize { bytes, prefixes, rankings } = maps.size();
+        let build_ms = u64::try_from(maps.took().as_millis()).unwrap_or(u64::MAX);
         Self { bytes, prefixes, rankings, build_ms }
     }
 }

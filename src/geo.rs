@@ -171,12 +171,14 @@ impl Collector for GeoCollector {
                 ConstGauge::new(value).encode(family.encode_family(&[("file", path.as_str())])?)?;
             }
         }
-        let Some(info) = self.view.load().map_info() else { return Ok(()) };
+        let view = self.view.load();
+        let Some(maps) = view.maps() else { return Ok(()) };
+        let size = maps.size();
         let rows = [
-            ("map_bytes", "Bytes of the compiled maps", info.size.bytes as f64),
-            ("map_prefixes", "Prefixes of the compiled maps", info.size.prefixes as f64),
-            ("map_rankings", "Distinct rankings of the compiled maps", info.size.rankings as f64),
-            ("map_build_seconds", "How long it took to compile the maps", info.took.as_secs_f64()),
+            ("map_bytes", "Bytes of the compiled maps", size.bytes as f64),
+            ("map_prefixes", "Prefixes of the compiled maps", size.prefixes as f64),
+            ("map_rankings", "Distinct rankings of the compiled maps", size.rankings as f64),
+            ("map_build_seconds", "How long it took to compile the maps", maps.took().as_secs_f64()),
         ];
         for (name, help, value) in rows {
             let metric = ConstGauge::new(value);

@@ -14,8 +14,8 @@ use nearcast_shared::trust;
 use thiserror::Error;
 
 use crate::control::{Control, Generation, chain};
-use crate::geo::Change;
 use crate::geo::watch::{self, Prints};
+use crate::geo::{Change, maps};
 
 /// Why the old world stays.
 #[derive(Debug, Error)]
@@ -165,7 +165,7 @@ impl Control {
         let geo = next.as_ref().map_or_else(|| self.geo.load_full(), |next| next.geo.clone());
         let dns_view = dns::View::compile(&config, geo, &self.dns_metrics)?;
         if let Some(judged) = next.as_ref().and_then(|next| next.judged.as_ref()) {
-            dns_view.adopt_maps(judged);
+            maps::adopt(&dns_view, judged);
         }
 
         // Nothing fails from here on. Health first: it must know the PoPs that the new view names.
@@ -207,7 +207,7 @@ impl Control {
         let in_force = self.dns_view.load_full();
         let judged = dns::View::compile(old, geo, &self.dns_metrics)?;
         let ending = &self.geo_desk.ending;
-        if !in_force.make_maps(ending) || !judged.make_maps(ending) {
+        if !maps::make(&in_force, ending) || !maps::make(&judged, ending) {
             return Err(ReloadError::Ending);
         }
         let moves = in_force.moves(&judged);
@@ -225,10 +225,10 @@ impl Control {
 
     /// Answers come from `view` from now on; its maps are made elsewhere unless those in force are true for it.
     fn swap_view(&self, view: dns::View) {
-        view.adopt_maps(&self.dns_view.load());
+        maps::adopt(&view, &self.dns_view.load());
         let view = Arc::new(view);
         self.dns_view.store(view.clone());
-        if view.map_info().is_none() {
+        if view.maps().is_none() {
             self.maps.order(view);
         }
     }

@@ -36,8 +36,8 @@ mod metrics;
 mod fixture;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
-pub use map::MapSize;
-pub use map::diff::{MapInfo, Moves};
+pub use map::diff::Moves;
+pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
 pub use server::{ServeError, Sockets, serve};
 pub use view::{View, ViewError};

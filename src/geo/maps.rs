@@ -44,7 +44,7 @@ impl MapMaker {
     pub(crate) fn start(self: Arc<Self>) -> io::Result<JoinHandle<usize>> {
         std::thread::Builder::new().name("map".to_owned()).spawn(move || {
             while let Some((view, cancelled)) = self.next() {
-                make(&view, &cancelled);
+                let _made_or_cancelled = make(&view, &cancelled);
             }
             0
         })
@@ -65,14 +65,25 @@ impl MapMaker {
     }
 }
 
-fn make(view: &dns::View, cancelled: &AtomicBool) {
-    if !view.make_maps(cancelled) {
-        tracing::debug!("the maps are wanted no more");
-        return;
+/// Makes the maps of `view` unless it has them; `false` when `cancelled` in time. Takes seconds with a full City file.
+pub(crate) fn make(view: &dns::View, cancelled: &AtomicBool) -> bool {
+    if view.maps().is_some() {
+        return true;
     }
-    if let Some(info) = view.map_info() {
-        let (bytes, prefixes, rankings) = (info.size.bytes, info.size.prefixes, info.size.rankings);
-        tracing::info!(bytes, prefixes, rankings, took = ?info.took, "maps compiled");
+    let Some(maps) = view.build_maps(cancelled) else {
+        tracing::debug!("the maps are wanted no more");
+        return false;
+    };
+    let dns::MapSize { bytes, prefixes, rankings } = maps.size();
+    tracing::info!(bytes, prefixes, rankings, took = ?maps.took(), "maps compiled");
+    view.use_maps(maps);
+    true
+}
+
+/// Gives `view` the maps of `other` if there are any and they are true for it, too.
+pub(crate) fn adopt(view: &dns::View, other: &dns::View) {
+    if let Some(maps) = other.maps().filter(|_| view.steers_like(other)) {
+        view.use_maps(maps.clone());
     }
 }
 
@@ -81,18 +92,28 @@ mod tests {
     use std::path::Path;
 
     use nearcast_shared::config::{Config, Inputs};
-    use nearcast_shared::geo::builtin;
+    use nearcast_shared::geo::{GeoDb, builtin};
     use nearcast_shared::metrics::Metrics;
 
     use super::*;
 
-    fn view(geo: &Arc<nearcast_shared::geo::GeoDb>) -> Arc<dns::View> {
+    fn view(geo: &Arc<GeoDb>) -> Arc<dns::View> {
         let text = "[[pop]]\nname = \"fra\"\nlocation = [50.0, 8.6]\naddresses = [\"192.0.2.1\"]\n\
                     [[pop]]\nname = \"iad\"\nlocation = [39.0, -77.5]\naddresses = [\"192.0.2.2\"]\n";
         let inputs = Inputs { pop: Some("fra".to_owned()), admin_token: None };
         let config = Config::parse(text, Path::new("test.toml"), &inputs).unwrap();
         let metrics = dns::DnsMetrics::register(&Metrics::new());
         Arc::new(dns::View::compile(&config, geo.clone(), &metrics).unwrap())
+    }
+
+    #[test]
+    fn maps_are_taken_over_where_they_are_true() {
+        let geo = Arc::new(GeoDb::empty());
+        let (made, alike, other) = (view(&geo), view(&geo), view(&Arc::new(GeoDb::empty())));
+        assert!(make(&made, &AtomicBool::new(false)));
+        adopt(&alike, &made);
+        adopt(&other, &made);
+        assert!(alike.maps().is_some() && other.maps().is_none(), "other geo data needs other maps");
     }
 
     #[test]
@@ -109,6 +130,6 @@ mod tests {
         maker.end();
         assert!(maker.next().is_none());
         assert!(maker.clone().start().unwrap().join().is_ok_and(|cut_off| cut_off == 0));
-        assert!(!next.make_maps(&cancelled));
+        assert!(!make(&next, &cancelled) && next.maps().is_none());
     }
 }

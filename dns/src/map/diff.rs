@@ -4,13 +4,10 @@
 //! /48s, the size of a site's network; the same holds for IPv4.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use nearcast_shared::geo::AddressFamily;
 
-use super::{Map, MapSize, Maps};
+use super::Map;
 use crate::steering::ranking::Ranking;
 use crate::view::View;
 
@@ -34,41 +31,7 @@ impl Moves {
     }
 }
 
-/// What a view's maps amount to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MapInfo {
-    /// In memory.
-    pub size: MapSize,
-    /// How long it took to make them.
-    pub took: Duration,
-}
-
 impl View {
-    /// Makes the maps unless they are there; until then answers are worked out from the geo data. Takes seconds with a full
-    /// City file, so no thread that serves does it. `false` when `cancelled` in time.
-    pub fn make_maps(&self, cancelled: &AtomicBool) -> bool {
-        if self.guide().maps().is_none() {
-            match Maps::build(self.guide(), cancelled) {
-                Some(maps) => self.guide().set_maps(Arc::new(maps)),
-                None => return false,
-            }
-        }
-        true
-    }
-
-    /// Takes over the maps of `other` if there are any and they are true for this one, too; says whether it has maps.
-    pub fn adopt_maps(&self, other: &Self) -> bool {
-        if let Some(maps) = other.guide().maps().filter(|_| self.guide().is_alike(other.guide())) {
-            self.guide().set_maps(maps.clone());
-        }
-        self.guide().maps().is_some()
-    }
-
-    /// What the maps amount to, once they are made.
-    pub fn map_info(&self) -> Option<MapInfo> {
-        self.guide().maps().map(|maps| MapInfo { size: maps.size(), took: maps.took })
-    }
-
     /// What moves when `new` takes the place of this view: two entries for each policy that both have, by its name. Both
     /// must have maps, else there is nothing to tell.
     pub fn moves(&self, new: &Self) -> Vec<Moves> {
@@ -165,12 +128,14 @@ fn last((first, length, _): (u128, u8, usize)) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
     use crate::fixture;
 
     fn mapped(text: &str) -> View {
         let view = fixture::view_of(text, "sin");
-        assert!(view.make_maps(&AtomicBool::new(false)));
+        view.use_maps(view.build_maps(&AtomicBool::new(false)).unwrap());
         view
     }
 
@@ -199,21 +164,6 @@ mod tests {
     #[test]
     fn without_maps_there_is_nothing_to_tell() {
         let bare = fixture::view();
-        assert!(bare.moves(&mapped(fixture::CONFIG)).is_empty() && bare.map_info().is_none());
-        assert!(!bare.make_maps(&AtomicBool::new(true)), "cancelled before it began");
-    }
-
-    #[test]
-    fn maps_are_taken_over_where_they_are_true() {
-        let config = fixture::config(fixture::CONFIG, "sin");
-        let geo = fixture::geo();
-        let view = |config, geo| View::compile(config, geo, &fixture::metrics()).unwrap();
-        let made = view(&config, geo.clone());
-        made.make_maps(&AtomicBool::new(false));
-        assert!(view(&config, geo.clone()).adopt_maps(&made));
-        assert!(!view(&config, fixture::geo()).adopt_maps(&made), "other geo data");
-        let elsewhere = fixture::config(&fixture::CONFIG.replace("[50.03, 8.57]", "[0.0, 0.0]"), "sin");
-        assert!(!view(&elsewhere, geo).adopt_maps(&made), "another place of a PoP");
-        assert!(made.map_info().is_some_and(|info| info.size.prefixes > 0 && info.size.rankings > 0));
+        assert!(bare.moves(&mapped(fixture::CONFIG)).is_empty() && mapped(fixture::CONFIG).moves(&bare).is_empty());
     }
 }
