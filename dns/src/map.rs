@@ -18,6 +18,7 @@ use crate::steering::ranking::Ranking;
 use crate::steering::rules::Facts;
 use crate::steering::{Compiled, Guide};
 
+pub(crate) mod diff;
 pub(crate) mod table;
 
 use table::{Bits, Builder, Part, Table, Tables};

@@ -15,6 +15,7 @@ mod faults;
 mod fill;
 mod framing;
 mod geo;
+mod geo_watch;
 mod grid;
 mod health;
 mod herd;
