@@ -37,5 +37,6 @@ mod resume;
 mod rfc_table;
 mod scan;
 mod sharing;
+mod steered_load;
 mod tls;
 mod unsafe_methods;

@@ -146,7 +146,8 @@ impl Udp {
 pub(crate) struct Reply(pub(crate) Message);
 
 impl Reply {
-    fn parse(bytes: &[u8]) -> Self {
+    /// Reads a message.
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         Self(Message::from_vec(bytes).unwrap())
     }
 
