@@ -114,20 +114,18 @@ fn bits<const N: usize>(address: &[u8], source: u8) -> Result<[u8; N], Malformed
 
 /// What a steered answer covers, given the subnet asked for and what the geo data says of it. Health plays no part.
 pub(crate) fn coverage(subnet: Option<Subnet>, place: &Place) -> Coverage {
-    match subnet {
-        None => Coverage { scope: 0, ttl_max: None },
-        // Not a fact about the Internet, only about this subnet, and for now.
-        Some(subnet) if place.coordinates.is_none() => {
-            Coverage { scope: subnet.source, ttl_max: Some(UNKNOWN_TTL_MAX) }
-        }
-        Some(subnet) => {
-            let customary = match subnet.address {
-                IpAddr::V4(_) => 24,
-                IpAddr::V6(_) => 56,
-            };
-            Coverage { scope: place.depth.min(subnet.source.max(customary)), ttl_max: None }
-        }
+    let Some(subnet) = subnet else { return Coverage { scope: 0, ttl_max: None } };
+    let customary = match subnet.address {
+        IpAddr::V4(_) => 24,
+        IpAddr::V6(_) => 56,
+    };
+    let scope = place.depth.min(subnet.source.max(customary));
+    if place.coordinates.is_none() {
+        // Not a fact about the Internet, only about this subnet, and for now. Within a subnet that is asked for by few
+        // bits, only its first addresses are unknown: others must not get what they get.
+        return Coverage { scope: scope.max(subnet.source), ttl_max: Some(UNKNOWN_TTL_MAX) };
     }
+    Coverage { scope, ttl_max: None }
 }
 
 #[cfg(test)]
@@ -236,7 +234,10 @@ mod tests {
             ("v6, short source", subnet("2001:db8::", 32), place(true, 48), 48, None),
             // Rule 5: the subnet is unknown: scope = source and a short TTL, never 0.
             ("unknown", subnet("10.0.0.0", 24), place(false, 8), 24, Some(UNKNOWN_TTL_MAX)),
-            ("unknown, short source", subnet("10.0.0.0", 8), place(false, 30), 8, Some(UNKNOWN_TTL_MAX)),
+            // But no wider than what is unknown: RFC 7871 section 7.3.1 lets a resolver give what it got for 10.0.0.0/8
+            // with scope 8 to all of it.
+            ("unknown at its beginning", subnet("10.0.0.0", 8), place(false, 12), 12, Some(UNKNOWN_TTL_MAX)),
+            ("unknown at its very beginning", subnet("10.0.0.0", 8), place(false, 30), 24, Some(UNKNOWN_TTL_MAX)),
             // Rule 6: no subnet, decided by the resolver's address: scope 0.
             ("none", None, place(true, 10), 0, None),
             ("none and unknown", None, place(false, 0), 0, None),

@@ -13,6 +13,7 @@ pub(crate) mod load;
 pub(crate) mod loopback;
 pub(crate) mod node;
 pub(crate) mod origin;
+pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod shelf;
 pub(crate) mod tls;

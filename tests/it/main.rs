@@ -39,4 +39,5 @@ mod scan;
 mod sharing;
 mod steered_load;
 mod tls;
+mod unbound;
 mod unsafe_methods;

@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
@@ -125,6 +126,15 @@ impl Udp {
     /// Sends a packet.
     pub(crate) fn send(&self, packet: &[u8]) {
         self.0.send(packet).unwrap();
+    }
+
+    /// Sends a packet and reads the reply, if there is one soon.
+    pub(crate) fn try_ask(&self, packet: &[u8]) -> Option<Reply> {
+        self.0.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut reply = [0; 4096];
+        let replied = self.0.send(packet).and_then(|_| self.0.recv(&mut reply));
+        self.0.set_read_timeout(Some(DEADLINE)).unwrap();
+        replied.ok().map(|length| Reply::parse(&reply[..length]))
     }
 
     /// Sends a packet and reads the next reply, whichever packet that is to.
