@@ -15,7 +15,7 @@ use nearcast_edge::worker::Edge;
 use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::{GeoDb, GeoFileInfo};
-use nearcast_shared::health::{HealthBoard, PopHealth};
+use nearcast_shared::health::{HealthBoard, PopStatus};
 use nearcast_shared::metrics::Metrics;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -156,8 +156,6 @@ impl Control {
     pub fn status(&self) -> Status {
         let config = self.config.load();
         let generation = self.generation.lock().clone();
-        let health = self.health.table();
-        let pops = config.pops.iter().zip(health.pops.iter());
         Status {
             pop: config.this_pop().name.clone(),
             node: self.node_id.clone(),
@@ -173,7 +171,7 @@ impl Control {
             },
             listeners: self.addresses.clone(),
             geo: self.geo.load().files(),
-            pops: pops.map(|(pop, health)| PopStatus { name: pop.name.clone(), health: health.clone() }).collect(),
+            pops: self.health.status(),
             cache: self.edge.store.usage(),
             fills_running: self.edge.fills.running(),
             purge_records: self.edge.purges.records(),
@@ -270,16 +268,6 @@ pub struct ConfigStatus {
     pub loaded: String,
     /// Why the last reload did not take, if it did not.
     pub last_error: Option<String>,
-}
-
-/// One PoP as this node sees it.
-#[derive(Debug, Clone, Serialize)]
-pub struct PopStatus {
-    /// Its name.
-    pub name: String,
-    /// Its health.
-    #[serde(flatten)]
-    pub health: PopHealth,
 }
 
 /// RFC 3339 in UTC.

@@ -229,7 +229,7 @@ fn addresses<'v>(
             let answers = records(pop, zone.ttl);
             (!answers.is_empty()).then(|| Answer::of(Outcome::Static, answers))
         }
-        Target::Steered => {
+        Target::Steered(_) => {
             let subnet = client.request.edns.and_then(|edns| edns.subnet?.subnet());
             let steering = steering::steer(view, client.resolver, subnet);
             let choice = steering.choose(view.pops(), family, health)?;

@@ -90,9 +90,12 @@ pub fn explain(view: &View, name: &str, client: IpAddr, health: &HealthTable) ->
     let zone = match view.find(wire.wire()) {
         Found::Outside => return Err(outside(name, view)),
         Found::NoName(_) => return Err(ExplainError::NoSuchName(name)),
-        Found::Node(_, node) if node.target != Target::Steered => return Err(ExplainError::NotSteered(name)),
-        Found::Node(zone, _) => zone,
+        Found::Node(zone, node) => match node.target {
+            Target::Steered(_) => zone,
+            Target::Nothing | Target::Pop(_) => return Err(ExplainError::NotSteered(name)),
+        },
     };
+    let health = &*view.health(health);
     let steering = steering::steer(view, client, Some(customary(client)));
     let choose = |family| steering.choose(view.pops(), family, health).map(|choice| (family, choice));
     let choices: Vec<(Family, Choice)> = [Family::V4, Family::V6].into_iter().filter_map(choose).collect();
@@ -221,6 +224,7 @@ fn down(pop: PopId, view: &View, health: &HealthTable) -> String {
         Reason::Forced => "by an operator's word",
         Reason::Leaving => "because it is shutting down",
         Reason::Probes => "say the probes",
+        Reason::Overloaded => "because it is overloaded",
         Reason::FirstRound | Reason::NeverProbed => "for no known reason",
     };
     format!("{} is down, {cause}", view.pop(pop).name)

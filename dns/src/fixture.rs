@@ -9,7 +9,7 @@ use maxminddb_writer::metadata::IpVersion;
 use maxminddb_writer::paths::IpAddrWithMask;
 use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::GeoDb;
-use nearcast_shared::health::{HealthTable, PopHealth, Reason};
+use nearcast_shared::health::{FleetId, HealthTable, PopHealth, Reason};
 use nearcast_shared::metrics::Metrics;
 use serde::Serialize;
 
@@ -125,10 +125,9 @@ pub(crate) fn health(view: &View, down: &[&str]) -> HealthTable {
     let pops = view.pops().iter().map(|pop| PopHealth {
         up: !down.contains(&pop.name.as_str()),
         reason: Reason::Probes,
-        forced: None,
-        targets: Vec::new(),
+        ..PopHealth::unknown(pop)
     });
-    HealthTable { pops: pops.collect() }
+    HealthTable::new(FleetId::of(view.pops()), pops.collect())
 }
 
 /// The bytes of a query with id 0x1234 and RD set; letter case is kept.

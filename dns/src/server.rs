@@ -99,6 +99,7 @@ impl Plane {
             Silence::Response => Dropped::Response,
         })?;
         let (view, health) = (self.view.load(), self.health.table());
+        let health = view.health(&health);
         let answer = answer(&request, net::unmapped(peer.ip()), &view, &health);
         let kind = request.question.map_or(QueryType::Other, |question| QueryType::from_number(question.qtype));
         self.metrics.query(kind, answer.outcome.rcode(), transport).inc();

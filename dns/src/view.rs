@@ -13,13 +13,15 @@
 //! When several of these claim one name, the first in this order has it: `edge`, PoP, name server, site (the config
 //! refuses a site whose domain is one of the others'). A name belongs to the longest zone that holds it, so a zone within another needs no delegation.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use nearcast_shared::config::{self, Config, Domain};
+use nearcast_shared::config::{self, Config, Domain, PolicyId};
 use nearcast_shared::geo::GeoDb;
+use nearcast_shared::health::{FleetId, HealthTable};
 use nearcast_shared::pop::{Pop, PopId};
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
@@ -35,6 +37,7 @@ pub struct View {
     labels_max: usize,
     zones: Vec<Zone>,
     pops: Vec<Pop>,
+    fleet: FleetId,
     this: PopId,
     geo: Arc<GeoDb>,
     udp_size: u16,
@@ -92,7 +95,17 @@ pub(crate) enum Target {
     /// Always this PoP's.
     Pop(PopId),
     /// Those of the PoP that steering chooses.
-    Steered,
+    Steered(Steered),
+}
+
+/// How the PoP of a name is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Steered {
+    pub(crate) policy: PolicyId,
+    /// The site behind the name, as an index into the config's: PoPs that do not reach its origin are passed over.
+    pub(crate) site: Option<usize>,
+    /// Whether the client's subnet counts.
+    pub(crate) ecs: bool,
 }
 
 /// Where a name is.
@@ -121,6 +134,7 @@ impl View {
             names: names.nodes,
             zones: config.zones.iter().map(zone).collect::<Result<_, _>>()?,
             pops: config.pops.clone(),
+            fleet: FleetId::of(&config.pops),
             this: config.this,
             geo,
             udp_size: config.dns.udp_size,
@@ -144,8 +158,13 @@ impl View {
     pub(crate) fn glue(&self, name: &Name) -> &[IpAddr] {
         match self.names.get(name).map(|node| node.target) {
             Some(Target::Pop(pop)) => &self.pop(pop).addresses,
-            Some(Target::Nothing | Target::Steered) | None => &[],
+            Some(Target::Nothing | Target::Steered(_)) | None => &[],
         }
+    }
+
+    /// `table` in the order of this view's PoPs; it may be that of the config before or after.
+    pub(crate) fn health<'t>(&self, table: &'t HealthTable) -> Cow<'t, HealthTable> {
+        table.seen_by(self.fleet, &self.pops)
     }
 
     /// The fleet, in the configured order.
@@ -186,20 +205,34 @@ impl View {
 /// Every name that should exist and what it should have, the strongest claim first.
 fn claims(config: &Config) -> impl Iterator<Item = (String, Target)> {
     let zones = || config.zones.iter();
-    let edges = zones().map(|zone| (format!("edge.{}", zone.name), Target::Steered));
+    let edges = zones().map(|zone| {
+        let steered = Steered { policy: zone.policy, site: None, ecs: zone.ecs };
+        (format!("edge.{}", zone.name), Target::Steered(steered))
+    });
     let pops = zones().flat_map(|zone| {
         let ids = (0..).map(|index| Target::Pop(PopId(index)));
         config.pops.iter().zip(ids).map(|(pop, target)| (format!("{}.{}", pop.name, zone.name), target))
     });
     let nameservers = zones().flat_map(|zone| &zone.nameservers);
     let nameservers = nameservers.filter_map(|server| Some((server.name.clone(), Target::Pop(server.glue?))));
-    let domains = config.sites.iter().flat_map(|site| &site.domains);
-    let domains = domains.filter_map(|domain| match domain {
-        Domain::Name(name) => Some((name.clone(), Target::Steered)),
-        Domain::Any => None,
+    let ecs_of = |name: &str| config.zone_of(name).is_none_or(|zone| zone.ecs);
+    let domains = config.sites.iter().enumerate().flat_map(move |(site, of)| {
+        of.domains.iter().filter_map(move |domain| match domain {
+            Domain::Name(name) => {
+                let steered = Steered { policy: of.policy, site: Some(site), ecs: of.ecs && ecs_of(name) };
+                Some((name.clone(), Target::Steered(steered)))
+            }
+            Domain::Any => None,
+        })
+    });
+    let named = zones().flat_map(move |zone| {
+        zone.steered.iter().map(move |name| {
+            let ecs = zone.ecs && name.site.is_none_or(|site| config.sites[site].ecs);
+            (name.name.clone(), Target::Steered(Steered { policy: name.policy, site: name.site, ecs }))
+        })
     });
     let apexes = zones().map(|zone| (zone.name.clone(), Target::Nothing));
-    edges.chain(pops).chain(nameservers).chain(domains).chain(apexes)
+    edges.chain(pops).chain(nameservers).chain(domains).chain(named).chain(apexes)
 }
 
 fn zone(zone: &config::Zone) -> Result<Zone, ViewError> {
@@ -293,7 +326,11 @@ mod tests {
             Found::NoName(zone) => format!("no name in {}", zone.apex),
             Found::Node(zone, node) => {
                 let apex = if node.apex { " apex" } else { "" };
-                format!("{:?} in {}{apex}", node.target, zone.apex)
+                let target = match node.target {
+                    Target::Steered(_) => "Steered".to_owned(),
+                    other => format!("{other:?}"),
+                };
+                format!("{target} in {}{apex}", zone.apex)
             }
         }
     }

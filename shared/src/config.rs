@@ -15,6 +15,7 @@ mod compile;
 mod file;
 mod mistake;
 mod pattern;
+mod policy;
 mod site;
 pub mod units;
 mod warnings;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
+pub use policy::{AllDown, Order, Pick, Policy, PolicyId, PolicyRule, Ring, SteeredName};
 pub use site::{
     Caching, ClientRevalidation, DiskUse, Domain, Keying, OriginHost, Rule, SetCookie, Site, StatusMatch, Storing,
 };
@@ -61,6 +63,10 @@ pub struct Config {
     pub dns: Dns,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
+    /// PoPs of a ranking that the compiled map keeps.
+    pub ranking_depth: usize,
+    /// How PoPs are chosen. The first is that of whoever names none.
+    pub policies: Vec<Policy>,
     /// Zones this fleet is authoritative for.
     pub zones: Vec<Zone>,
     /// What is served.
@@ -337,6 +343,12 @@ pub struct Zone {
     pub serial: u32,
     /// The SOA's mailbox as a domain name.
     pub contact: String,
+    /// How the PoP of `edge.<zone>` is chosen.
+    pub policy: PolicyId,
+    /// Whether steered answers in it go by the client's subnet.
+    pub ecs: bool,
+    /// Further steered names.
+    pub steered: Vec<SteeredName>,
 }
 
 impl Zone {

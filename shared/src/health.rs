@@ -2,6 +2,7 @@
 //! leaving on top, and the outcome is published whole as a [`HealthTable`].
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +14,14 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::pop::{PopId, Probe};
+use crate::pop::{Pop, PopId, Probe};
 
 pub mod probe;
+pub mod sites;
+pub mod table;
 pub mod verdict;
 
+pub use table::{FleetId, HealthTable, PopHealth, Reason};
 use verdict::{Machine, Verdict};
 
 /// The path of the public health answer, before any host routing.
@@ -35,25 +39,11 @@ pub enum Forced {
     Down,
 }
 
-/// What decided whether a PoP is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// An operator.
-    Forced,
-    /// This node is shutting down and it is this node's PoP.
-    Leaving,
-    /// Probes.
-    Probes,
-    /// Not all targets were probed once yet: nothing counts as down.
-    FirstRound,
-    /// It is configured never to be probed.
-    NeverProbed,
-}
-
-/// One PoP, as published.
+/// One PoP, for people.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PopHealth {
+pub struct PopStatus {
+    /// Its name.
+    pub name: String,
     /// Whether DNS may hand it out.
     pub up: bool,
     /// What decided that.
@@ -61,12 +51,12 @@ pub struct PopHealth {
     /// The operator's word, if any.
     pub forced: Option<Forced>,
     /// Each probed address.
-    pub targets: Vec<TargetHealth>,
+    pub targets: Vec<TargetStatus>,
 }
 
-/// One probed address, as published.
+/// One probed address, for people.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TargetHealth {
+pub struct TargetStatus {
     /// What is probed.
     pub url: String,
     /// What the probes amount to.
@@ -75,20 +65,6 @@ pub struct TargetHealth {
     pub last: Option<String>,
     /// When the verdict last changed, in seconds since the epoch.
     pub since: Option<i64>,
-}
-
-/// All PoPs at one moment; replaced whole.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct HealthTable {
-    /// In the order of `Config::pops`.
-    pub pops: Vec<PopHealth>,
-}
-
-impl HealthTable {
-    /// Whether DNS may hand out `pop`. A PoP the table does not know yet is up: unknown is not down.
-    pub fn is_up(&self, pop: PopId) -> bool {
-        self.pops.get(pop.index()).is_none_or(|pop| pop.up)
-    }
 }
 
 /// Why a forced state could not be set.
@@ -121,8 +97,12 @@ pub struct HealthBoard {
 #[derive(Debug)]
 struct State {
     this: PopId,
-    names: Vec<String>,
+    fleet: FleetId,
+    pops: Vec<Pop>,
+    /// Of each PoP.
     targets: Vec<Vec<Target>>,
+    /// What was last known of PoPs that the last reload took out.
+    gone: Vec<PopHealth>,
     forced: HashMap<String, Forced>,
     /// Every target of the first config was probed once.
     first_round_done: bool,
@@ -143,8 +123,15 @@ impl HealthBoard {
     /// When `forced_file` exists but cannot be read or understood.
     pub fn new(config: &Config, forced_file: Option<&Path>) -> std::io::Result<Arc<Self>> {
         let forced = forced_file.map(read_forced).transpose()?.unwrap_or_default();
-        let state =
-            State { this: config.this, names: Vec::new(), targets: Vec::new(), forced, first_round_done: false };
+        let state = State {
+            this: config.this,
+            fleet: FleetId::default(),
+            pops: Vec::new(),
+            targets: Vec::new(),
+            gone: Vec::new(),
+            forced,
+            first_round_done: false,
+        };
         let board = Self {
             table: ArcSwap::default(),
             state: Mutex::new(state),
@@ -178,7 +165,10 @@ impl HealthBoard {
                 Probe::Urls(urls) => urls.iter().map(|url| target(url.to_string())).collect(),
             })
             .collect();
-        state.names = config.pops.iter().map(|pop| pop.name.clone()).collect();
+        let stays = |known: &&PopHealth| config.pop_named(&known.name).is_some();
+        state.gone = self.table.load().pops.iter().filter(|known| !stays(known)).cloned().collect();
+        state.pops.clone_from(&config.pops);
+        state.fleet = FleetId::of(&config.pops);
         state.this = config.this;
         self.publish(&mut state);
     }
@@ -188,10 +178,18 @@ impl HealthBoard {
         self.table.load()
     }
 
-    /// Each PoP's name and whether it is up, for people and metrics.
-    pub fn summary(&self) -> Vec<(String, bool)> {
-        let names = self.state.lock().names.clone();
-        names.into_iter().zip(self.table.load().pops.iter().map(|pop| pop.up)).collect()
+    /// Each PoP in full, for people.
+    pub fn status(&self) -> Vec<PopStatus> {
+        let state = self.state.lock();
+        let table = self.table.load();
+        let pops = table.pops.iter().zip(&state.targets).map(|(pop, targets)| PopStatus {
+            name: pop.name.to_string(),
+            up: pop.up,
+            reason: pop.reason,
+            forced: pop.forced,
+            targets: targets.iter().map(Target::status).collect(),
+        });
+        pops.collect()
     }
 
     /// Takes in the result of one probe of `url`; the error is in words.
@@ -216,7 +214,7 @@ impl HealthBoard {
     pub fn force(&self, name: &str, forced: Option<Forced>) -> Result<(), ForceError> {
         let _one_at_a_time = self.forced_writer.lock();
         let mut state = self.state.lock();
-        if !state.names.iter().any(|known| known == name) {
+        if !state.pops.iter().any(|known| known.name == name) {
             return Err(ForceError::UnknownPop(name.to_owned()));
         }
         match forced {
@@ -250,7 +248,7 @@ impl HealthBoard {
     pub fn says_up(&self) -> bool {
         let drained = || {
             let state = self.state.lock();
-            let own = state.names.get(state.this.index()).and_then(|name| state.forced.get(name));
+            let own = state.pops.get(state.this.index()).and_then(|pop| state.forced.get(&pop.name));
             matches!(own, Some(Forced::Drain | Forced::Down))
         };
         !self.leaving.load(Ordering::SeqCst) && !drained()
@@ -260,14 +258,33 @@ impl HealthBoard {
         state.first_round_done |= state.targets.iter().flatten().all(|target| target.last.is_some());
         let first_round = !state.first_round_done;
         let leaving = self.leaving.load(Ordering::SeqCst);
-        let pops = state.names.iter().zip(&state.targets).enumerate().map(|(index, (name, targets))| {
-            let forced = state.forced.get(name).copied();
+        let pops = state.pops.iter().zip(&state.targets).enumerate().map(|(index, (pop, targets))| {
+            let forced = state.forced.get(&pop.name).copied();
             let is_this = index == state.this.index();
             let (up, reason) = judge(forced, leaving && is_this, first_round, targets);
-            PopHealth { up, reason, forced, targets: targets.iter().map(Target::published).collect() }
+            PopHealth {
+                up,
+                reason,
+                forced,
+                unsettled: targets.iter().any(|target| target.machine.is_undecided()),
+                addresses: addresses(pop, up, first_round, targets),
+                ..PopHealth::unknown(pop)
+            }
         });
-        self.table.store(Arc::new(HealthTable { pops: pops.collect() }));
+        let table = HealthTable::new(state.fleet, pops.collect()).with_gone(state.gone.clone());
+        self.table.store(Arc::new(table));
     }
+}
+
+/// Which addresses of a PoP may be handed out. Of a PoP that is up although all of them are down, each may.
+fn addresses(pop: &Pop, up: bool, first_round: bool, targets: &[Target]) -> Vec<(IpAddr, bool)> {
+    // A single target speaks for all addresses.
+    let of = |position: usize| if targets.len() == 1 { targets.first() } else { targets.get(position) };
+    let down =
+        |position: usize| !first_round && of(position).is_some_and(|target| target.machine.verdict() == Verdict::Down);
+    let all_down = (0..pop.addresses.len()).all(down);
+    let numbered = pop.addresses.iter().enumerate();
+    numbered.map(|(position, address)| (*address, (up && all_down) || !down(position))).collect()
 }
 
 /// Whether a PoP is up and what decided it. A PoP is up when any of its targets is.
@@ -283,8 +300,8 @@ fn judge(forced: Option<Forced>, leaving: bool, first_round: bool, targets: &[Ta
 }
 
 impl Target {
-    fn published(&self) -> TargetHealth {
-        TargetHealth {
+    fn status(&self) -> TargetStatus {
+        TargetStatus {
             url: self.url.clone(),
             verdict: self.machine.verdict(),
             last: self.last.clone(),
@@ -368,6 +385,30 @@ mod tests {
         again.force("fra", Some(Forced::Up)).unwrap();
         assert_eq!(ups(&again), [true, true, true]);
         assert!(matches!(again.force("nowhere", None), Err(ForceError::UnknownPop(_))));
+    }
+
+    #[test]
+    fn addresses_that_are_down_are_left_out_of_a_pop_that_is_up() {
+        let pop = "[[pop]]\nname = \"fra\"\nlocation = [0, 0]\naddresses = [\"192.0.2.1\", \"192.0.2.2\"]\n";
+        let board = HealthBoard::new(&config(pop), None).unwrap();
+        let seen = || {
+            let table = board.table();
+            let addresses = [0, 1].map(|position| table.address_is_up(PopId(0), position));
+            (table.is_up(PopId(0)), addresses, table.is_unsettled(PopId(0)))
+        };
+        for (octet, result) in [(1, Ok(())), (2, Ok(())), (2, bad())] {
+            board.report(&url(octet), result, Timestamp(1));
+        }
+        assert_eq!(seen(), (true, [true, true], true));
+        board.report(&url(2), bad(), Timestamp(1));
+        board.report(&url(2), bad(), Timestamp(1));
+        assert_eq!(seen(), (true, [true, false], false));
+        for _ in 0..3 {
+            board.report(&url(1), bad(), Timestamp(1));
+        }
+        assert_eq!(seen(), (false, [false, false], false));
+        board.force("fra", Some(Forced::Up)).unwrap();
+        assert_eq!(seen(), (true, [true, true], false));
     }
 
     #[test]

@@ -52,9 +52,9 @@ impl Collector for HealthCollector {
             None,
             prometheus_client::metrics::MetricType::Gauge,
         )?;
-        for (name, up) in self.board.summary() {
-            let labels = [("pop", name)];
-            let metric = ConstGauge::new(i64::from(up));
+        for pop in &self.board.table().pops {
+            let labels = [("pop", pop.name.as_ref())];
+            let metric = ConstGauge::new(i64::from(pop.up));
             metric.encode(family.encode_family(&labels)?)?;
         }
         Ok(())

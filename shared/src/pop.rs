@@ -24,8 +24,12 @@ pub struct Pop {
     pub name: String,
     /// Where it stands. A PoP without a location is never the nearest, only the last resort.
     pub location: Option<Coordinates>,
-    /// The addresses that DNS hands out for it, in the configured order.
+    /// The addresses that DNS hands out for it, in the configured order. None when it has a `cname`.
     pub addresses: Vec<IpAddr>,
+    /// The name that DNS points to instead of addresses, lower case, without the trailing dot.
+    pub cname: Option<String>,
+    /// Its share among equals, relative to the others'.
+    pub capacity: u32,
     /// How its health is learned.
     pub probe: Probe,
     /// Base URL of its admin listener, for client commands that talk to the whole fleet.

@@ -64,6 +64,8 @@ mod tests {
             name: String::new(),
             location: location.and_then(|(latitude, longitude)| Coordinates::new(latitude, longitude)),
             addresses: Vec::new(),
+            cname: None,
+            capacity: 100,
             probe: Probe::Never,
             admin: None,
         }

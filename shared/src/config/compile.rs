@@ -17,6 +17,7 @@ use crate::pop::{Pop, PopId};
 
 mod fleet;
 mod keying;
+mod policy;
 mod rule;
 mod site;
 mod storing;
@@ -75,11 +76,14 @@ impl Compiler<'_> {
         let this_listen = this.and_then(|id| file.pop[id.index()].get_ref().listen.clone());
         let listen = self.listen(&file.listen, this_listen.as_ref());
         let pops: Vec<Pop> = file.pop.iter().map(|entry| self.pop(entry, &file.listen)).collect();
-        let zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
+        let policies = self.policies(file, &pops);
+        let mut zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
         self.names_are_unique("zone", "name", file.zone.iter().map(|z| z.get_ref().name.as_ref()));
         let cache = self.cache(&file.cache);
-        let sites = self.sites(&file.site, &cache);
+        let sites = self.sites(&file.site, &cache, &policies);
+        self.steered_names(file, &mut zones, &sites, &policies);
         self.names_do_not_clash(file, &pops, &zones, &sites);
+        self.cnames_have_room(file, (&pops, &policies, &zones, &sites));
         let admin = self.admin(&file.admin, inputs, listen.admin);
         Some(Config {
             file: path.to_owned(),
@@ -106,8 +110,10 @@ impl Compiler<'_> {
                     Duration::from_secs(10)
                 ),
             },
+            ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,
             pops,
+            policies,
             zones,
             sites,
             // Last, so that all other mistakes are found before.

@@ -2,6 +2,8 @@
 //!
 //! Every key is optional, so that a missing one can be reported with all other mistakes at once.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -36,6 +38,7 @@ tables! {
         origin: Origin,
         dns: Dns,
         pop: Vec<Spanned<Pop>>,
+        policy: Vec<Spanned<Policy>>,
         zone: Vec<Spanned<Zone>>,
         site: Vec<Spanned<Site>>,
     }
@@ -145,12 +148,15 @@ tables! {
     Dns {
         udp_size: At<u16>,
         tcp_timeout: At<String>,
+        ranking_depth: At<u16>,
     }
 
     Pop {
         name: At<String>,
         location: At<(f64, f64)>,
         addresses: Option<Vec<Spanned<String>>>,
+        cname: At<String>,
+        capacity: At<u32>,
         probe: At<Probe>,
         listen: Option<Listen>,
         admin: At<String>,
@@ -163,6 +169,43 @@ tables! {
         negative_ttl: At<u32>,
         serial: At<u32>,
         contact: At<String>,
+        policy: At<String>,
+        ecs: Option<bool>,
+        steered: Vec<Spanned<Steered>>,
+    }
+
+    Steered {
+        name: At<String>,
+        policy: At<String>,
+        site: At<String>,
+    }
+
+    Policy {
+        name: At<String>,
+        order: At<String>,
+        pops: At<Vec<Group>>,
+        bias: BTreeMap<String, Spanned<f64>>,
+        ring: At<String>,
+        weights: BTreeMap<String, Spanned<u32>>,
+        pick: At<String>,
+        spread: At<u32>,
+        answers: At<u32>,
+        rotate: Option<bool>,
+        unknown: At<Texts>,
+        all_down: At<Texts>,
+        rule: Vec<Spanned<PolicyRule>>,
+    }
+
+    PolicyRule {
+        name: At<String>,
+        networks: Option<Vec<Spanned<String>>>,
+        networks_file: At<String>,
+        asns: Option<Vec<Spanned<u32>>>,
+        subdivisions: Option<Vec<Spanned<String>>>,
+        countries: Option<Vec<Spanned<String>>>,
+        continents: Option<Vec<Spanned<String>>>,
+        pops: At<Vec<Group>>,
+        only: Option<bool>,
     }
 
     Site {
@@ -171,6 +214,8 @@ tables! {
         origin: At<String>,
         origin_host: At<String>,
         tls: Option<Spanned<Certificate>>,
+        policy: At<String>,
+        ecs: Option<bool>,
         trusted_proxies: Option<Vec<Spanned<String>>>,
         set_cookie: At<String>,
         client_revalidation: At<String>,
@@ -225,6 +270,24 @@ impl Texts {
         match self {
             Self::One(text) => std::slice::from_ref(text),
             Self::Many(texts) => texts,
+        }
+    }
+}
+
+/// A PoP, or several that are equal: `"fra"` or `["fra", "ams"]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected a PoP's name or a list of names that are equal")]
+pub(super) enum Group {
+    One(String),
+    Equal(Vec<String>),
+}
+
+impl Group {
+    /// As a list.
+    pub(super) fn all(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Equal(names) => names,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, Uri};
 use ipnet::IpNet;
 
-use super::{Certificate, Pattern};
+use super::{Certificate, Pattern, PolicyId};
 
 /// A site: domains and the origin behind them.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,10 @@ pub struct Site {
     pub origin_host: OriginHost,
     /// For the TLS listener.
     pub tls: Option<Certificate>,
+    /// How its clients' PoPs are chosen.
+    pub policy: PolicyId,
+    /// Whether that goes by the client's subnet.
+    pub ecs: bool,
     /// Whose X-Forwarded-For and X-Forwarded-Proto are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How its answers are kept, beyond what they say themselves.

@@ -40,7 +40,10 @@ fn part_of_the_sample(table: &str) -> String {
     let header = match table {
         "File" | "Certificate" | "Disk" | "NameserverTable" | "Query" => return SAMPLE.to_owned(),
         "Pop" | "Zone" | "Site" => format!("[[{}]]", table.to_lowercase()),
+        "Policy" => "[[policy]]".to_owned(),
         "Rule" => "[[site.rule]]".to_owned(),
+        "PolicyRule" => "[[policy.rule]]".to_owned(),
+        "Steered" => "[[zone.steered]]".to_owned(),
         _ => format!("[{}]", table.to_lowercase()),
     };
     let (mut part, mut inside) = (String::new(), false);

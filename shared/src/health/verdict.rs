@@ -50,6 +50,11 @@ impl Machine {
         self.verdict
     }
 
+    /// Whether results in a row speak against the verdict, or there is none.
+    pub fn is_undecided(&self) -> bool {
+        self.against > 0 || self.verdict == Verdict::Unknown
+    }
+
     /// Takes in one result and returns the verdict after it.
     pub fn step(&mut self, good: bool) -> Verdict {
         let (limit, other) = match (self.verdict, good) {

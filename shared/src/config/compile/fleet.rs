@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
 
 use super::super::file::{self, File, Nameserver as NameserverEntry, Probe as ProbeEntry};
-use super::super::{Domain, Nameserver, Site, Zone};
+use super::super::{Domain, Nameserver, PolicyId, Site, Zone};
 use super::{Compiler, id_of, span_of};
 use crate::geo::Coordinates;
 use crate::pop::{Pop, Probe};
@@ -31,12 +31,20 @@ impl Compiler<'_> {
             }
             None => Vec::new(),
         };
-        if addresses.is_empty() && pop.addresses.as_ref().is_none_or(Vec::is_empty) {
-            self.missing(span, "pop.addresses", "missing; at least one IPv4 or IPv6 address that DNS hands out");
+        let cname = pop.cname.as_ref().and_then(|cname| self.dns_name("pop.cname", cname));
+        if let (Some(cname), Some(addresses)) = (&pop.cname, &pop.addresses)
+            && !addresses.is_empty()
+        {
+            self.gather.at(Some(cname.span()), "pop.cname", "give addresses or cname, not both");
         }
+        if addresses.is_empty() && pop.cname.is_none() && pop.addresses.as_ref().is_none_or(Vec::is_empty) {
+            let message = "missing; at least one IPv4 or IPv6 address that DNS hands out, or cname = \"..\"";
+            self.missing(span, "pop.addresses", message);
+        }
+        let capacity = self.number("pop.capacity", &pop.capacity, 0..=1_000_000, 100);
         let probe = self.probe(pop, listen, &addresses);
         let admin = pop.admin.as_ref().and_then(|url| self.base_url("pop.admin", url));
-        Pop { name, location, addresses, probe, admin }
+        Pop { name, location, addresses, cname, capacity, probe, admin }
     }
 
     pub(super) fn probe(&mut self, pop: &file::Pop, fleet: &file::Listen, addresses: &[IpAddr]) -> Probe {
@@ -50,6 +58,8 @@ impl Compiler<'_> {
                 let url = self.base_url("pop.probe", &Spanned::new(span, text.clone()));
                 url.map_or(Probe::Never, |url| Probe::Urls(vec![url]))
             }
+            // What a name points to is probed only where the operator says.
+            None if pop.cname.is_some() => Probe::Never,
             None => {
                 let http = pop.listen.as_ref().and_then(|l| l.http.clone()).or_else(|| fleet.http.clone());
                 let first =
@@ -81,6 +91,9 @@ impl Compiler<'_> {
             negative_ttl: self.number("zone.negative-ttl", &zone.negative_ttl, 1..=86_400, ttl),
             serial: self.number("zone.serial", &zone.serial, 0..=u32::MAX, 1),
             contact: contact.unwrap_or_else(|| format!("hostmaster.{name}")),
+            policy: PolicyId(0),
+            ecs: zone.ecs.unwrap_or(true),
+            steered: Vec::new(),
             name,
         };
         let given = zone.nameservers.as_deref().unwrap_or_default();
@@ -117,7 +130,7 @@ impl Compiler<'_> {
             Some(pop) => {
                 let found = pops.iter().position(|p| p.name == *pop).and_then(id_of);
                 if found.is_none() {
-                    self.gather.at(Some(span), key, format!("no [[pop]] is named `{pop}`"));
+                    self.gather.at(Some(span.clone()), key, format!("no [[pop]] is named `{pop}`"));
                 }
                 found
             }
@@ -125,12 +138,18 @@ impl Compiler<'_> {
                 if position >= pops.len() {
                     let message =
                         format!("`{name}` has no PoP in its position; write {{ name = \"{name}\", pop = \"..\" }}");
-                    self.gather.at(Some(span), key, message);
+                    self.gather.at(Some(span.clone()), key, message);
                 }
                 id_of(position).filter(|_| position < pops.len())
             }
             None => None,
         };
+        if let Some(pop) = glue.map(|id| &pops[id.index()])
+            && pop.cname.is_some()
+        {
+            let message = format!("PoP `{}` has no addresses but a CNAME, which a name server cannot have", pop.name);
+            self.gather.at(Some(span), key, message);
+        }
         Some(Nameserver { name, glue })
     }
 
@@ -146,6 +165,15 @@ impl Compiler<'_> {
                 let pop = label.is_some_and(|label| label == "edge" || pops.iter().any(|pop| pop.name == label));
                 pop || zone.nameservers.iter().any(|nameserver| nameserver.name == name)
             };
+            for (entry, own) in file.zone.iter().zip(zones).filter(|(_, other)| other.name == zone.name) {
+                for (place, steered) in entry.get_ref().steered.iter().zip(&own.steered) {
+                    let site = sites.iter().any(|site| site.domains.contains(&Domain::Name(steered.name.clone())));
+                    if taken(&steered.name) || site {
+                        let message = format!("`{}` already names a PoP, a name server or a site", steered.name);
+                        self.gather.at(Some(place.span()), "zone.steered.name", message);
+                    }
+                }
+            }
             for (entry, site) in file.site.iter().zip(sites) {
                 for domain in &site.domains {
                     if let Domain::Name(name) = domain

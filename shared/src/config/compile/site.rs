@@ -6,19 +6,19 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::super::file;
-use super::super::{Cache, Caching, ClientRevalidation, Domain, OriginHost, SetCookie, Site};
+use super::super::{Cache, Caching, ClientRevalidation, Domain, OriginHost, Policy, SetCookie, Site};
 use super::{Compiler, span_of};
 
 /// Bytes of a name: it stands in each record of a purge of the site.
 const NAME_MAX: usize = 255;
 
 impl Compiler<'_> {
-    pub(super) fn sites(&mut self, entries: &[Spanned<file::Site>], cache: &Cache) -> Vec<Site> {
+    pub(super) fn sites(&mut self, entries: &[Spanned<file::Site>], cache: &Cache, policies: &[Policy]) -> Vec<Site> {
         let mut sites = Vec::new();
         let (mut names, mut domains) = (HashSet::new(), HashSet::new());
         for entry in entries {
             let (span, file) = (Some(entry.span()), entry.get_ref());
-            let site = self.site(entry, cache);
+            let site = self.site(entry, cache, policies);
             if !site.name.is_empty() && !names.insert(site.name.clone()) {
                 let at = span_of(&file.name).or(span.clone());
                 self.gather.at(at, "site.name", format!("`{}` names two sites", site.name));
@@ -42,7 +42,7 @@ impl Compiler<'_> {
         sites
     }
 
-    fn site(&mut self, entry: &Spanned<file::Site>, cache: &Cache) -> Site {
+    fn site(&mut self, entry: &Spanned<file::Site>, cache: &Cache, policies: &[Policy]) -> Site {
         let (span, site) = (Some(entry.span()), entry.get_ref());
         let given = site.domains.as_deref().unwrap_or_default();
         if given.is_empty() {
@@ -77,6 +77,8 @@ impl Compiler<'_> {
             domains,
             origin,
             origin_host,
+            policy: self.policy_named("site.policy", &site.policy, policies),
+            ecs: site.ecs.unwrap_or(true),
             tls: site.tls.as_ref().and_then(|tls| self.certificate("site.tls", tls)),
             trusted_proxies: self.networks("site.trusted-proxies", site.trusted_proxies.as_deref()),
             caching: self.caching(site, cache.lifetime_max),

@@ -1,0 +1,455 @@
+//! Policies: how PoPs are chosen.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use ipnet::IpNet;
+use toml::Spanned;
+
+use super::super::file::{self, At, File, Group};
+use super::super::{AllDown, Order, Pick, Policy, PolicyId, PolicyRule, Ring, Site, SteeredName, Zone};
+use super::{Compiler, span_of};
+use crate::net;
+use crate::pop::{Pop, PopId};
+
+/// What policies are called that need no name.
+const DEFAULT: &str = "default";
+/// PoPs of one answer.
+const ANSWERS_MAX: u32 = 8;
+/// Networks of one policy.
+const NETWORKS_MAX: usize = 1_000_000;
+
+impl Compiler<'_> {
+    /// All policies, the default one first.
+    pub(super) fn policies(&mut self, file: &File, pops: &[Pop]) -> Vec<Policy> {
+        self.names_are_unique("policy", "name", file.policy.iter().map(|p| p.get_ref().name.as_ref()));
+        let mut policies: Vec<Policy> = file.policy.iter().map(|entry| self.policy(entry, pops)).collect();
+        match policies.iter().position(|policy| policy.name == DEFAULT) {
+            Some(position) => policies[..=position].rotate_right(1),
+            None => policies.insert(0, Policy::nearest(DEFAULT, pops.iter().map(|pop| pop.capacity).collect())),
+        }
+        policies
+    }
+
+    /// The policy of that name; the default one when none is named.
+    pub(super) fn policy_named(&mut self, key: &str, name: &At<String>, policies: &[Policy]) -> PolicyId {
+        let Some(name) = name else { return PolicyId(0) };
+        let found = policies.iter().position(|policy| policy.name == *name.get_ref());
+        if found.is_none() {
+            let known: Vec<&str> = policies.iter().map(|policy| policy.name.as_str()).collect();
+            let message = format!("no [[policy]] is named `{}`; there are: {}", name.get_ref(), known.join(", "));
+            self.gather.at(Some(name.span()), key, message);
+        }
+        found.and_then(|position| u16::try_from(position).ok()).map(PolicyId).unwrap_or_default()
+    }
+
+    fn policy(&mut self, entry: &Spanned<file::Policy>, fleet: &[Pop]) -> Policy {
+        let (span, given) = (entry.span(), entry.get_ref());
+        let form = "a name for sites to choose it by, or \"default\"";
+        let name = self.required(Some(span.clone()), "policy.name", given.name.as_ref(), form);
+        let name = name.map(|name| name.get_ref().clone()).unwrap_or_default();
+        let plain = Policy::nearest(&name, fleet.iter().map(|pop| pop.capacity).collect());
+        let pops = match &given.pops {
+            Some(pops) => self.groups("policy.pops", pops, fleet),
+            None => plain.pops.clone(),
+        };
+        let order = self.order(given, fleet);
+        if let (Order::Nearest { .. } | Order::Weighted, Some(given)) = (&order, &given.pops)
+            && pops.iter().any(|group| group.len() > 1)
+        {
+            let message = "groups of equals go with order = \"failover\"; otherwise all PoPs stand in one list";
+            self.gather.at(Some(given.span()), "policy.pops", message);
+        }
+        let weights = self.weights(&given.weights, plain.weights, fleet);
+        let equals = !matches!(order, Order::Nearest { ring: Ring::None, .. });
+        let pick = match &given.pick {
+            None if equals => Pick::Random,
+            _ => {
+                let allowed = [("first", Pick::First), ("random", Pick::Random), ("sticky", Pick::Sticky)];
+                self.choice("policy.pick", &given.pick, &allowed)
+            }
+        };
+        let made = Policy {
+            name,
+            order,
+            pops,
+            weights,
+            pick,
+            spread: self.number("policy.spread", &given.spread, 1..=16, 1) as usize,
+            answers: self.number("policy.answers", &given.answers, 1..=ANSWERS_MAX, 1) as usize,
+            rotate: given.rotate.unwrap_or_default(),
+            unknown: given
+                .unknown
+                .as_ref()
+                .map(|list| self.pop_list("policy.unknown", list, fleet))
+                .unwrap_or_default(),
+            all_down: self.all_down(&given.all_down),
+            rules: self.rules(given, fleet),
+        };
+        self.nobody_is_left_out(span, given, &made, fleet);
+        made
+    }
+
+    fn order(&mut self, given: &file::Policy, fleet: &[Pop]) -> Order {
+        #[derive(Clone, Copy, Default, PartialEq)]
+        enum Kind {
+            #[default]
+            Nearest,
+            Failover,
+            Weighted,
+        }
+        let allowed = [("nearest", Kind::Nearest), ("failover", Kind::Failover), ("weighted", Kind::Weighted)];
+        let kind = self.choice("policy.order", &given.order, &allowed);
+        let mut stretch = vec![1.0; fleet.len()];
+        for (name, percent) in &given.bias {
+            if !(-90.0..=90.0).contains(percent.get_ref()) {
+                let message = "must be from -90 to 90: by how many percent the PoP seems nearer, or below zero farther";
+                self.gather.at(Some(percent.span()), "policy.bias", message);
+            }
+            if let Some(pop) = self.pop_of("policy.bias", name, percent.span(), fleet) {
+                stretch[pop.index()] = 1.0 - percent.get_ref() / 100.0;
+            }
+        }
+        let ring = given.ring.as_ref().and_then(|text| self.judge("policy.ring", text.span(), ring(text.get_ref())));
+        if kind != Kind::Nearest {
+            let bias = given.bias.values().next().map(|percent| ("policy.bias", percent.span()));
+            let ring = given.ring.as_ref().map(|ring| ("policy.ring", ring.span()));
+            for (key, span) in bias.into_iter().chain(ring) {
+                self.gather.at(Some(span), key, "goes with order = \"nearest\" only");
+            }
+        }
+        match kind {
+            Kind::Nearest => Order::Nearest { stretch, ring: ring.unwrap_or_default() },
+            Kind::Failover => Order::Failover,
+            Kind::Weighted => Order::Weighted,
+        }
+    }
+
+    fn weights(
+        &mut self,
+        given: &std::collections::BTreeMap<String, Spanned<u32>>,
+        mut weights: Vec<u32>,
+        fleet: &[Pop],
+    ) -> Vec<u32> {
+        for (name, weight) in given {
+            if *weight.get_ref() > 1_000_000 {
+                self.gather.at(Some(weight.span()), "policy.weights", "must be from 0 to 1000000");
+            }
+            if let Some(pop) = self.pop_of("policy.weights", name, weight.span(), fleet) {
+                weights[pop.index()] = *weight.get_ref();
+            }
+        }
+        weights
+    }
+
+    fn all_down(&mut self, given: &At<file::Texts>) -> AllDown {
+        let Some(given) = given else { return AllDown::Open };
+        match given.get_ref().all() {
+            [word] if word == "open" => AllDown::Open,
+            [word] if word == "nodata" => AllDown::NoData,
+            [word] if word == "servfail" => AllDown::ServFail,
+            texts => match texts.iter().map(|text| text.parse()).collect::<Result<Vec<IpAddr>, _>>() {
+                Ok(addresses) if !addresses.is_empty() => AllDown::Addresses(addresses),
+                Ok(_) | Err(_) => {
+                    let message = "must be \"open\", \"nodata\", \"servfail\", or addresses such as [\"192.0.2.99\"]";
+                    self.gather.at(Some(given.span()), "policy.all-down", message);
+                    AllDown::Open
+                }
+            },
+        }
+    }
+
+    fn rules(&mut self, policy: &file::Policy, fleet: &[Pop]) -> Vec<PolicyRule> {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let mut networks = 0;
+        let mut rules: Vec<PolicyRule> = Vec::with_capacity(policy.rule.len());
+        for (number, entry) in policy.rule.iter().enumerate() {
+            let rule = self.policy_rule(number, entry, fleet);
+            networks += rule.networks.len();
+            // What a client may be told by: each says where it stands, so that no client has two.
+            let all = rule.networks.iter().map(|network| network.trunc().to_string());
+            let all = all.chain(rule.asns.iter().map(|asn| format!("AS{asn}")));
+            let places = [&rule.subdivisions, &rule.countries, &rule.continents];
+            let kinds = ["subdivision", "country", "continent"];
+            let all = all.chain(
+                places.iter().zip(kinds).flat_map(|(list, kind)| list.iter().map(move |code| format!("{kind} {code}"))),
+            );
+            for what in all {
+                match seen.entry(what) {
+                    Entry::Vacant(free) => drop(free.insert(number)),
+                    Entry::Occupied(taken) => {
+                        let message = if *taken.get() == number {
+                            format!("`{}` stands twice in this rule", taken.key())
+                        } else {
+                            format!("`{}` stands in `{}` already", taken.key(), rules[*taken.get()].name)
+                        };
+                        self.gather.at(Some(entry.span()), "policy.rule", message);
+                    }
+                }
+            }
+            rules.push(rule);
+        }
+        if networks > NETWORKS_MAX {
+            let message = format!("a policy has at most {NETWORKS_MAX} networks, not {networks}");
+            self.gather.at(policy.rule.first().map(Spanned::span), "policy.rule", message);
+        }
+        rules
+    }
+
+    fn policy_rule(&mut self, number: usize, entry: &Spanned<file::PolicyRule>, fleet: &[Pop]) -> PolicyRule {
+        let rule = entry.get_ref();
+        let mut networks = self.networks("policy.rule.networks", rule.networks.as_deref());
+        if let Some(file) = &rule.networks_file {
+            networks.extend(self.networks_file(file));
+        }
+        for network in &networks {
+            if net::effective(network.addr()).0 != network.addr() {
+                let message =
+                    format!("`{network}` never counts: its addresses are read as the IPv4 address inside; give that");
+                self.gather.at(Some(entry.span()), "policy.rule.networks", message);
+            }
+        }
+        let codes =
+            |c: &mut Self, key: &str, given: &Option<Vec<Spanned<String>>>, form: &str, good: fn(&str) -> bool| {
+                let mut code = |text: &Spanned<String>| {
+                    let upper = text.get_ref().to_uppercase();
+                    if !good(&upper) {
+                        c.gather.at(Some(text.span()), key, format!("`{}` is not {form}", text.get_ref()));
+                    }
+                    upper
+                };
+                given.as_deref().unwrap_or_default().iter().map(&mut code).collect::<Vec<_>>()
+            };
+        let is_continent = |code: &str| ["AF", "AN", "AS", "EU", "NA", "OC", "SA"].contains(&code);
+        let is_country = |code: &str| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase());
+        let is_subdivision = |code: &str| code.split_once('-').is_some_and(|(a, b)| a.len() == 2 && !b.is_empty());
+        let made = PolicyRule {
+            name: rule.name.as_ref().map_or_else(|| format!("rule {}", number + 1), |name| name.get_ref().clone()),
+            networks,
+            asns: rule.asns.as_deref().unwrap_or_default().iter().map(|asn| *asn.get_ref()).collect(),
+            subdivisions: codes(
+                self,
+                "policy.rule.subdivisions",
+                &rule.subdivisions,
+                "a country's part such as \"US-CA\"",
+                is_subdivision,
+            ),
+            countries: codes(self, "policy.rule.countries", &rule.countries, "a country such as \"DE\"", is_country),
+            continents: codes(
+                self,
+                "policy.rule.continents",
+                &rule.continents,
+                "one of AF, AN, AS, EU, NA, OC, SA",
+                is_continent,
+            ),
+            pops: rule.pops.as_ref().map(|pops| self.groups("policy.rule.pops", pops, fleet)).unwrap_or_default(),
+            only: rule.only.unwrap_or_default(),
+        };
+        if rule.pops.is_none() {
+            self.missing(Some(entry.span()), "policy.rule.pops", "missing; the PoPs that come first for these clients");
+        }
+        let nobody = made.networks.is_empty()
+            && made.asns.is_empty()
+            && made.subdivisions.is_empty()
+            && made.countries.is_empty()
+            && made.continents.is_empty();
+        if nobody && rule.networks.is_none() && rule.networks_file.is_none() {
+            let message = "says of nobody: give networks, networks-file, asns, subdivisions, countries or continents";
+            self.missing(Some(entry.span()), "policy.rule", message);
+        }
+        made
+    }
+
+    /// One network a line; `#` begins a comment.
+    fn networks_file(&mut self, file: &Spanned<String>) -> Vec<IpNet> {
+        let Some(path) = self.path("policy.rule.networks-file", file) else { return Vec::new() };
+        let key = "policy.rule.networks-file";
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.gather.at(Some(file.span()), key, format!("{}: cannot be read: {error}", path.display()));
+                return Vec::new();
+            }
+        };
+        let mut networks = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let text = line.split('#').next().unwrap_or_default().trim();
+            if text.is_empty() {
+                continue;
+            }
+            match text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+                Ok(network) => networks.push(network),
+                Err(_) => {
+                    let place = format!("{}:{}", path.display(), number + 1);
+                    let message = format!("{place}: `{text}` is not a network such as 10.0.0.0/8 or an address");
+                    self.gather.at(Some(file.span()), key, message);
+                }
+            }
+        }
+        networks
+    }
+
+    fn groups(&mut self, key: &str, given: &Spanned<Vec<Group>>, fleet: &[Pop]) -> Vec<Vec<PopId>> {
+        let mut seen = Vec::new();
+        let mut groups = Vec::with_capacity(given.get_ref().len());
+        for group in given.get_ref() {
+            let mut members = Vec::with_capacity(group.all().len());
+            for name in group.all() {
+                let Some(pop) = self.pop_of(key, name, given.span(), fleet) else { continue };
+                if seen.contains(&pop) {
+                    self.gather.at(Some(given.span()), key, format!("`{name}` stands twice"));
+                }
+                seen.push(pop);
+                members.push(pop);
+            }
+            if !members.is_empty() {
+                groups.push(members);
+            }
+        }
+        if given.get_ref().iter().all(|group| group.all().is_empty()) {
+            self.gather.at(Some(given.span()), key, "names no PoP: clients would be left without any");
+        }
+        groups
+    }
+
+    fn pop_list(&mut self, key: &str, given: &Spanned<file::Texts>, fleet: &[Pop]) -> Vec<PopId> {
+        given.get_ref().all().iter().filter_map(|name| self.pop_of(key, name, given.span(), fleet)).collect()
+    }
+
+    fn pop_of(&mut self, key: &str, name: &str, span: Range<usize>, fleet: &[Pop]) -> Option<PopId> {
+        let position = fleet.iter().position(|pop| pop.name == name);
+        let found = position.and_then(|position| u16::try_from(position).ok()).map(PopId);
+        if found.is_none() {
+            self.gather.at(Some(span), key, format!("no [[pop]] is named `{name}`"));
+        }
+        found
+    }
+
+    /// A policy by which some clients would have no PoP, or none of a family that others have, is refused.
+    fn nobody_is_left_out(&mut self, span: Range<usize>, given: &file::Policy, made: &Policy, fleet: &[Pop]) {
+        let everybody = || made.pops.iter().chain(made.rules.iter().flat_map(|rule| &rule.pops)).flatten();
+        let pop = |id: &PopId| &fleet[id.index()];
+        let has = |id: &PopId, v4: bool| {
+            pop(id).cname.is_some() || pop(id).addresses.iter().any(|address| address.is_ipv4() == v4)
+        };
+        let equals = matches!(made.order, Order::Weighted) || made.pops.iter().any(|group| group.len() > 1);
+        let weighty = |group: &Vec<PopId>| group.iter().any(|pop| made.weights[pop.index()] > 0);
+        if equals && made.pick != Pick::First && !made.pops.iter().any(weighty) && !made.pops.is_empty() {
+            self.gather.at(Some(span.clone()), "policy.weights", "all are 0: clients would be left without any PoP");
+        }
+        for (v4, family) in [(true, "IPv4"), (false, "IPv6")] {
+            if !everybody().any(|id| has(id, v4)) {
+                continue;
+            }
+            if !made.pops.iter().flatten().any(|id| has(id, v4)) {
+                let message = format!("none of its PoPs has an {family} address, but PoPs of its rules have: add one");
+                self.gather.at(Some(span.clone()), "policy.pops", message);
+            }
+            for (entry, rule) in given.rule.iter().zip(&made.rules) {
+                if rule.only && !rule.pops.iter().flatten().any(|id| has(id, v4)) {
+                    let message = format!(
+                        "only = true with PoPs of which none has an {family} address: its clients would be left \
+                         without any PoP; add one or leave out `only`"
+                    );
+                    self.gather.at(Some(entry.span()), "policy.rule.pops", message);
+                }
+            }
+        }
+        // RFC 7871 section 7.4: negative answers are kept for everybody, so none may be for some clients alone.
+        for (entry, rule) in given.rule.iter().zip(&made.rules) {
+            if rule.only && made.all_down == AllDown::NoData {
+                let message = "only = true does not go with all-down = \"nodata\": resolvers would keep \"no data\" for \
+                               clients of other PoPs, too; choose \"open\", \"servfail\" or addresses";
+                self.gather.at(Some(entry.span()), "policy.rule.only", message);
+            }
+        }
+    }
+
+    /// `[[zone.steered]]`.
+    pub(super) fn steered_names(&mut self, file: &File, zones: &mut [Zone], sites: &[Site], policies: &[Policy]) {
+        for (entry, zone) in file.zone.iter().zip(zones) {
+            zone.policy = self.policy_named("zone.policy", &entry.get_ref().policy, policies);
+            for steered in &entry.get_ref().steered {
+                let made = self.steered_name(steered, zone, sites, policies);
+                zone.steered.extend(made);
+            }
+        }
+    }
+
+    fn steered_name(
+        &mut self,
+        entry: &Spanned<file::Steered>,
+        zone: &Zone,
+        sites: &[Site],
+        policies: &[Policy],
+    ) -> Option<SteeredName> {
+        let (span, given) = (entry.span(), entry.get_ref());
+        let form = "relative to the zone, such as \"img\", or \"@\" for the zone itself";
+        let name = self.required(Some(span.clone()), "zone.steered.name", given.name.as_ref(), form)?;
+        let whole = match name.get_ref().as_str() {
+            "@" => zone.name.clone(),
+            text => match text.strip_suffix('.') {
+                Some(absolute) => absolute.to_owned(),
+                None => format!("{text}.{}", zone.name),
+            },
+        };
+        let whole = self.dns_name("zone.steered.name", &Spanned::new(name.span(), whole))?;
+        if !zone.holds(&whole) {
+            let message = format!("`{whole}` is not in the zone {}", zone.name);
+            self.gather.at(Some(name.span()), "zone.steered.name", message);
+        }
+        if let (Some(_), Some(site)) = (&given.policy, &given.site) {
+            let message = "give policy or site, not both: a site has its own policy";
+            self.gather.at(Some(site.span()), "zone.steered.site", message);
+        }
+        let site = given.site.as_ref().and_then(|name| {
+            let found = sites.iter().position(|site| site.name == *name.get_ref());
+            if found.is_none() {
+                let message = format!("no [[site]] is named `{}`", name.get_ref());
+                self.gather.at(Some(name.span()), "zone.steered.site", message);
+            }
+            found
+        });
+        let policy = match site {
+            Some(site) => sites[site].policy,
+            None => self.policy_named("zone.steered.policy", &given.policy, policies),
+        };
+        Some(SteeredName { name: whole, policy, site })
+    }
+
+    /// A name that has other records by its nature cannot be a CNAME (RFC 1034 section 3.6.2).
+    pub(super) fn cnames_have_room(&mut self, file: &File, config: (&[Pop], &[Policy], &[Zone], &[Site])) {
+        let (pops, policies, zones, sites) = config;
+        let points = |policy: &PolicyId| {
+            let policy = &policies[policy.index()];
+            let all = policy.pops.iter().chain(policy.rules.iter().flat_map(|rule| &rule.pops)).flatten();
+            all.into_iter().find_map(|id| pops[id.index()].cname.as_ref().map(|_| pops[id.index()].name.clone()))
+        };
+        for (entry, zone) in file.zone.iter().zip(zones) {
+            let site = sites.iter().find(|site| {
+                site.domains.iter().any(|domain| *domain == super::super::Domain::Name(zone.name.clone()))
+            });
+            let steered = zone.steered.iter().find(|steered| steered.name == zone.name).map(|steered| steered.policy);
+            let pop = site.map(|site| site.policy).or(steered).and_then(|policy| points(&policy));
+            if let Some(pop) = pop {
+                let message = format!(
+                    "`{}` is a zone's own name, which cannot be a CNAME, but its policy may choose PoP `{pop}`, which is \
+                     one: give that PoP addresses or the name a policy without it",
+                    zone.name
+                );
+                self.gather.at(span_of(&entry.get_ref().name), "zone.name", message);
+            }
+        }
+    }
+}
+
+/// `"10 %"` or `"200 km"`.
+fn ring(text: &str) -> Result<Ring, String> {
+    let text = text.trim();
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| (0.0..=20_000.0).contains(number));
+    let share = text.strip_suffix('%').and_then(number).map(|percent| Ring::Share(percent / 100.0));
+    let km = text.strip_suffix("km").and_then(number).map(Ring::Km);
+    share.or(km).ok_or_else(|| format!("`{text}` is not a share such as \"10 %\" or a distance such as \"200 km\""))
+}
