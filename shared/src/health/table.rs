@@ -166,7 +166,15 @@ mod tests {
 
     fn pop(name: &str, addresses: &[&str]) -> Pop {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        Pop { name: name.to_owned(), location: None, addresses, probe: Probe::Never, admin: None }
+        Pop {
+            name: name.to_owned(),
+            location: None,
+            addresses,
+            cname: None,
+            capacity: 100,
+            probe: Probe::Never,
+            admin: None,
+        }
     }
 
     fn health(pop: &Pop, up: &[bool]) -> PopHealth {
