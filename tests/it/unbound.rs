@@ -126,7 +126,7 @@ fn said(reply: &Reply) -> (ResponseCode, Vec<String>) {
 
 /// Asks for all networks and names in a random order; those whose answers through the cache are not the node's own.
 fn disagreements(program: &PathBuf, node: &Node, random: &mut StdRng) -> Vec<String> {
-    let (resolver, address) = unbound(program, node);
+    let (_resolver, address) = unbound(program, node);
     let mut asked: Vec<(String, &str, RecordType)> = Vec::new();
     for network in networks(random) {
         let names = NAMES[..3].iter().chain(NAMES[3..].choose(random));
@@ -145,7 +145,7 @@ fn disagreements(program: &PathBuf, node: &Node, random: &mut StdRng) -> Vec<Str
     }
     let all = asked.len() as f64;
     let forwarded = queries(node) - before - all;
-    eprintln!("{all} queries of {:?}, {forwarded} of them asked of the node", resolver.log().lines().next());
+    eprintln!("{all} queries, {forwarded} of them asked of the node");
     assert!(forwarded > all * 0.05 && forwarded < all * 0.9, "some are cached and some are not: {forwarded} of {all}");
     wrong
 }

@@ -1,9 +1,10 @@
 //! DNS queries at a steady pace, over UDP from several sockets. Every query has to be answered, once: an answer belongs
 //! to its query by socket and id.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -219,6 +220,18 @@ impl Outcome {
         times.sort();
         let rank = (times.len() as f64 * percent / 100.0).ceil() as usize;
         times[rank.clamp(1, times.len()) - 1]
+    }
+
+    /// The addresses in the answers to a query while it was asked in that time.
+    pub(crate) fn named(&self, when: Range<Instant>, query: usize) -> Vec<IpAddr> {
+        let asked = self.answers.iter().filter(|answer| answer.query == query && when.contains(&answer.sent));
+        asked.flat_map(|answer| answer.addresses.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// How long after the beginning of that time the last query was asked whose answer names `address`.
+    pub(crate) fn last_named(&self, when: Range<Instant>, address: IpAddr) -> Duration {
+        let named = self.answers.iter().filter(|answer| answer.addresses == [address] && when.contains(&answer.sent));
+        named.map(|answer| answer.sent - when.start).max().unwrap_or_default()
     }
 
     /// Who got an answer other than one good address, if anybody did.
