@@ -37,17 +37,25 @@ pub(crate) fn message(request: &Request<'_>, answer: &Answer<'_>, udp_size: u16)
     message
 }
 
-/// Writes `message` into `out`, in at most as many bytes as the client of `request` takes.
-///
-/// What does not fit loses its additional records first, which nobody needs (RFC 2181 section 9), and then all others
-/// and says so with TC.
+/// Writes `message` into `out`, in at most as many bytes as the client of `request` takes in a datagram.
 pub(crate) fn datagram(
-    mut message: Message,
+    message: Message,
     request: &Request<'_>,
     udp_size: u16,
     out: &mut Vec<u8>,
 ) -> Result<(), ProtoError> {
-    let limit = usize::from(limit(request, udp_size));
+    fit(message, limit(request, udp_size), out)
+}
+
+/// Writes `message` into `out`, without the length that goes before it in a stream.
+pub(crate) fn stream(message: Message, out: &mut Vec<u8>) -> Result<(), ProtoError> {
+    fit(message, u16::MAX, out)
+}
+
+/// What does not fit loses its additional records first, which nobody needs (RFC 2181 section 9), and then all others
+/// and says so with TC.
+fn fit(mut message: Message, limit: u16, out: &mut Vec<u8>) -> Result<(), ProtoError> {
+    let limit = usize::from(limit);
     write(&message, out)?;
     if out.len() > limit && !message.additionals.is_empty() {
         message.additionals.clear();

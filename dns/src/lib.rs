@@ -35,5 +35,5 @@ mod fixture;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
 pub use metrics::DnsMetrics;
-pub use server::{ServeError, Sockets, serve};
+pub use server::{Clients, ServeError, Sockets, Tcp, serve};
 pub use view::{View, ViewError};

@@ -44,7 +44,7 @@ const ALLOCATED: [(Ipv6Addr, u8); 6] = [
 
 /// Runs unbound as the resolver of `node`'s zone alone.
 fn unbound(program: &PathBuf, node: &Node) -> (Peer, SocketAddr) {
-    let address = loopback::port(loopback::address());
+    let [address] = loopback::ports(loopback::address());
     let config = format!(
         r#"server:
     interface: {ip}@{port}

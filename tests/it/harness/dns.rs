@@ -96,20 +96,40 @@ impl Tcp {
 
     /// Sends a query and reads its reply.
     pub(crate) fn ask(&mut self, query: &Query) -> Reply {
-        let bytes = query.bytes();
-        let framed = [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat();
-        self.0.get_mut().write_all(&framed).unwrap();
+        self.try_ask(query).unwrap()
+    }
+
+    /// Sends a query and reads its reply; `None` when the connection ends instead.
+    pub(crate) fn try_ask(&mut self, query: &Query) -> Option<Reply> {
+        self.0.get_mut().write_all(&framed(query)).ok()?;
+        self.receive().ok()
+    }
+
+    /// Sends all queries at once and reads their replies, in the order they come in.
+    pub(crate) fn ask_all<const N: usize>(&mut self, queries: &[Query; N]) -> [Reply; N] {
+        let bytes: Vec<u8> = queries.iter().flat_map(framed).collect();
+        self.0.get_mut().write_all(&bytes).unwrap();
+        [(); N].map(|()| self.receive().unwrap())
+    }
+
+    fn receive(&mut self) -> std::io::Result<Reply> {
         let mut length = [0; 2];
-        self.0.read_exact(&mut length).unwrap();
+        self.0.read_exact(&mut length)?;
         let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
-        self.0.read_exact(&mut reply).unwrap();
-        Reply::parse(&reply)
+        self.0.read_exact(&mut reply)?;
+        Ok(Reply::parse(&reply))
     }
 
     /// Whether the other side closes the connection.
     pub(crate) fn is_closed(&mut self) -> bool {
         is_closed(&mut self.0)
     }
+}
+
+/// A query as it goes over TCP.
+fn framed(query: &Query) -> Vec<u8> {
+    let bytes = query.bytes();
+    [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat()
 }
 
 /// A UDP socket of one client.

@@ -103,7 +103,7 @@ fn write_first_file(setup: &Setup, build_epoch: u64, place: Value) {
 
 fn setups(addresses: [IpAddr; 3]) -> Vec<Setup> {
     let pop = |((name, location, _), address): (&(&str, &str, &str), IpAddr)| {
-        let (http, dns, admin) = (loopback::port(address), loopback::port(address), loopback::port(address));
+        let [http, dns, admin] = loopback::ports(address);
         format!(
             "name = \"{name}\"\nlocation = {location}\naddresses = [\"{address}\"]\n\
              listen = {{ http = [\"{http}\"], https = [], dns = [\"{dns}\"], admin = \"{admin}\" }}"

@@ -16,14 +16,15 @@ pub(crate) fn address() -> IpAddr {
     Ipv4Addr::from(FIRST + number % COUNT).into()
 }
 
-/// A port of `address` that is free for TCP and UDP.
-pub(crate) fn port(address: IpAddr) -> SocketAddr {
-    for _ in 0..100 {
-        let stream = TcpListener::bind((address, 0)).unwrap();
-        let both = stream.local_addr().unwrap();
-        if UdpSocket::bind(both).is_ok() {
-            return both;
-        }
-    }
-    panic!("no port of {address} is free for TCP and UDP");
+/// Different ports of `address` that are free for TCP and UDP.
+pub(crate) fn ports<const N: usize>(address: IpAddr) -> [SocketAddr; N] {
+    // All are held until all are chosen.
+    let held = [(); N].map(|()| {
+        let mut pairs = (0..100).map(|_| {
+            let stream = TcpListener::bind((address, 0)).unwrap();
+            (UdpSocket::bind(stream.local_addr().unwrap()), stream)
+        });
+        pairs.find(|(datagrams, _)| datagrams.is_ok()).expect("a port that is free for both")
+    });
+    held.map(|(_, stream)| stream.local_addr().unwrap())
 }
