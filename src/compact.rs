@@ -13,8 +13,8 @@
 //! inputs ─▶ input ─▶ place (rounded) ─▶ tree ─▶ reduction ─▶ format ─▶ output
 //! ```
 
+mod centers;
 mod comparison;
-mod continent;
 mod data;
 #[cfg(test)]
 mod fixture;
@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use crate::compact::centers::centers;
 pub use crate::compact::comparison::{Comparison, ParsePopError, Pop, Share, compare};
 use crate::compact::format::Metadata;
 use crate::compact::input::Input;

@@ -389,7 +389,8 @@ impl WorkerThread {
             };
             let (view, health, metrics) =
                 (control.dns_view.clone(), control.health.clone(), control.dns_metrics.clone());
-            let served = dns::serve(share.dns, view, health, metrics, tcp, closing).await;
+            let clock = control.clock.clone();
+            let served = dns::serve(share.dns, view, health, metrics, clock, tcp, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });
         let mut left = 0;

@@ -42,7 +42,8 @@ pub enum ReloadError {
 /// # Errors
 /// When a file cannot be used.
 pub fn load_geo(config: &Config) -> Result<GeoDb, GeoError> {
-    if config.geo.is_empty() { geo::builtin::load() } else { GeoDb::open(&config.geo) }
+    let (places, asns) = (&config.geo.database, &config.geo.asn);
+    if places.is_empty() { geo::builtin::load()?.with_asn(asns) } else { GeoDb::open(places, asns) }
 }
 
 /// What of all that `config` names cannot be used: geo data, certificates, authorities, zones. Reads what a node reads.
@@ -105,7 +106,7 @@ impl Control {
             return Err(ReloadError::NeedsRestart(restart));
         }
         // The built-in data does not change while the process runs.
-        let keep_geo = old.geo.is_empty() && config.geo.is_empty();
+        let keep_geo = old.geo.files().chain(config.geo.files()).next().is_none();
         let geo = if keep_geo { self.geo.load_full() } else { Arc::new(load_geo(&config)?) };
         let edge_view = View::compile(&config, &self.edge.metrics)?;
         let dns_view = dns::View::compile(&config, geo.clone(), &self.dns_metrics)?;

@@ -10,13 +10,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nearcast_shared::clock::Timestamp;
 use nearcast_shared::health::HealthTable;
 use nearcast_shared::pop::PopId;
 
 use crate::message::{Fault, Question, Request};
 use crate::metrics::{QueryType, Rcode};
 use crate::name::Name;
-use crate::steering::{self, Family};
+use crate::steering::{Asker, Family, Verdict};
 use crate::view::{Found, Node, Soa, Target, View, Zone};
 
 const CLASS_IN: u16 = 1;
@@ -39,6 +40,10 @@ pub(crate) enum Outcome {
     Static,
     /// The addresses of the PoP chosen for this client.
     Steered(PopId),
+    /// All its PoPs are down: the addresses for that case.
+    Fallback,
+    /// All its PoPs are down.
+    AllDown,
     /// The name exists, without data of that type.
     NoData,
     /// The name does not exist.
@@ -84,12 +89,14 @@ pub(crate) enum Data<'v> {
     Soa(&'v Soa),
     /// The one of RFC 8482: CPU "RFC8482", OS empty.
     AnyObsoleted,
+    Cname(&'v Name),
 }
 
 impl Outcome {
     pub(crate) fn rcode(self) -> Rcode {
         match self {
-            Self::Static | Self::Steered(_) | Self::NoData => Rcode::NoError,
+            Self::Static | Self::Steered(_) | Self::Fallback | Self::NoData => Rcode::NoError,
+            Self::AllDown => Rcode::ServFail,
             Self::NoName => Rcode::NxDomain,
             Self::Refused(_) => Rcode::Refused,
             Self::Fault(Fault::Malformed) => Rcode::FormErr,
@@ -101,8 +108,8 @@ impl Outcome {
     /// Whether we speak for the zone: the AA bit.
     pub(crate) fn is_authoritative(self) -> bool {
         match self {
-            Self::Static | Self::Steered(_) | Self::NoData | Self::NoName => true,
-            Self::Refused(_) | Self::Fault(_) => false,
+            Self::Static | Self::Steered(_) | Self::Fallback | Self::NoData | Self::NoName => true,
+            Self::AllDown | Self::Refused(_) | Self::Fault(_) => false,
         }
     }
 
@@ -111,7 +118,9 @@ impl Outcome {
         match self {
             Self::Refused(Refusal::NotOurs) => Some(20),
             Self::Refused(Refusal::NotSupported) => Some(21),
-            Self::Static | Self::Steered(_) | Self::NoData | Self::NoName | Self::Fault(_) => None,
+            // Not Ready: there is nobody to send the client to.
+            Self::AllDown => Some(14),
+            Self::Static | Self::Steered(_) | Self::Fallback | Self::NoData | Self::NoName | Self::Fault(_) => None,
         }
     }
 }
@@ -144,7 +153,13 @@ impl<'v> From<IpAddr> for Data<'v> {
 }
 
 /// Answers `request`, which came from `resolver`.
-pub(crate) fn answer<'v>(request: &Request<'_>, resolver: IpAddr, view: &'v View, health: &HealthTable) -> Answer<'v> {
+pub(crate) fn answer<'v>(
+    request: &Request<'_>,
+    resolver: IpAddr,
+    view: &'v View,
+    health: &HealthTable,
+    now: Timestamp,
+) -> Answer<'v> {
     let question = match (request.fault, request.question) {
         (Some(fault), _) => return Answer::empty(Outcome::Fault(fault)),
         (None, None) => return Answer::empty(Outcome::Fault(Fault::Malformed)),
@@ -157,7 +172,7 @@ pub(crate) fn answer<'v>(request: &Request<'_>, resolver: IpAddr, view: &'v View
         Found::Outside => Answer::empty(Outcome::Refused(Refusal::NotOurs)),
         Found::NoName(zone) => Answer::negative(Outcome::NoName, zone),
         Found::Node(zone, node) => {
-            let client = Client { request, resolver };
+            let client = Client { request, resolver, now };
             data(&question, client, zone, node, view, health).unwrap_or_else(|| Answer::negative(Outcome::NoData, zone))
         }
     }
@@ -173,6 +188,7 @@ fn is_meta(qtype: u16) -> bool {
 struct Client<'r> {
     request: &'r Request<'r>,
     resolver: IpAddr,
+    now: Timestamp,
 }
 
 /// The data at an existing name; `None` when there is none of that type.
@@ -229,12 +245,37 @@ fn addresses<'v>(
             let answers = records(pop, zone.ttl);
             (!answers.is_empty()).then(|| Answer::of(Outcome::Static, answers))
         }
-        Target::Steered(_) => {
+        Target::Steered(steered) => {
             let subnet = client.request.edns.and_then(|edns| edns.subnet?.subnet());
-            let steering = steering::steer(view, client.resolver, subnet);
-            let choice = steering.choose(view.pops(), family, health)?;
-            let answers = records(choice.pop, steering.ttl(zone));
-            Some(Answer { scope: steering.coverage.scope, ..Answer::of(Outcome::Steered(choice.pop), answers) })
+            let asker = Asker { resolver: client.resolver, subnet, now: client.now };
+            let decision = view.guide().decide(steered, asker, family, health, zone.ttl);
+            let ttl = decision.coverage.ttl_max.map_or(zone.ttl, |max| zone.ttl.min(max));
+            let made = match decision.verdict {
+                Verdict::Pops(chosen) => {
+                    let outcome = Outcome::Steered(chosen.first());
+                    match view.cname(chosen.first()) {
+                        Some(name) => Answer::of(outcome, vec![Record { ttl, ..own(zone, Data::Cname(name)) }]),
+                        None => {
+                            let addresses =
+                                view.guide().addresses(&chosen, steered.policy, family, health, client.request.id);
+                            let record = |address| Record { ttl, ..own(zone, Data::from(address)) };
+                            Answer::of(outcome, addresses.into_iter().map(record).collect())
+                        }
+                    }
+                }
+                Verdict::Addresses(addresses) => {
+                    let of_family = addresses.iter().copied().filter(|address| Family::of(*address) == family);
+                    let records: Vec<Record<'v>> =
+                        of_family.map(|address| Record { ttl, ..own(zone, Data::from(address)) }).collect();
+                    if records.is_empty() {
+                        return None;
+                    }
+                    Answer::of(Outcome::Fallback, records)
+                }
+                Verdict::NoData => return None,
+                Verdict::ServFail => Answer::empty(Outcome::AllDown),
+            };
+            Some(Answer { scope: decision.coverage.scope, ..made })
         }
     }
 }

@@ -12,8 +12,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use nearcast_shared::geo::Place;
-
 /// The option's code.
 pub(crate) const CODE: u16 = 8;
 
@@ -112,26 +110,24 @@ fn bits<const N: usize>(address: &[u8], source: u8) -> Result<[u8; N], Malformed
     Ok(whole)
 }
 
-/// What a steered answer covers, given the subnet asked for and what the geo data says of it. Health plays no part.
-pub(crate) fn coverage(subnet: Option<Subnet>, place: &Place) -> Coverage {
+/// What a steered answer covers, given the subnet asked for, and that the ranking is the same in all of the prefix of
+/// length `depth` around it. `known`: it goes by what is known of the client, not by a guess.
+pub(crate) fn coverage(subnet: Option<Subnet>, depth: u8, known: bool) -> Coverage {
     let Some(subnet) = subnet else { return Coverage { scope: 0, ttl_max: None } };
     let customary = match subnet.address {
         IpAddr::V4(_) => 24,
         IpAddr::V6(_) => 56,
     };
-    let scope = place.depth.min(subnet.source.max(customary));
-    if place.coordinates.is_none() {
-        // Not a fact about the Internet, only about this subnet, and for now. Within a subnet that is asked for by few
-        // bits, only its first addresses are unknown: others must not get what they get.
-        return Coverage { scope: scope.max(subnet.source), ttl_max: Some(UNKNOWN_TTL_MAX) };
+    let scope = depth.min(subnet.source.max(customary));
+    if known {
+        return Coverage { scope, ttl_max: None };
     }
-    Coverage { scope, ttl_max: None }
+    // Not a fact about the Internet, only about this subnet, and for now: never wider than what was asked for.
+    Coverage { scope: scope.max(subnet.source), ttl_max: Some(UNKNOWN_TTL_MAX) }
 }
 
 #[cfg(test)]
 mod tests {
-    use nearcast_shared::geo::Coordinates;
-
     use super::*;
 
     /// The network's address and length, if the option names one.
@@ -215,35 +211,27 @@ mod tests {
 
     #[test]
     fn coverage_of_steered_answers() {
-        let place = |known: bool, depth| Place {
-            coordinates: known.then_some(Coordinates { latitude: 0.0, longitude: 0.0 }),
-            country: None,
-            continent: None,
-            depth,
-        };
         let subnet = |address: &str, source| Some(Subnet { address: address.parse().unwrap(), source });
         let rows = [
-            // Rule 3: the widest prefix within which the data says the same.
-            ("wide data", subnet("192.0.2.0", 24), place(true, 10), 10, None),
+            // Rule 3: the widest prefix within which the ranking is the same.
+            ("wide data", subnet("192.0.2.0", 24), 10, true, 10, None),
             // Rule 4: scope = min(depth, max(source, 24 or 56)).
-            ("narrow data", subnet("192.0.2.0", 24), place(true, 28), 24, None),
-            ("narrow data, whole address", subnet("192.0.2.1", 32), place(true, 28), 28, None),
-            ("short source", subnet("192.0.0.0", 16), place(true, 22), 22, None),
-            ("short source, narrow data", subnet("192.0.0.0", 16), place(true, 30), 24, None),
-            ("v6", subnet("2001:db8::", 56), place(true, 64), 56, None),
-            ("v6, short source", subnet("2001:db8::", 32), place(true, 48), 48, None),
+            ("narrow data", subnet("192.0.2.0", 24), 28, true, 24, None),
+            ("narrow data, whole address", subnet("192.0.2.1", 32), 28, true, 28, None),
+            ("short source", subnet("192.0.0.0", 16), 22, true, 22, None),
+            ("short source, narrow data", subnet("192.0.0.0", 16), 30, true, 24, None),
+            ("v6", subnet("2001:db8::", 56), 64, true, 56, None),
+            ("v6, short source", subnet("2001:db8::", 32), 48, true, 48, None),
             // Rule 5: the subnet is unknown: scope = source and a short TTL, never 0.
-            ("unknown", subnet("10.0.0.0", 24), place(false, 8), 24, Some(UNKNOWN_TTL_MAX)),
-            // But no wider than what is unknown: RFC 7871 section 7.3.1 lets a resolver give what it got for 10.0.0.0/8
-            // with scope 8 to all of it.
-            ("unknown at its beginning", subnet("10.0.0.0", 8), place(false, 12), 12, Some(UNKNOWN_TTL_MAX)),
-            ("unknown at its very beginning", subnet("10.0.0.0", 8), place(false, 30), 24, Some(UNKNOWN_TTL_MAX)),
+            ("unknown", subnet("10.0.0.0", 24), 8, false, 24, Some(UNKNOWN_TTL_MAX)),
+            // Its first address is unknown, but not all of it need be.
+            ("unknown, short source", subnet("10.0.0.0", 8), 30, false, 24, Some(UNKNOWN_TTL_MAX)),
             // Rule 6: no subnet, decided by the resolver's address: scope 0.
-            ("none", None, place(true, 10), 0, None),
-            ("none and unknown", None, place(false, 0), 0, None),
+            ("none", None, 10, true, 0, None),
+            ("none and unknown", None, 0, false, 0, None),
         ];
-        for (name, subnet, place, scope, ttl_max) in rows {
-            assert_eq!(coverage(subnet, &place), Coverage { scope, ttl_max }, "{name}");
+        for (name, subnet, depth, known, scope, ttl_max) in rows {
+            assert_eq!(coverage(subnet, depth, known), Coverage { scope, ttl_max }, "{name}");
         }
     }
 }

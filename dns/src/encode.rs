@@ -3,7 +3,7 @@
 use hickory_proto::ProtoError;
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
-use hickory_proto::rr::rdata::{A, AAAA, HINFO, NS, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, HINFO, NS, SOA};
 use hickory_proto::rr::{Name as ProtoName, RData, Record as ProtoRecord};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder};
 
@@ -95,6 +95,7 @@ fn response_code(rcode: Rcode) -> ResponseCode {
     match rcode {
         Rcode::NoError => ResponseCode::NoError,
         Rcode::FormErr => ResponseCode::FormErr,
+        Rcode::ServFail => ResponseCode::ServFail,
         Rcode::NxDomain => ResponseCode::NXDomain,
         Rcode::NotImp => ResponseCode::NotImp,
         Rcode::Refused => ResponseCode::Refused,
@@ -112,6 +113,7 @@ fn proto_record(record: &Record<'_>, question: Option<&ProtoName>) -> Option<Pro
         Data::A(address) => RData::A(A(address)),
         Data::Aaaa(address) => RData::AAAA(AAAA(address)),
         Data::Ns(name) => RData::NS(NS(decode(name.wire()))),
+        Data::Cname(name) => RData::CNAME(CNAME(decode(name.wire()))),
         Data::Soa(soa) => RData::SOA(proto_soa(soa)),
         Data::AnyObsoleted => RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new())),
     };

@@ -22,6 +22,8 @@ mod name;
 
 mod steering;
 
+mod map;
+
 mod answer;
 
 mod explain;

@@ -55,6 +55,7 @@ label! {
     Rcode {
         NoError = "NOERROR",
         FormErr = "FORMERR",
+        ServFail = "SERVFAIL",
         NxDomain = "NXDOMAIN",
         NotImp = "NOTIMP",
         Refused = "REFUSED",

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::Message;
+use nearcast_shared::clock::Clock;
 use nearcast_shared::health::HealthBoard;
 use nearcast_shared::net;
 use thiserror::Error;
@@ -50,6 +51,7 @@ pub(crate) struct Plane {
     view: Arc<ArcSwap<View>>,
     health: Arc<HealthBoard>,
     metrics: Arc<DnsMetrics>,
+    clock: Clock,
 }
 
 /// What TCP connections may take.
@@ -71,10 +73,11 @@ pub async fn serve(
     view: Arc<ArcSwap<View>>,
     health: Arc<HealthBoard>,
     metrics: Arc<DnsMetrics>,
+    clock: Clock,
     tcp: Tcp,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let plane = Plane { view, health, metrics };
+    let plane = Plane { view, health, metrics, clock };
     let mut tasks = JoinSet::new();
     for socket in sockets.udp {
         socket.set_nonblocking(true).map_err(ServeError::Socket)?;
@@ -110,7 +113,7 @@ impl Plane {
         })?;
         let (view, health) = (self.view.load(), self.health.table());
         let health = view.health(&health);
-        let answer = answer(&request, net::unmapped(peer.ip()), &view, &health);
+        let answer = answer(&request, net::unmapped(peer.ip()), &view, &health, self.clock.now());
         let kind = request.question.map_or(QueryType::Other, |question| QueryType::from_number(question.qtype));
         self.metrics.query(kind, answer.outcome.rcode(), transport).inc();
         if let Outcome::Steered(pop) = answer.outcome {

@@ -1,8 +1,11 @@
-//! Which PoP a client is sent to. Pure: the geo data's word on the client, the fleet and its health go in, a PoP
-//! comes out.
+//! Which PoP a client is sent to. Pure: the geo data's word on the client, the fleet and its health go in, PoPs come out.
 //!
-//! All PoPs are ranked ([`nearest`]), and the first that is up has the client. When none is up the answer is as if
-//! all were (fail-open): a wrong verdict must not take a site off the Internet.
+//! ```text
+//!   address -> map (or rules + place -> ranking) -> the first that is up -> PoPs, scope, TTL
+//! ```
+//!
+//! The map has rankings cut after some PoPs; when all of these are down, or before the map is made, the ranking is worked
+//! out from the geo data. Either way the scope is that of a prefix in which the ranking used is the same.
 //!
 //! A PoP may lack addresses of the family asked for. Then it is passed over for that type, so the A and AAAA answers
 //! of one name may name different PoPs. The other choice, NODATA for the clients who are near it, would let the data
@@ -10,18 +13,30 @@
 //! clients of one family only without any address. A fleet whose PoPs all have both families never sees this. A family that no PoP
 //! has gives NODATA to everyone.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
-use nearcast_shared::geo::Place;
+use nearcast_shared::clock::Timestamp;
+use nearcast_shared::config::{AllDown, Config, Order, Policy, PolicyId};
+use nearcast_shared::geo::{GeoDb, Place};
 use nearcast_shared::health::HealthTable;
+use nearcast_shared::net;
 use nearcast_shared::pop::{Pop, PopId};
 
 use crate::ecs::{self, Coverage, Subnet};
-use crate::view::{View, Zone};
+use crate::map::Maps;
+use crate::view::Steered;
 
-pub(crate) mod nearest;
+pub(crate) mod choose;
+pub(crate) mod draw;
+pub(crate) mod ranking;
+pub(crate) mod rules;
 
-use nearest::Ranking;
+use choose::{Cause, Chosen, Circumstances, Dices, Fit};
+use draw::Dice;
+use ranking::{FullRanking, Ranking, rank};
+use rules::{Facts, Rules};
 
 /// An address family, which is also a record type: A or AAAA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,30 +45,80 @@ pub(crate) enum Family {
     V6,
 }
 
-/// All that steering has to say of one client.
+/// All that steering goes by but health: the fleet, its policies, the geo data, and what is compiled of them.
 #[derive(Debug)]
-pub(crate) struct Steering {
+pub(crate) struct Guide {
+    pops: Vec<Pop>,
+    /// By PoP, for draws.
+    seeds: Vec<u64>,
+    this: PopId,
+    geo: Arc<GeoDb>,
+    policies: Vec<Compiled>,
+    sites: Vec<String>,
+    depth: usize,
+    /// Seconds that an answer lives at most while a PoP that it hangs on changes its state.
+    ttl_unsettled: u32,
+    /// There once they are made.
+    maps: OnceLock<Arc<Maps>>,
+}
+
+/// A policy, ready to be asked.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) policy: Policy,
+    pub(crate) rules: Rules,
+    /// PoPs of a ranking that are kept.
+    pub(crate) depth: usize,
+    seed: u64,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker {
+    pub(crate) resolver: IpAddr,
+    /// Whom it asks for, if it says and that counts.
+    pub(crate) subnet: Option<Subnet>,
+    pub(crate) now: Timestamp,
+}
+
+/// A client's ranking.
+#[derive(Debug)]
+pub(crate) struct Located<'g> {
+    pub(crate) ranking: Cow<'g, Ranking>,
+    /// Bits of the prefix around the client in which it is the same.
+    pub(crate) depth: u8,
+}
+
+/// Everything there is to say of where a client is and how PoPs are ranked for it.
+#[derive(Debug)]
+pub(crate) struct Survey {
     pub(crate) place: Place,
-    pub(crate) ranking: Ranking,
+    pub(crate) asn: Option<u32>,
+    /// The position of the rule that is about it.
+    pub(crate) rule: Option<usize>,
+    pub(crate) ranking: FullRanking,
+    pub(crate) known: bool,
+    pub(crate) depth: u8,
+}
+
+/// What a client is answered.
+#[derive(Debug)]
+pub(crate) struct Decision<'g> {
+    pub(crate) verdict: Verdict<'g>,
     pub(crate) coverage: Coverage,
 }
 
-/// The PoP that a client is sent to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Choice {
-    pub(crate) pop: PopId,
-    pub(crate) cause: Cause,
-}
-
-/// What made it that PoP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// It is the first of all that have the family.
-    First,
-    /// Those before it are down.
-    Failover,
-    /// It is the first of all that have the family, and they are all down.
-    FailOpen,
+/// Whom a client is sent to.
+#[derive(Debug)]
+pub(crate) enum Verdict<'g> {
+    /// To these PoPs.
+    Pops(Chosen),
+    /// All are down: to these addresses, none of which need be of the family asked for.
+    Addresses(&'g [IpAddr]),
+    /// Nowhere: there is no data of the type for anybody, or all are down.
+    NoData,
+    /// All are down.
+    ServFail,
 }
 
 impl Family {
@@ -67,80 +132,227 @@ impl Family {
     }
 }
 
-/// Steers whoever is at `client`: the subnet that the query names, else the resolver that sent it.
-pub(crate) fn steer(view: &View, resolver: IpAddr, subnet: Option<Subnet>) -> Steering {
-    let place = view.geo().locate(subnet.map_or(resolver, |subnet| subnet.address));
-    let ranking = nearest::rank(view.pops(), view.this(), place.coordinates);
-    let coverage = ecs::coverage(subnet, &place);
-    Steering { place, ranking, coverage }
+impl Asker {
+    /// The address that counts.
+    pub(crate) fn client(&self) -> IpAddr {
+        self.subnet.map_or(self.resolver, |subnet| subnet.address)
+    }
 }
 
-impl Steering {
-    /// Seconds that a steered answer in this zone may be kept.
-    pub(crate) fn ttl(&self, zone: &Zone) -> u32 {
-        self.coverage.ttl_max.map_or(zone.ttl, |max| zone.ttl.min(max))
+impl Guide {
+    pub(crate) fn new(config: &Config, geo: Arc<GeoDb>) -> Self {
+        let compiled = |policy: &Policy| Compiled {
+            rules: Rules::new(policy),
+            depth: config.ranking_depth.max(policy.answers).max(if policy.spread > 1 { policy.spread + 1 } else { 1 }),
+            seed: draw::seed(&policy.name),
+            policy: policy.clone(),
+        };
+        Self {
+            pops: config.pops.clone(),
+            seeds: config.pops.iter().map(|pop| draw::seed(&pop.name)).collect(),
+            this: config.this,
+            geo,
+            policies: config.policies.iter().map(compiled).collect(),
+            sites: config.sites.iter().map(|site| site.name.clone()).collect(),
+            depth: config.ranking_depth,
+            ttl_unsettled: 5,
+            maps: OnceLock::new(),
+        }
     }
 
-    /// The first PoP of the ranking that has the family and is up; `None` when no PoP has the family.
-    pub(crate) fn choose(&self, pops: &[Pop], family: Family, health: &HealthTable) -> Option<Choice> {
-        let able = || self.ranking.order().filter(|id| family.of_pop(&pops[id.index()]).next().is_some());
-        let first = able().next()?;
-        Some(match able().find(|id| health.is_up(*id)) {
-            Some(pop) if pop == first => Choice { pop, cause: Cause::First },
-            Some(pop) => Choice { pop, cause: Cause::Failover },
-            None => Choice { pop: first, cause: Cause::FailOpen },
-        })
+    pub(crate) fn pops(&self) -> &[Pop] {
+        &self.pops
+    }
+
+    pub(crate) fn this(&self) -> PopId {
+        self.this
+    }
+
+    pub(crate) fn geo(&self) -> &Arc<GeoDb> {
+        &self.geo
+    }
+
+    /// The name of the site at that position of the config.
+    pub(crate) fn site(&self, position: usize) -> &str {
+        &self.sites[position]
+    }
+
+    pub(crate) fn policies(&self) -> &[Compiled] {
+        &self.policies
+    }
+
+    pub(crate) fn policy(&self, id: PolicyId) -> &Compiled {
+        &self.policies[id.index()]
+    }
+
+    pub(crate) fn maps(&self) -> Option<&Arc<Maps>> {
+        self.maps.get()
+    }
+
+    /// From now on rankings come from `maps`, which must have been made of this very guide or one that is alike.
+    pub(crate) fn set_maps(&self, maps: Arc<Maps>) {
+        // Maps that are there already say the same.
+        let _there_already = self.maps.set(maps);
+    }
+
+    /// Whether maps of the one are true for the other.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        let policies = |guide: &Self| guide.policies.iter().map(|compiled| compiled.policy.clone()).collect::<Vec<_>>();
+        let places = |guide: &Self| guide.pops.iter().map(|pop| (pop.name.clone(), pop.location)).collect::<Vec<_>>();
+        Arc::ptr_eq(&self.geo, &other.geo)
+            && self.this == other.this
+            && self.depth == other.depth
+            && places(self) == places(other)
+            && policies(self) == policies(other)
+    }
+
+    /// The ranking for the client at `address`.
+    pub(crate) fn locate(&self, policy: PolicyId, address: IpAddr) -> Located<'_> {
+        match self.maps.get().and_then(|maps| maps.lookup(policy, address)) {
+            Some((ranking, depth)) => Located { ranking: Cow::Borrowed(ranking), depth },
+            None => self.survey(policy, address).whole(),
+        }
+    }
+
+    /// The same in full, from the geo data.
+    pub(crate) fn survey(&self, policy: PolicyId, address: IpAddr) -> Survey {
+        let compiled = self.policy(policy);
+        let (inner, offset) = net::effective(address);
+        let (by_network, length) = compiled.rules.of_network(inner);
+        let place = self.geo.locate(address);
+        let mut depth = offset.map_or(128, |bits| length.saturating_add(bits));
+        if compiled.policy.asks_place() {
+            depth = depth.max(place.depth);
+        }
+        let mut asn = None;
+        if compiled.policy.asks_asn() {
+            let (number, length) = self.geo.asn(address);
+            asn = number;
+            depth = depth.max(length);
+        }
+        let rule = by_network.or_else(|| compiled.rules.of_facts(Facts { place: &place, asn }));
+        let (ranking, known) = compiled.rank(self, &place, rule);
+        Survey { place, asn, rule, ranking, known, depth }
+    }
+
+    /// Steers whoever asks for a name that lives `ttl` seconds.
+    pub(crate) fn decide(
+        &self,
+        steered: Steered,
+        asker: Asker,
+        family: Family,
+        health: &HealthTable,
+        ttl: u32,
+    ) -> Decision<'_> {
+        let asker = Asker { subnet: asker.subnet.filter(|_| steered.ecs), ..asker };
+        let compiled = self.policy(steered.policy);
+        let mut located = self.locate(steered.policy, asker.client());
+        let mut coverage = ecs::coverage(asker.subnet, located.depth, located.ranking.known);
+        let circumstances = |coverage: Coverage| Circumstances {
+            policy: &compiled.policy,
+            seeds: &self.seeds,
+            fleet: &self.pops,
+            family,
+            site: steered.site.map(|site| self.site(site)),
+            health,
+            dice: compiled.dices(asker, coverage.scope, ttl),
+        };
+        let mut chosen = circumstances(coverage).choose(&located.ranking, Fit::Reaching);
+        if !located.ranking.complete && chosen.as_ref().is_none_or(|chosen| chosen.wants_more) {
+            // What comes after the PoPs that are kept may be another for each network of the geo data.
+            located = self.survey(steered.policy, asker.client()).whole();
+            coverage = ecs::coverage(asker.subnet, located.depth, located.ranking.known);
+            chosen = circumstances(coverage).choose(&located.ranking, Fit::Reaching);
+        }
+        let it = circumstances(coverage);
+        let chosen = chosen.or_else(|| it.choose(&located.ranking, Fit::Up));
+        let verdict = match (chosen, &compiled.policy.all_down) {
+            (Some(chosen), _) => Verdict::Pops(chosen),
+            (None, _) if !it.anybody_has_family() => Verdict::NoData,
+            (None, AllDown::Open) => it.choose(&located.ranking, Fit::Any).map_or(Verdict::NoData, Verdict::Pops),
+            (None, AllDown::Addresses(addresses)) => Verdict::Addresses(addresses),
+            (None, AllDown::NoData) => Verdict::NoData,
+            (None, AllDown::ServFail) => Verdict::ServFail,
+        };
+        let coverage = self.covered(coverage, &verdict, asker);
+        Decision { verdict, coverage }
+    }
+
+    /// The addresses of the chosen PoPs that are up; those of a CNAME are not among them. `turn` says who comes first where
+    /// the policy has them rotate.
+    pub(crate) fn addresses(
+        &self,
+        chosen: &Chosen,
+        policy: PolicyId,
+        family: Family,
+        health: &HealthTable,
+        turn: u16,
+    ) -> Vec<IpAddr> {
+        let of_pop = |pop: &PopId| {
+            let pop = *pop;
+            let all = self.pops[pop.index()].addresses.iter().copied().enumerate();
+            let up = move |position| chosen.cause == Cause::FailOpen || health.address_is_up(pop, position);
+            all.filter(move |(position, address)| Family::of(*address) == family && up(*position))
+        };
+        let mut addresses: Vec<IpAddr> = chosen.pops().iter().flat_map(of_pop).map(|(_, address)| address).collect();
+        if self.policy(policy).policy.rotate && !addresses.is_empty() {
+            let turn = usize::from(turn) % addresses.len();
+            addresses.rotate_left(turn);
+        }
+        addresses
+    }
+
+    /// What the choice leaves of what the ranking covers.
+    fn covered(&self, mut coverage: Coverage, verdict: &Verdict<'_>, asker: Asker) -> Coverage {
+        let short = |coverage: Coverage| coverage.ttl_max.map_or(self.ttl_unsettled, |max| max.min(self.ttl_unsettled));
+        match verdict {
+            Verdict::Pops(chosen) => {
+                if let Some(subnet) = asker.subnet.filter(|_| chosen.by_network) {
+                    coverage.scope = coverage.scope.max(draw::network_length(subnet.address));
+                }
+                if chosen.unsettled {
+                    coverage.ttl_max = Some(short(coverage));
+                }
+            }
+            // RFC 7871 section 7.4: negative answers are for everybody, and so are the addresses for when all are down.
+            Verdict::NoData | Verdict::ServFail => coverage.scope = 0,
+            Verdict::Addresses(_) => coverage.ttl_max = Some(short(coverage)),
+        }
+        coverage
+    }
+}
+
+impl Compiled {
+    /// Ranks for a client at `place` of whom the rule at that position speaks; and whether what that goes by is known.
+    pub(crate) fn rank(&self, guide: &Guide, place: &Place, rule: Option<usize>) -> (FullRanking, bool) {
+        let spoken = rule.and_then(|rule| self.policy.rules.get(rule));
+        let ranking = rank(&self.policy, spoken, &guide.pops, guide.this, place.coordinates);
+        let located = match &self.policy.order {
+            Order::Nearest { .. } => place.coordinates.is_some(),
+            Order::Failover | Order::Weighted => {
+                !self.policy.asks_place() || place.country.is_some() || place.continent.is_some()
+            }
+        };
+        (ranking, rule.is_some() || located)
+    }
+
+    /// What the client throws. At a moment all whom the answer covers throw alike, so that its scope need not be narrower.
+    fn dices(&self, asker: Asker, scope: u8, ttl: u32) -> Dices {
+        let client = asker.client();
+        let covered = if scope == 0 { asker.resolver } else { net::masked(client, scope) };
+        Dices {
+            network: Dice::of_network(client, self.seed),
+            moment: Dice::of_moment(covered, self.seed, asker.now.seconds(), ttl),
+        }
+    }
+}
+
+impl Survey {
+    /// The whole ranking.
+    fn whole<'g>(self) -> Located<'g> {
+        Located { ranking: Cow::Owned(self.ranking.whole(self.known)), depth: self.depth }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fixture;
-
-    /// (PoP of the A answer, of the AAAA answer) for a client in Frankfurt, with these PoPs down.
-    fn choices(view: &View, down: &[&str]) -> [Option<(String, Cause)>; 2] {
-        let health = fixture::health(view, down);
-        let steering = steer(view, fixture::FRANKFURT.parse().unwrap(), None);
-        [Family::V4, Family::V6].map(|family| {
-            let choice = steering.choose(view.pops(), family, &health)?;
-            Some((view.pop(choice.pop).name.clone(), choice.cause))
-        })
-    }
-
-    fn one(name: &str, cause: Cause) -> Option<(String, Cause)> {
-        Some((name.to_owned(), cause))
-    }
-
-    #[test]
-    fn the_first_that_is_up() {
-        let view = fixture::view();
-        let rows: [(&str, &[&str], &str, Cause); 5] = [
-            ("all up", &[], "fra", Cause::First),
-            ("a far one down", &["sin"], "fra", Cause::First),
-            ("the nearest down", &["fra"], "iad", Cause::Failover),
-            ("two down", &["fra", "iad"], "sin", Cause::Failover),
-            ("all down", &["fra", "iad", "sin"], "fra", Cause::FailOpen),
-        ];
-        for (name, down, pop, cause) in rows {
-            assert_eq!(choices(&view, down), [one(pop, cause), one(pop, cause)], "{name}");
-        }
-    }
-
-    #[test]
-    fn a_pop_without_the_family_is_passed_over() {
-        let text = fixture::CONFIG.replace(", \"2001:db8:1::10\"", "");
-        let view = fixture::view_of(&text, "sin");
-        assert_eq!(choices(&view, &[]), [one("fra", Cause::First), one("iad", Cause::First)]);
-        assert_eq!(choices(&view, &["iad"]), [one("fra", Cause::First), one("sin", Cause::Failover)]);
-        // Those that could answer are all down: fail-open within the family, rather than data for some only.
-        assert_eq!(choices(&view, &["iad", "sin"]), [one("fra", Cause::First), one("iad", Cause::FailOpen)]);
-    }
-
-    #[test]
-    fn a_family_that_no_pop_has() {
-        let text = fixture::CONFIG.replace(", \"2001:db8:1::10\"", "").replace(", \"2001:db8:2::10\"", "");
-        let view = fixture::view_of(&text.replace(", \"2001:db8:3::10\"", ""), "sin");
-        assert_eq!(choices(&view, &[]), [one("fra", Cause::First), None]);
-    }
-}
+mod tests;

@@ -28,6 +28,7 @@ use thiserror::Error;
 
 use crate::metrics::DnsMetrics;
 use crate::name::{Lowered, Name, suffixes};
+use crate::steering::Guide;
 
 /// Everything that answers depend on but health.
 #[derive(Debug)]
@@ -36,10 +37,10 @@ pub struct View {
     /// Labels of the longest name there is: what is longer need not be looked up.
     labels_max: usize,
     zones: Vec<Zone>,
-    pops: Vec<Pop>,
+    guide: Guide,
+    /// What PoPs without addresses point to.
+    cnames: Vec<Option<Name>>,
     fleet: FleetId,
-    this: PopId,
-    geo: Arc<GeoDb>,
     udp_size: u16,
     /// Steered answers, in the order of `pops`.
     steered: Vec<Counter>,
@@ -133,10 +134,13 @@ impl View {
             labels_max: names.nodes.keys().map(Name::labels).max().unwrap_or(0),
             names: names.nodes,
             zones: config.zones.iter().map(zone).collect::<Result<_, _>>()?,
-            pops: config.pops.clone(),
+            guide: Guide::new(config, geo),
+            cnames: config
+                .pops
+                .iter()
+                .map(|pop| pop.cname.as_deref().map(parse).transpose())
+                .collect::<Result<_, _>>()?,
             fleet: FleetId::of(&config.pops),
-            this: config.this,
-            geo,
             udp_size: config.dns.udp_size,
             steered: config.pops.iter().map(|pop| metrics.steered(&pop.name)).collect(),
         })
@@ -164,26 +168,27 @@ impl View {
 
     /// `table` in the order of this view's PoPs; it may be that of the config before or after.
     pub(crate) fn health<'t>(&self, table: &'t HealthTable) -> Cow<'t, HealthTable> {
-        table.seen_by(self.fleet, &self.pops)
+        table.seen_by(self.fleet, self.guide.pops())
+    }
+
+    /// What steering goes by.
+    pub(crate) fn guide(&self) -> &Guide {
+        &self.guide
     }
 
     /// The fleet, in the configured order.
     pub(crate) fn pops(&self) -> &[Pop] {
-        &self.pops
+        self.guide.pops()
     }
 
     /// One PoP of the fleet.
     pub(crate) fn pop(&self, id: PopId) -> &Pop {
-        &self.pops[id.index()]
+        &self.guide.pops()[id.index()]
     }
 
-    /// The PoP that this node is.
-    pub(crate) fn this(&self) -> PopId {
-        self.this
-    }
-
-    pub(crate) fn geo(&self) -> &GeoDb {
-        &self.geo
+    /// What the PoP points to instead of having addresses.
+    pub(crate) fn cname(&self, id: PopId) -> Option<&Name> {
+        self.cnames[id.index()].as_ref()
     }
 
     /// Bytes of the largest UDP answer.

@@ -13,6 +13,7 @@ use crate::pop::{Pop, PopId};
 
 mod compile;
 mod file;
+mod geo;
 mod mistake;
 mod pattern;
 mod policy;
@@ -23,6 +24,7 @@ mod warnings;
 #[cfg(test)]
 mod tests;
 
+pub use geo::Geo;
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
 pub use policy::{AllDown, Order, Pick, Policy, PolicyId, PolicyRule, Ring, SteeredName};
@@ -47,8 +49,8 @@ pub struct Config {
     pub admin: Admin,
     /// The store.
     pub cache: Cache,
-    /// mmdb files; empty: the built-in data.
-    pub geo: Vec<PathBuf>,
+    /// Where clients are.
+    pub geo: Geo,
     /// Probing.
     pub health: Health,
     /// Leaving.

@@ -1,23 +1,35 @@
 //! Where an address is: one or several mmdb files, read through maxminddb.
 //!
 //! Two shapes of record are understood: the City form of GeoIP2 and DB-IP (`location.latitude`, `country.iso_code`,
-//! `continent.code`) and the flat form some packages use (`latitude`, `country_code`). IPv4 and IPv6 may come in one
-//! file or apart.
+//! `continent.code`, `subdivisions`) and the flat form some packages use (`latitude`, `country_code`, `state1`). IPv4 and
+//! IPv6 may come in one file or apart. ASN files have the number of an address's autonomous system.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use maxminddb::Reader;
+use maxminddb::LookupResult;
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::net;
 
 pub mod builtin;
+pub mod centers;
+pub mod continent;
 pub mod distance;
+mod file;
+mod partition;
 pub mod record;
+mod walk;
 
-use record::Record;
+#[cfg(test)]
+mod fixture;
+
+use continent::Continent;
+pub use file::{Detail, GeoFileInfo};
+use file::{GeoFile, Use};
+pub use partition::{AddressFamily, Atom, AtomKey};
+use record::{Record, Worth};
 
 /// A point on the globe, in degrees.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -37,17 +49,62 @@ impl Coordinates {
 }
 
 /// What the data says of an address.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Place {
     /// `None`: unknown.
     pub coordinates: Option<Coordinates>,
-    /// ISO 3166-1 alpha-2, where known.
+    /// What the coordinates are worth.
+    pub precision: Precision,
+    /// ISO 3166-1 alpha-2 in upper case, where known.
     pub country: Option<String>,
-    /// Two-letter continent code, where known.
+    /// `US-CA` as in ISO 3166-2, or `US-California` where the data has names alone; where known.
+    pub subdivision: Option<String>,
+    /// Two-letter continent code in upper case, where known; that of the country where the data has none.
     pub continent: Option<String>,
+    /// The number of its autonomous system, where known. `depth` does not count it: see [`GeoDb::asn`].
+    pub asn: Option<u32>,
     /// Length in bits, in the family of the address that was asked, of the longest prefix around it within which the
-    /// data says the same: what an ECS answer may be scoped to.
+    /// data has the same place: what an ECS answer may be scoped to.
     pub depth: u8,
+}
+
+/// How well a place is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// The data has coordinates.
+    Exact,
+    /// Only the country is known: the coordinates are those of its middle.
+    Country,
+    /// There are no coordinates.
+    #[default]
+    Unknown,
+}
+
+impl Place {
+    /// What `found` tells, without depth and autonomous system.
+    fn of(found: Option<&LookupResult<'_, Vec<u8>>>) -> Self {
+        let record = found.and_then(|found| found.decode::<Record<'_>>().ok().flatten()).unwrap_or_default();
+        let country = record::code(record.country());
+        let (coordinates, precision) = match record.coordinates() {
+            Some(exact) => (Some(exact), Precision::Exact),
+            None => match country.as_deref().and_then(centers::center) {
+                Some(middle) => (Some(middle), Precision::Country),
+                None => (None, Precision::Unknown),
+            },
+        };
+        let subdivision = country.as_ref().zip(record.subdivision()).map(|(country, part)| format!("{country}-{part}"));
+        let derived = || Some(Continent::of_country(country.as_deref()?)?.code().to_owned());
+        Self {
+            coordinates,
+            precision,
+            subdivision,
+            continent: record::code(record.continent()).or_else(derived),
+            country,
+            asn: None,
+            depth: 0,
+        }
+    }
 }
 
 /// Why geo data could not be had.
@@ -74,40 +131,25 @@ pub enum GeoError {
 /// The geo data of a node: its files in the configured order.
 #[derive(Debug)]
 pub struct GeoDb {
-    files: Vec<GeoFile>,
-}
-
-#[derive(Debug)]
-struct GeoFile {
-    path: PathBuf,
-    reader: Reader<Vec<u8>>,
-}
-
-/// What the status shows of one file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct GeoFileInfo {
-    /// The path, or `built-in`.
-    pub path: PathBuf,
-    /// The file's own name for its type.
-    pub database_type: String,
-    /// Seconds since the Unix epoch.
-    pub build_epoch: u64,
-    /// 4 or 6.
-    pub ip_version: u16,
+    places: Vec<GeoFile>,
+    asns: Vec<GeoFile>,
 }
 
 impl GeoDb {
-    /// Reads all of `paths`; the first file that knows an address decides.
+    /// Reads all files: of `places` the first that has coordinates of an address decides, or else the first that has its
+    /// country; of `asns` the first that has a number.
     ///
     /// # Errors
     /// When any file is missing or not an mmdb.
-    pub fn open(paths: &[PathBuf]) -> Result<Self, GeoError> {
-        let mut files = Vec::with_capacity(paths.len());
-        for path in paths {
+    pub fn open(places: &[PathBuf], asns: &[PathBuf]) -> Result<Self, GeoError> {
+        let read = |path: &PathBuf, read_for| {
             let bytes = std::fs::read(path).map_err(|source| GeoError::Read { path: path.clone(), source })?;
-            files.push(GeoFile::parse(path, bytes)?);
-        }
-        Ok(Self { files })
+            GeoFile::parse(path, bytes, read_for)
+        };
+        Ok(Self {
+            places: places.iter().map(|path| read(path, Use::Places)).collect::<Result<_, _>>()?,
+            asns: asns.iter().map(|path| read(path, Use::Asn)).collect::<Result<_, _>>()?,
+        })
     }
 
     /// Geo data from an mmdb that is already in memory; `name` stands in for its path in messages.
@@ -115,83 +157,70 @@ impl GeoDb {
     /// # Errors
     /// When `bytes` is not an mmdb.
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self, GeoError> {
-        Ok(Self { files: vec![GeoFile::parse(Path::new(name), bytes)?] })
+        Ok(Self { places: vec![GeoFile::parse(Path::new(name), bytes, Use::Places)?], asns: Vec::new() })
+    }
+
+    /// The same places, with the autonomous systems of the files at `paths`.
+    ///
+    /// # Errors
+    /// When any file is missing or not an mmdb.
+    pub fn with_asn(mut self, paths: &[PathBuf]) -> Result<Self, GeoError> {
+        self.asns = Self::open(&[], paths)?.asns;
+        Ok(self)
     }
 
     /// Geo data that knows no address.
     pub fn empty() -> Self {
-        Self { files: Vec::new() }
+        Self { places: Vec::new(), asns: Vec::new() }
     }
 
     /// What is loaded.
     pub fn files(&self) -> Vec<GeoFileInfo> {
-        let info = |file: &GeoFile| {
-            let meta = file.reader.metadata();
-            GeoFileInfo {
-                path: file.path.clone(),
-                database_type: meta.database_type.clone(),
-                build_epoch: meta.build_epoch,
-                ip_version: meta.ip_version,
-            }
-        };
-        self.files.iter().map(info).collect()
+        self.places.iter().chain(&self.asns).map(GeoFile::info).collect()
     }
 
     /// Where `address` is. IPv4-mapped, 6to4 and Teredo addresses are read as the IPv4 address inside.
     pub fn locate(&self, address: IpAddr) -> Place {
         let (inner, offset) = net::effective(address);
-        let mut place = Place { coordinates: None, country: None, continent: None, depth: 0 };
-        for file in &self.files {
-            let Some((depth, record)) = file.lookup(inner) else { continue };
-            // An address without a location here may have one in the next file: then both prefixes must hold.
-            place.depth = place.depth.max(depth);
-            if let Some(record) = record {
-                place.coordinates = record.coordinates();
-                place.country = record.country().map(str::to_owned);
-                place.continent = record.continent().map(str::to_owned);
-                if place.coordinates.is_some() {
-                    break;
-                }
-            }
-        }
-        place.depth = match offset {
-            Some(bits) => place.depth.saturating_add(bits),
-            None => 128,
-        };
-        place
+        let (found, depth) = decide(&self.places, inner, file::worth_of);
+        let asn = if self.asns.is_empty() { None } else { self.asn(address).0 };
+        Place { asn, depth: outer(depth, offset), ..Place::of(found.as_ref()) }
+    }
+
+    /// The autonomous system that `address` is in, and the length of the longest prefix around it within which the data
+    /// has the same: apart from [`Place::depth`], so that who does not ask keeps wide scopes.
+    pub fn asn(&self, address: IpAddr) -> (Option<u32>, u8) {
+        let (inner, offset) = net::effective(address);
+        let (found, depth) = decide(&self.asns, inner, file::asn_worth);
+        (found.as_ref().and_then(file::asn_in), outer(depth, offset))
     }
 }
 
-impl GeoFile {
-    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, GeoError> {
-        let format = |source| GeoError::Format { path: path.to_owned(), source };
-        let reader = Reader::from_source(bytes).map_err(format)?;
-        // A truncated file still has valid metadata only if its end is intact; a damaged data section shows here.
-        for probe in ["1.1.1.1", "193.0.0.1", "2001:4860::1"] {
-            let address: IpAddr = probe.parse().expect("a literal address");
-            if address.is_ipv6() && reader.metadata().ip_version == 4 {
-                continue;
-            }
-            let found = reader.lookup(address).map_err(format)?;
-            found.decode::<Record<'_>>().map_err(format)?;
+/// The record that decides, and the longest of the prefixes looked at to find it: an address of which one file knows
+/// little may be known by the next, and then both prefixes must hold.
+fn decide<'a>(
+    files: &'a [GeoFile],
+    address: IpAddr,
+    judge: impl Fn(&LookupResult<'a, Vec<u8>>) -> Worth,
+) -> (Option<LookupResult<'a, Vec<u8>>>, u8) {
+    let (mut best, mut depth): (Option<(Worth, LookupResult<'a, Vec<u8>>)>, u8) = (None, 0);
+    for (length, found) in files.iter().filter_map(|file| file.lookup(address)) {
+        depth = depth.max(length);
+        let Some(found) = found else { continue };
+        let worth = judge(&found);
+        if best.as_ref().is_none_or(|(most, _)| worth > *most) {
+            best = Some((worth, found));
         }
-        Ok(Self { path: path.to_owned(), reader })
+        if worth == Worth::Coordinates {
+            break;
+        }
     }
+    (best.map(|(_, found)| found), depth)
+}
 
-    /// The matched prefix length in the family of `address`, and the record. `None` when the file cannot know.
-    fn lookup(&self, address: IpAddr) -> Option<(u8, Option<Record<'_>>)> {
-        if address.is_ipv6() && self.reader.metadata().ip_version == 4 {
-            return None;
-        }
-        let found = self.reader.lookup(address).ok()?;
-        let network = found.network().ok()?;
-        let depth = match (address, network.is_ipv4()) {
-            // An IPv4 address in an IPv6 tree whose IPv4 part is empty higher up: nothing in all of IPv4.
-            (IpAddr::V4(_), false) => network.prefix().saturating_sub(96),
-            _ => network.prefix(),
-        };
-        Some((depth, found.decode::<Record<'_>>().ok().flatten()))
-    }
+/// A depth as the address that was asked has it; see [`net::effective`].
+fn outer(depth: u8, offset: Option<u8>) -> u8 {
+    offset.map_or(128, |bits| depth.saturating_add(bits))
 }
 
 #[cfg(test)]
@@ -207,6 +236,23 @@ mod tests {
         let mapped = geo.locate("::ffff:193.0.0.1".parse().unwrap());
         assert_eq!((mapped.coordinates, mapped.depth), (place.coordinates, place.depth + 96));
         assert_eq!(geo.locate("127.0.0.1".parse().unwrap()).coordinates, None);
+    }
+
+    #[test]
+    fn without_coordinates_the_country_places_a_client() {
+        let records = [
+            ("10.0.0.0/8", serde_json::json!({ "country_code": "de", "state1": "Hesse" })),
+            ("10.1.0.0/16", serde_json::json!({ "country": { "iso_code": "XX" } })),
+            ("10.2.0.0/16", serde_json::json!({ "country_code": "US", "latitude": 1.0, "longitude": 2.0 })),
+        ];
+        let geo = GeoDb::from_bytes("test", fixture::mmdb(&records)).unwrap();
+        let at = |address: &str| geo.locate(address.parse().unwrap());
+        let (country, nowhere, exact) = (at("10.0.0.1"), at("10.1.0.1"), at("10.2.0.1"));
+        assert_eq!((country.precision, country.coordinates), (Precision::Country, centers::center("DE")));
+        assert_eq!(country.country.as_deref(), Some("DE"), "in upper case");
+        assert_eq!((country.subdivision.as_deref(), country.continent.as_deref()), (Some("DE-Hesse"), Some("EU")));
+        assert_eq!((nowhere.precision, nowhere.coordinates), (Precision::Unknown, None));
+        assert_eq!((exact.precision, exact.continent.as_deref()), (Precision::Exact, Some("NA")));
     }
 
     #[test]

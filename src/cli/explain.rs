@@ -57,6 +57,7 @@ struct Shown {
     name: String,
     client: String,
     location: Option<Location>,
+    precision: String,
     country: Option<String>,
     unknown: Option<String>,
     measured_from: String,
@@ -202,6 +203,9 @@ fn show(it: &Shown, source: &str) -> String {
 fn located(it: &Shown) -> String {
     let country = it.country.as_deref().map(|country| format!(" ({country})")).unwrap_or_default();
     match (&it.location, &it.unknown) {
+        (Some(at), _) if it.precision == "country" => {
+            format!("{:.2}, {:.2}{country}: the middle of the country, all that is known", at.latitude, at.longitude)
+        }
         (Some(at), _) => format!("{:.2}, {:.2}{country}", at.latitude, at.longitude),
         (None, Some(reason)) => format!("nowhere: {reason}"),
         (None, None) => "nowhere".to_owned(),
@@ -287,5 +291,12 @@ www.cdn.example.net for 193.0.0.1, fra says:
         let shown = show(&Shown::deserialize(&value).unwrap(), "fra says");
         assert!(shown.contains("located   nowhere: no geo data is loaded\n"), "{shown}");
         assert!(shown.contains("ranking   by distance from sin\n"), "{shown}");
+        let at = json!({ "latitude": 50.29, "longitude": 9.39 });
+        let value = json!({ "location": at, "precision": "country", "country": "DE" });
+        let shown = show(&Shown::deserialize(&value).unwrap(), "offline");
+        assert!(
+            shown.contains("located   50.29, 9.39 (DE): the middle of the country, all that is known\n"),
+            "{shown}"
+        );
     }
 }

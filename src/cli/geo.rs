@@ -1,10 +1,11 @@
-//! `nearcast geo`: makes the compact City file, and tells what it costs.
+//! `nearcast geo`: makes the compact City file and tells what it costs; makes the table of countries' middles.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use nearcast_shared::geo::{GeoDb, builtin};
 
 use crate::compact::{self, Options, Pop, Progress, Share, Stage};
 
@@ -22,6 +23,15 @@ enum GeoCommand {
     Compact(CompactArgs),
     /// Count the addresses that a compact City file sends to another PoP than the full ones
     Compare(CompareArgs),
+    /// Print the middle of each country, address-weighted: the table built into nearcast
+    Centers(CentersArgs),
+}
+
+#[derive(Debug, Args)]
+struct CentersArgs {
+    /// City files in MaxMind DB format; default: the built-in data
+    #[arg(value_name = "IN")]
+    inputs: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +109,14 @@ pub(super) fn run(args: GeoArgs) -> anyhow::Result<ExitCode> {
             bar.finish_and_clear();
             for (version, share) in [("IPv4", found.ipv4), ("IPv6", found.ipv6)] {
                 print_share(version, &share);
+            }
+        }
+        GeoCommand::Centers(args) => {
+            let geo = if args.inputs.is_empty() { builtin::load()? } else { GeoDb::open(&args.inputs, &[])? };
+            let found = compact::centers(&geo, &mut progress);
+            bar.finish_and_clear();
+            for (country, at) in found {
+                println!("{country}\t{:.2}\t{:.2}", at.latitude, at.longitude);
             }
         }
     }

@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 
-use crate::compact::continent::Continent;
 use crate::compact::place::Place;
+use nearcast_shared::geo::continent::Continent;
 
 /// The format's type numbers.
 const POINTER: u8 = 1;

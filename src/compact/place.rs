@@ -7,7 +7,7 @@
 use nearcast_shared::geo::Coordinates;
 use nearcast_shared::geo::record::Record;
 
-use crate::compact::continent::Continent;
+use nearcast_shared::geo::continent::Continent;
 
 /// Parts of a degree in which a [`Place`] counts: 1/10 000 degree is 11 m, finer than any
 /// geolocation, and an integer makes places comparable.

@@ -102,6 +102,6 @@ fn the_full_files_and_the_table_agree() {
     let paths: Vec<PathBuf> = std::env::split_paths(&files).collect();
     let list: Vec<String> = paths.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
     let setup = setup().set("geo.database", &format!("[{}]", list.join(", ")));
-    let wrong = disagreements(&setup, &GeoDb::open(&paths).unwrap());
+    let wrong = disagreements(&setup, &GeoDb::open(&paths, &[]).unwrap());
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -49,7 +49,8 @@ fn start_with(tcp_limits: Tcp) -> Node {
     let shutdown = async {
         let _either = stopped.await;
     };
-    let task = tokio::spawn(serve(sockets, view.clone(), health.clone(), dns.clone(), tcp_limits, shutdown));
+    let serving = serve(sockets, view.clone(), health.clone(), dns.clone(), Clock::System, tcp_limits, shutdown);
+    let task = tokio::spawn(serving);
     Node { udp: udp_address, tcp: tcp_address, health, view, metrics, dns, stop, task }
 }
 

@@ -16,6 +16,7 @@ use super::{
 use crate::pop::{Pop, PopId};
 
 mod fleet;
+mod geo;
 mod keying;
 mod policy;
 mod rule;
@@ -304,11 +305,6 @@ impl Compiler<'_> {
             write_rate,
             entries_max: entries as usize,
         })
-    }
-
-    fn geo(&mut self, geo: &file::Geo) -> Vec<PathBuf> {
-        let Some(database) = &geo.database else { return Vec::new() };
-        database.get_ref().all().iter().map(|path| self.expand(path)).collect()
     }
 
     fn health(&mut self, health: &file::Health) -> Health {

@@ -98,6 +98,10 @@ tables! {
 
     Geo {
         database: At<Texts>,
+        asn: At<Texts>,
+        watch: At<String>,
+        size_min: At<String>,
+        moved_max: At<String>,
     }
 
     Health {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Config, Inputs, Mistakes, file};
 
+mod policy;
 mod site;
 
 const SAMPLE: &str = include_str!("../../../config/nearcast.toml");

@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them.
+//! Sizes, durations and shares as people write them.
 
 use std::time::Duration;
 
@@ -39,6 +39,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     };
     let total = number.parse::<u64>().ok().and_then(|n| n.checked_mul(millis)).ok_or_else(|| duration_form(text))?;
     Ok(Duration::from_millis(total))
+}
+
+/// A share of a whole, 0 to 1, from `0 %` to `100 %`.
+///
+/// # Errors
+/// The allowed form, when `text` is not of it.
+pub fn share(text: &str) -> Result<f64, String> {
+    let form = || format!("`{text}` is not a share; write it from \"0 %\" to \"100 %\", such as \"20 %\"");
+    let (number, unit) = split(text);
+    let percent = number.parse::<u8>().ok().filter(|percent| unit == "%" && *percent <= 100).ok_or_else(form)?;
+    Ok(f64::from(percent) / 100.0)
 }
 
 /// `duration` as [`duration`] reads it, in the largest unit that loses nothing.
@@ -116,6 +127,15 @@ mod tests {
         ];
         for (text, wanted) in rows {
             assert_eq!(duration(text).ok(), wanted.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares() {
+        for (text, wanted) in
+            [("0 %", Some(0.0)), ("20%", Some(0.2)), ("100 %", Some(1.0)), ("20", None), ("101 %", None)]
+        {
+            assert_eq!(share(text).ok(), wanted, "{text}");
         }
     }
 

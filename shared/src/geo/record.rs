@@ -1,5 +1,5 @@
 //! A record of an mmdb file, in both of the shapes there are: the City form of GeoIP2 and DB-IP with nested maps, and the
-//! flat one with `latitude`, `longitude` and `country_code`.
+//! flat one with `latitude`, `longitude`, `country_code` and `state1`. Records of ASN files are apart.
 
 use serde::Deserialize;
 
@@ -14,8 +14,12 @@ pub struct Record<'a> {
     continent: Option<Continent<'a>>,
     #[serde(default)]
     location: Option<Location>,
+    #[serde(default, borrow)]
+    subdivisions: Option<Vec<Subdivision<'a>>>,
     #[serde(default)]
     country_code: Option<&'a str>,
+    #[serde(default)]
+    state1: Option<&'a str>,
     #[serde(default)]
     latitude: Option<Degrees>,
     #[serde(default)]
@@ -38,12 +42,35 @@ struct Location {
     longitude: Option<Degrees>,
 }
 
+#[derive(Debug, Deserialize)]
+struct Subdivision<'a> {
+    iso_code: Option<&'a str>,
+    #[serde(default, borrow)]
+    names: Option<Names<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Names<'a> {
+    en: Option<&'a str>,
+}
+
 /// An angle as a double, as GeoIP2 has it, or as a float, as the flat files have it: asked for an `f64` outright, maxminddb
 /// takes a double only, whereas untagged it takes what is there.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(untagged)]
 enum Degrees {
     Number(f64),
+}
+
+/// How much a record tells. Of several files the first with the most decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Worth {
+    /// Neither coordinates nor a country.
+    Little,
+    /// A country alone.
+    Country,
+    /// Coordinates.
+    Coordinates,
 }
 
 impl<'a> Record<'a> {
@@ -63,5 +90,78 @@ impl<'a> Record<'a> {
     /// Two letters, as the file has it.
     pub fn continent(&self) -> Option<&'a str> {
         self.continent.as_ref().and_then(|continent| continent.code)
+    }
+
+    /// The largest subdivision of the country: its code as in ISO 3166-2 after the hyphen, else its English name. Some
+    /// files (DB-IP's) have names alone.
+    pub fn subdivision(&self) -> Option<&'a str> {
+        let largest = self.subdivisions.as_ref().and_then(|all| all.first());
+        let nested = largest.and_then(|one| one.iso_code.or_else(|| one.names.as_ref().and_then(|names| names.en)));
+        nested.or(self.state1).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn worth(&self) -> Worth {
+        match (self.coordinates(), code(self.country())) {
+            (Some(_), _) => Worth::Coordinates,
+            (None, Some(_)) => Worth::Country,
+            (None, None) => Worth::Little,
+        }
+    }
+}
+
+/// A record of an ASN file, of GeoLite2's form.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct AsnRecord {
+    #[serde(default)]
+    autonomous_system_number: Option<Whole>,
+}
+
+/// A number of any width: untagged, since maxminddb takes no other than that asked for.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Whole {
+    Number(u64),
+}
+
+impl AsnRecord {
+    pub(super) fn number(&self) -> Option<u32> {
+        let Whole::Number(number) = self.autonomous_system_number?;
+        u32::try_from(number).ok()
+    }
+}
+
+/// A code of two letters in upper case; `None` for what is none (some files have empty ones).
+pub(super) fn code(text: Option<&str>) -> Option<String> {
+    let text = text.filter(|text| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic()))?;
+    Some(text.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subdivisions_of_all_shapes() {
+        let rows = [
+            ("a code", r#"{"subdivisions": [{"iso_code": "CA", "names": {"en": "California"}}]}"#, Some("CA")),
+            ("the largest first", r#"{"subdivisions": [{"iso_code": "ENG"}, {"iso_code": "LND"}]}"#, Some("ENG")),
+            ("a name alone", r#"{"subdivisions": [{"names": {"en": "California"}}]}"#, Some("California")),
+            ("flat", r#"{"state1": "California", "state2": "Santa Clara"}"#, Some("California")),
+            ("flat and empty", r#"{"state1": ""}"#, None),
+            ("an empty list", r#"{"subdivisions": []}"#, None),
+            ("none", "{}", None),
+        ];
+        for (name, json, wanted) in rows {
+            let record: Record<'_> = serde_json::from_str(json).unwrap();
+            assert_eq!(record.subdivision(), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn codes_are_two_letters() {
+        for (given, wanted) in [("de", Some("DE")), ("US", Some("US")), ("", None), ("-", None), ("D1", None)] {
+            assert_eq!(code(Some(given)).as_deref(), wanted, "{given}");
+        }
+        assert_eq!(code(None), None);
     }
 }

@@ -8,7 +8,7 @@
 
 /// A continent by its two-letter GeoIP2 code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Continent {
+pub enum Continent {
     /// Africa, `AF`.
     Africa,
     /// Antarctica, `AN`.
@@ -27,7 +27,7 @@ pub(super) enum Continent {
 
 impl Continent {
     /// All seven, in the order of their codes.
-    pub(super) const ALL: [Self; 7] = [
+    pub const ALL: [Self; 7] = [
         Self::Africa,
         Self::Antarctica,
         Self::Asia,
@@ -38,7 +38,7 @@ impl Continent {
     ];
 
     /// The two-letter code of GeoIP2's `continent.code`.
-    pub(super) fn code(self) -> &'static str {
+    pub fn code(self) -> &'static str {
         match self {
             Self::Africa => "AF",
             Self::Antarctica => "AN",
@@ -51,13 +51,13 @@ impl Continent {
     }
 
     /// The continent of a GeoIP2 `continent.code`; `None` for anything else.
-    pub(super) fn from_code(code: &str) -> Option<Self> {
+    pub fn from_code(code: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|continent| continent.code() == code)
     }
 
     /// The continent of a country's upper-case ISO 3166-1 alpha-2 code; `None` for a code that
     /// is not assigned.
-    pub(super) fn of_country(code: &str) -> Option<Self> {
+    pub fn of_country(code: &str) -> Option<Self> {
         if code.len() != 2 {
             return None;
         }

@@ -1,0 +1,26 @@
+//! Which geo data is used, and what is let in as its successor.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The geo data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Geo {
+    /// mmdb files of places; empty: the built-in data.
+    pub database: Vec<PathBuf>,
+    /// mmdb files of autonomous systems; empty: none is known.
+    pub asn: Vec<PathBuf>,
+    /// The files are looked at so often; zero: at a reload only.
+    pub watch: Duration,
+    /// A file that has less than this share of what the one in force has is refused. 0 to 1.
+    pub size_min: f64,
+    /// Files that send more than this share of the address space to another PoP are refused. 0 to 1.
+    pub moved_max: f64,
+}
+
+impl Geo {
+    /// All files, in the configured order.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.database.iter().chain(&self.asn)
+    }
+}
