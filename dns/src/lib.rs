@@ -36,6 +36,7 @@ mod metrics;
 mod fixture;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
+pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
 pub use server::{Clients, ServeError, Sockets, Tcp, serve};
 pub use view::{View, ViewError};

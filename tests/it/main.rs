@@ -26,6 +26,7 @@ mod memory;
 mod object;
 mod oracle;
 mod parts;
+mod policies;
 mod prefetch;
 mod purge;
 mod purge_durable;

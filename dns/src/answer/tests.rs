@@ -20,7 +20,7 @@ const ANY: u16 = 255;
 /// The answer to `packet` from `resolver` with these PoPs down: RCODE, then AA, then the sections.
 fn shown(view: &View, packet: &[u8], resolver: &str, down: &[&str]) -> String {
     let request = decode(packet).unwrap();
-    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down));
+    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down), Timestamp(0));
     let mut text = format!("{:?}", answer.outcome.rcode());
     if answer.outcome.is_authoritative() {
         text.push_str(" aa");
@@ -45,6 +45,7 @@ fn record(record: &Record<'_>) -> String {
         Data::Ns(name) => format!("NS {name}"),
         Data::Soa(soa) => format!("SOA {} {} {} {}", soa.primary, soa.contact, soa.serial, soa.negative_ttl),
         Data::AnyObsoleted => "HINFO RFC8482".to_owned(),
+        Data::Cname(name) => format!("CNAME {name}"),
     };
     format!("{owner} {} {data}", record.ttl)
 }
@@ -160,7 +161,7 @@ fn faults_have_their_codes() {
 fn steered(view: &View, resolver: &str, options: &[u8], down: &[&str]) -> (String, u32, u8) {
     let packet = fixture::query_with("www.cdn.example.net", A, options);
     let request = decode(&packet).unwrap();
-    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down));
+    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down), Timestamp(0));
     let Outcome::Steered(pop) = answer.outcome else { panic!("not steered: {:?}", answer.outcome) };
     (view.pop(pop).name.clone(), answer.answers[0].ttl, answer.scope)
 }
@@ -226,7 +227,7 @@ fn static_answers_hold_for_everyone() {
     for (name, qname, qtype) in rows {
         let packet = fixture::query_with(qname, qtype, &fixture::subnet("5.1.2.0/24"));
         let request = decode(&packet).unwrap();
-        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &HealthTable::default());
+        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &HealthTable::default(), Timestamp(0));
         assert_eq!(answer.scope, 0, "{name}");
     }
 }

@@ -321,6 +321,7 @@ async fn one_transport_is_enough() {
     let view = Arc::new(ArcSwap::from_pointee(fixture::view()));
     let health = HealthBoard::new(&fixture::config(fixture::CONFIG, "sin"), None).unwrap();
     let metrics = Arc::new(fixture::metrics());
-    let ended = serve(Sockets::default(), view, health, metrics, tcp(), std::future::ready(())).await;
+    let stopped = std::future::ready(());
+    let ended = serve(Sockets::default(), view, health, metrics, Clock::System, tcp(), stopped).await;
     assert!(ended.is_ok());
 }
