@@ -24,6 +24,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::geo::maps::MapMaker;
+use crate::geo::{GeoDesk, Refused};
 use crate::prefetch::Prefetcher;
 
 mod prefetch;
@@ -73,6 +75,8 @@ pub struct Control {
     pub metrics: Arc<Metrics>,
     pub(crate) prefetcher: Prefetcher,
     pub(crate) geo: Arc<ArcSwap<GeoDb>>,
+    pub(crate) geo_desk: Arc<GeoDesk>,
+    pub(crate) maps: Arc<MapMaker>,
     /// Where `now` comes from.
     pub clock: Clock,
     /// Where the node listens.
@@ -175,6 +179,8 @@ impl Control {
             },
             listeners: self.addresses.clone(),
             geo: self.geo.load().files(),
+            geo_refused: self.geo_desk.refused(),
+            map: self.dns_view.load().maps().map(MapStatus::from),
             pops: self.health.status(),
             cache: self.edge.store.usage(),
             fills_running: self.edge.fills.running(),
@@ -186,6 +192,12 @@ impl Control {
     fn origins_unreached(&self) -> Vec<OriginStatus> {
         let lost = self.edge.reach.lost(&self.edge.view.load());
         lost.into_iter().map(|(site, why)| OriginStatus { site, why: why.to_string() }).collect()
+    }
+
+    /// Geo files are looked at no more, and no maps are made.
+    pub(crate) fn end_geo(&self) {
+        self.geo_desk.end();
+        self.maps.end();
     }
 
     fn phase_name(&self) -> &'static str {
@@ -259,6 +271,10 @@ pub struct Status {
     pub listeners: Addresses,
     /// Geo data in force.
     pub geo: Vec<GeoFileInfo>,
+    /// Geo data that was refused since.
+    pub geo_refused: Option<Refused>,
+    /// The compiled maps, once they are made.
+    pub map: Option<MapStatus>,
     /// The fleet as this node sees it.
     pub pops: Vec<PopStatus>,
     /// The store.
@@ -278,6 +294,27 @@ pub struct OriginStatus {
     pub site: String,
     /// In words.
     pub why: String,
+}
+
+/// What the compiled maps amount to.
+#[derive(Debug, Clone, Serialize)]
+pub struct MapStatus {
+    /// In memory.
+    pub bytes: usize,
+    /// Of both families and all policies.
+    pub prefixes: usize,
+    /// Different ones.
+    pub rankings: usize,
+    /// How long it took to make them.
+    pub build_ms: u64,
+}
+
+impl From<&Arc<dns::Maps>> for MapStatus {
+    fn from(maps: &Arc<dns::Maps>) -> Self {
+        let dns::MapSize { bytes, prefixes, rankings } = maps.size();
+        let build_ms = u64::try_from(maps.took().as_millis()).unwrap_or(u64::MAX);
+        Self { bytes, prefixes, rankings, build_ms }
+    }
 }
 
 /// Which config is in force.

@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::control::{Addresses, Control, Generation};
+use crate::geo::{GeoCollector, GeoDesk, watch as watch_geo};
 use crate::prefetch;
 use crate::reload::{self, ReloadError};
 use crate::state::{State, StateError};
@@ -118,6 +119,7 @@ impl Node {
         let collector = HealthCollector { board: health.clone() };
         metrics.register(|registry| registry.register_collector(Box::new(collector)));
 
+        let geo_desk = Arc::new(GeoDesk::new(&metrics, watch_geo::prints(&config)));
         let geo = Arc::new(reload::load_geo(&config).map_err(ReloadError::from)?);
         let edge_view = View::compile(&config, &edge_metrics).map_err(ReloadError::from)?;
         let dns_view = dns::View::compile(&config, geo.clone(), &dns_metrics).map_err(ReloadError::from)?;
@@ -132,6 +134,8 @@ impl Node {
         let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
         let geo = Arc::new(ArcSwap::new(geo));
+        let collector = GeoCollector { geo: geo.clone(), view: dns_view.clone(), clock: clock.clone() };
+        metrics.register(|registry| registry.register_collector(Box::new(collector)));
         let edge = Arc::new(Edge {
             view: Arc::new(ArcSwap::from_pointee(edge_view)),
             store: Store::open(&config.cache, &config.sites, &state.secret)?,
@@ -174,6 +178,8 @@ impl Node {
             metrics,
             prefetcher,
             geo,
+            geo_desk,
+            maps: Arc::default(),
             reloading: Mutex::new(()),
             generation: Mutex::new(Generation { number: 1, loaded: clock.now(), last_error: None }),
             clock,
@@ -211,6 +217,9 @@ impl Node {
         let origins = Origins::new(&config.origin, edge.reach.clone()).map_err(ReloadError::from)?;
         let jobs = config.admin.prefetch_jobs;
         workers.push(prefetch::start(edge, origins, jobs, prefetches, doors.phase.clone()).map_err(thread)?);
+        workers.push(control.maps.clone().start().map_err(thread)?);
+        control.maps.order(control.dns_view.load_full());
+        runtime.spawn(watch_geo::watch(control.geo_desk.clone(), Arc::downgrade(&control)));
         tracing::info!(
             pop = config.this_pop().name,
             node = control.node_id,
@@ -221,6 +230,7 @@ impl Node {
             "serving"
         );
         reload::log_warnings(&config);
+        reload::log_geo_warnings(&control.geo.load());
         Ok(Self { control, _background: background, runtime, workers, admin: Some(admin), admin_stop, fatal, state })
     }
 
@@ -247,6 +257,7 @@ impl Node {
         let shutdown = self.control.config.load().shutdown.clone();
         let control = self.control.clone();
         control.health.leave();
+        control.end_geo();
         tracing::info!(linger = ?shutdown.linger, "leaving: health says no, still serving");
         let workers = std::mem::take(&mut self.workers);
         self.runtime.block_on(async {
@@ -295,6 +306,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.control.end_geo();
         self.control.phase.send_replace(Phase::Ended);
         self.admin_stop.send_replace(true);
         let workers = std::mem::take(&mut self.workers);

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::lease::Lease;
 use crate::control::{Control, OrderError, chain};
+use crate::reload::Force;
 
 mod hold;
 mod prefetch;
@@ -110,7 +111,7 @@ async fn route(control: &Arc<Control>, request: Request<Incoming>, lease: Arc<Le
         }
         ["v1", "reload"] => {
             require(&parts.method, &Method::POST)?;
-            reload(control).await
+            reload(control, parts.uri.query().unwrap_or_default()).await
         }
         ["v1", "pops", name, state] => {
             require(&parts.method, &Method::POST)?;
@@ -245,9 +246,14 @@ fn unescape(value: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-async fn reload(control: &Arc<Control>) -> Result<Answer, Refusal> {
+async fn reload(control: &Arc<Control>, query: &str) -> Result<Answer, Refusal> {
+    let force = match query {
+        "" | "force=0" => Force::No,
+        "force=1" => Force::Yes,
+        _ => return Err(Refusal::BadRequest("post to /v1/reload or to /v1/reload?force=1".to_owned())),
+    };
     let reloading = control.clone();
-    match tokio::task::spawn_blocking(move || reloading.reload()).await {
+    match tokio::task::spawn_blocking(move || reloading.reload(force)).await {
         Ok(Ok(generation)) => Ok(json_answer(StatusCode::OK, &json!({ "generation": generation }))),
         Ok(Err(error)) => Err(Refusal::Conflict(chain(&error))),
         Err(panicked) => Err(Refusal::Unavailable(panicked.to_string())),

@@ -43,6 +43,8 @@ pub(super) struct Status {
     config: Config,
     listeners: Listeners,
     geo: Vec<GeoFile>,
+    geo_refused: Option<Refused>,
+    map: Option<Map>,
     pub(super) pops: Vec<Pop>,
     cache: Cache,
     fills_running: u64,
@@ -79,6 +81,25 @@ struct GeoFile {
     /// Seconds since the epoch.
     build_epoch: i64,
     ip_version: u16,
+    detail: String,
+}
+
+/// Geo data that was not taken.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Refused {
+    at: String,
+    why: String,
+}
+
+/// The compiled maps.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Map {
+    bytes: u64,
+    prefixes: u64,
+    rankings: u64,
+    build_ms: u64,
 }
 
 /// A PoP as the node sees it.
@@ -239,6 +260,10 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
     let listens: Vec<String> = lists.chain([format!("admin {}", listeners.admin)]).collect();
     facts.push(("listens", listens.join(", ")));
     facts.extend(status.geo.iter().map(|file| ("geo", geo(file))));
+    if let Some(refused) = &status.geo_refused {
+        facts.push(("", format!("NEW GEO DATA WAS REFUSED at {}: {}", refused.at, refused.why)));
+    }
+    facts.push(("map", status.map.as_ref().map_or_else(|| "not made yet".to_owned(), map)));
     facts.push((
         "cache",
         format!(
@@ -284,7 +309,22 @@ fn geo(file: &GeoFile) -> String {
     let built = date(Timestamp::from_seconds(file.build_epoch));
     let day = built.split('T').next().unwrap_or_default();
     let versions = if file.ip_version == 4 { "IPv4" } else { "IPv4 and IPv6" };
-    format!("{}: {}, {versions}, built {day}", file.path, file.database_type)
+    let lacks = match file.detail.as_str() {
+        "country" => ", countries without coordinates",
+        "nothing" => ", nothing of use",
+        _ => "",
+    };
+    format!("{}: {}, {versions}, built {day}{lacks}", file.path, file.database_type)
+}
+
+fn map(map: &Map) -> String {
+    format!(
+        "{} in {} prefixes, {} rankings, made in {:.1} s",
+        HumanBytes(map.bytes),
+        HumanCount(map.prefixes),
+        HumanCount(map.rankings),
+        Duration::from_millis(map.build_ms).as_secs_f64()
+    )
 }
 
 fn pops(pops: &[Pop], now: Timestamp) -> Vec<[String; 5]> {
@@ -367,7 +407,9 @@ mod tests {
             "listeners": { "http": ["127.0.0.1:8080"], "https": [], "dns": ["127.0.0.1:5300", "[::1]:5300"],
                            "admin": "127.0.0.1:9053" },
             "geo": [{ "path": "built-in", "database_type": "DBIP-City-Lite", "build_epoch": 1_795_305_600_i64,
-                      "ip_version": 6 }],
+                      "ip_version": 6, "detail": "country" }],
+            "geo_refused": { "at": "2026-11-22T11:00:00.000Z", "why": "City.mmdb was built 3.0 days before" },
+            "map": { "bytes": 3_145_728, "prefixes": 250_000, "rankings": 37, "build_ms": 1_234 },
             "pops": [
                 { "name": "fra", "up": true, "reason": "probes", "forced": null, "targets": [
                     { "url": "http://192.0.2.1:8080/", "verdict": "up", "last": "ok", "since": 90 },
@@ -399,7 +441,9 @@ config    /etc/nearcast.toml, generation 2, loaded 2026-11-22T10:00:00.000Z
           THE LAST RELOAD WAS REFUSED: /etc/nearcast.toml:3: pop: a
           /etc/nearcast.toml:4: pop: b
 listens   http 127.0.0.1:8080, dns 127.0.0.1:5300 [::1]:5300, admin 127.0.0.1:9053
-geo       built-in: DBIP-City-Lite, IPv4 and IPv6, built 2026-11-22
+geo       built-in: DBIP-City-Lite, IPv4 and IPv6, built 2026-11-22, countries without coordinates
+          NEW GEO DATA WAS REFUSED at 2026-11-22T11:00:00.000Z: City.mmdb was built 3.0 days before
+map       3.00 MiB in 250,000 prefixes, 37 rankings, made in 1.2 s
 cache     memory 1.50 MiB of 256.00 MiB in 1,234 entries
 disk      ready for 61s (found again in 0.2 s): 1.00 MiB of 10.00 MiB in 5 entries; 0 B written, 0 B read, 0 B wait
           not written: seen-once 7

@@ -34,6 +34,7 @@ mod rule;
 mod site;
 mod storing;
 mod values;
+mod zone;
 
 /// See [`Config::parse`].
 pub(super) fn compile(text: &str, path: &Path, inputs: &Inputs) -> Result<Config, Mistakes> {
@@ -86,6 +87,7 @@ impl Compiler<'_> {
         self.steered_names(file, &mut zones, &sites, &policies);
         self.names_do_not_clash(file, &pops, &zones, &sites);
         self.cnames_have_room(file, (&pops, &policies, &zones, &sites));
+        self.zone_records(&file.zone, &mut zones, (&pops, &policies, &sites), path);
         let admin = self.admin(&file.admin, inputs, listen.admin);
         Some(Config {
             file: path.to_owned(),

@@ -179,9 +179,18 @@ tables! {
         negative_ttl: At<u32>,
         serial: At<u32>,
         contact: At<String>,
+        file: At<String>,
+        record: Vec<Spanned<Record>>,
         policy: At<String>,
         ecs: Option<bool>,
         steered: Vec<Spanned<Steered>>,
+    }
+
+    Record {
+        name: At<String>,
+        r#type: At<String>,
+        ttl: At<u32>,
+        data: At<Texts>,
     }
 
     Steered {

@@ -46,6 +46,7 @@ fn part_of_the_sample(table: &str) -> String {
         "Rule" => "[[site.rule]]".to_owned(),
         "PolicyRule" => "[[policy.rule]]".to_owned(),
         "Steered" => "[[zone.steered]]".to_owned(),
+        "Record" => "[[zone.record]]".to_owned(),
         _ => format!("[{}]", table.to_lowercase()),
     };
     let (mut part, mut inside) = (String::new(), false);
