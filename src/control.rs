@@ -15,6 +15,7 @@ use nearcast_edge::worker::Edge;
 use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::{GeoDb, GeoFileInfo};
+use nearcast_shared::health::own::Says;
 use nearcast_shared::health::{HealthBoard, PopStatus};
 use nearcast_shared::metrics::Metrics;
 use parking_lot::Mutex;
@@ -168,7 +169,8 @@ impl Control {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.started.elapsed().as_secs(),
             phase: self.phase_name(),
-            says_up: self.health.says_up(),
+            says_up: self.health.says().is_up(),
+            says: self.health.says(),
             config: ConfigStatus {
                 file: config.file.display().to_string(),
                 generation: generation.number,
@@ -183,6 +185,7 @@ impl Control {
             cache: self.edge.store.usage(),
             fills_running: self.edge.fills.running(),
             purge_records: self.edge.purges.records(),
+            origins_unreached: self.origins_unreached(),
         }
     }
 
@@ -190,6 +193,11 @@ impl Control {
     pub(crate) fn end_geo(&self) {
         self.geo_desk.end();
         self.maps.end();
+    }
+
+    fn origins_unreached(&self) -> Vec<OriginStatus> {
+        let lost = self.edge.reach.lost(&self.edge.view.load());
+        lost.into_iter().map(|(site, why)| OriginStatus { site, why: why.to_string() }).collect()
     }
 
     fn phase_name(&self) -> &'static str {
@@ -253,8 +261,10 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// `running`, `lingering` or `closing`.
     pub phase: &'static str,
-    /// What it tells its probers.
+    /// Whether it tells its probers that it is up.
     pub says_up: bool,
+    /// And why not.
+    pub says: Says,
     /// Which config is in force.
     pub config: ConfigStatus,
     /// Where it listens.
@@ -273,6 +283,17 @@ pub struct Status {
     pub fills_running: usize,
     /// Purges in force.
     pub purge_records: usize,
+    /// Sites whose origin this node does not reach.
+    pub origins_unreached: Vec<OriginStatus>,
+}
+
+/// A site whose origin this node does not reach.
+#[derive(Debug, Clone, Serialize)]
+pub struct OriginStatus {
+    /// The site.
+    pub site: String,
+    /// In words.
+    pub why: String,
 }
 
 /// What the compiled maps amount to.

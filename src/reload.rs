@@ -179,7 +179,7 @@ impl Control {
             self.swap_geo(next.geo, next.prints);
         }
         let _in_control_runtime = self.runtime.enter();
-        *self.probes.lock() = probe::spawn(&config, &self.health, &self.clock, &tls);
+        *self.probes.lock() = probe::spawn(&config, &self.health, &tls);
         self.config.store(config.clone());
         self.geo_desk.reloaded.notify_one();
         Ok(config)

@@ -18,8 +18,6 @@ mod ecs;
 
 mod view;
 
-mod name;
-
 mod steering;
 
 mod map;
@@ -34,6 +32,8 @@ mod metrics;
 
 #[cfg(test)]
 mod fixture;
+
+use nearcast_shared::name;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
 pub use map::diff::Moves;

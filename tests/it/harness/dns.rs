@@ -77,6 +77,11 @@ impl Query {
         Udp::connect(to).ask(&self.bytes())
     }
 
+    /// Asks over TCP; `None` when nobody listens there.
+    pub(crate) fn try_tcp(&self, to: SocketAddr) -> Option<Reply> {
+        TcpStream::connect(to).ok().map(|_| self.tcp(to))
+    }
+
     /// Asks over TCP.
     pub(crate) fn tcp(&self, to: SocketAddr) -> Reply {
         Tcp::connect(to).ask(self)
@@ -95,6 +100,11 @@ impl Tcp {
 
     /// Sends a query and reads its reply.
     pub(crate) fn ask(&mut self, query: &Query) -> Reply {
+        Reply::parse(&self.exchange(query))
+    }
+
+    /// Sends a query and takes its reply as it is.
+    pub(crate) fn exchange(&mut self, query: &Query) -> Vec<u8> {
         let bytes = query.bytes();
         let framed = [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat();
         self.0.get_mut().write_all(&framed).unwrap();
@@ -102,7 +112,7 @@ impl Tcp {
         self.0.read_exact(&mut length).unwrap();
         let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
         self.0.read_exact(&mut reply).unwrap();
-        Reply::parse(&reply)
+        reply
     }
 
     /// Whether the other side closes the connection.
