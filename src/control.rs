@@ -189,15 +189,15 @@ impl Control {
         }
     }
 
+    fn origins_unreached(&self) -> Vec<OriginStatus> {
+        let lost = self.edge.reach.lost(&self.edge.view.load());
+        lost.into_iter().map(|(site, why)| OriginStatus { site, why: why.to_string() }).collect()
+    }
+
     /// Geo files are looked at no more, and no maps are made.
     pub(crate) fn end_geo(&self) {
         self.geo_desk.end();
         self.maps.end();
-    }
-
-    fn origins_unreached(&self) -> Vec<OriginStatus> {
-        let lost = self.edge.reach.lost(&self.edge.view.load());
-        lost.into_iter().map(|(site, why)| OriginStatus { site, why: why.to_string() }).collect()
     }
 
     fn phase_name(&self) -> &'static str {

@@ -167,11 +167,7 @@ impl View {
             names,
             zones,
             guide: Guide::new(config, geo),
-            cnames: config
-                .pops
-                .iter()
-                .map(|pop| pop.cname.as_deref().map(parse).transpose())
-                .collect::<Result<_, _>>()?,
+            cnames: config.pops.iter().map(|pop| pop.cname.as_deref().and_then(Name::parse)).collect(),
             fleet: FleetId::of(&config.pops),
             udp_size: config.dns.udp_size,
             steered: config.pops.iter().map(|pop| metrics.steered(&pop.name)).collect(),
