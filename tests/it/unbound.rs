@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType::{self, A, AAAA, SOA};
+use hickory_proto::rr::RecordType::{self, A, AAAA, CNAME, SOA};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
@@ -18,16 +18,39 @@ use crate::harness::peer::{self, Peer};
 
 const SEED: u64 = 20_261_126;
 
-/// Neighborhoods, and networks asked for in each.
+/// Neighborhoods, networks asked for in each, and names asked for by each.
 const NEIGHBORHOODS: usize = 150;
 const NETWORKS: usize = 12;
+const QUERIES: usize = 4;
 
-const NAMES: [(&str, RecordType); 7] = [
+/// Policies whose answers hang on the client alone: none that draws anew with each moment.
+const POLICIES: [(&str, &str); 7] = [
+    ("near", ""),
+    ("sticky", "order = \"weighted\"\npick = \"sticky\""),
+    ("spread", "spread = 2"),
+    ("ring", "ring = \"3000 km\"\npick = \"sticky\""),
+    ("two", "answers = 2"),
+    ("ordered", "order = \"failover\"\npops = [\"sin\", \"iad\", \"fra\"]"),
+    (
+        "ruled",
+        "[[policy.rule]]\nnetworks = [\"16.0.0.0/5\", \"33.128.0.0/9\", \"64.0.0.0/14\", \"2a00::/13\", \"2600:8000::/17\"]\npops = [\"gru\"]\n\
+         [[policy.rule]]\ncountries = [\"US\", \"FR\"]\npops = [\"sin\"]\n\
+         [[policy.rule]]\ncontinents = [\"EU\", \"AS\"]\npops = [\"iad\"]",
+    ),
+];
+
+const NAMES: [(&str, RecordType); 13] = [
     ("edge.cdn.test", A),
-    ("www.cdn.test", A),
-    ("www.cdn.test", AAAA),
+    ("near.cdn.test", A),
+    ("near.cdn.test", AAAA),
+    ("sticky.cdn.test", A),
+    ("spread.cdn.test", AAAA),
+    ("ring.cdn.test", A),
+    ("two.cdn.test", A),
+    ("ordered.cdn.test", A),
+    ("ruled.cdn.test", A),
     ("fra.cdn.test", A),
-    ("www.cdn.test", RecordType::TXT),
+    ("near.cdn.test", RecordType::TXT),
     ("nobody.cdn.test", A),
     ("cdn.test", SOA),
 ];
@@ -117,9 +140,11 @@ fn networks(random: &mut StdRng) -> Vec<String> {
     networks
 }
 
-/// What an answer says, in an order of its own: addresses may come in any.
+/// What an answer says, in an order of its own: addresses may come in any. What a CNAME leads to is added by resolvers.
 fn said(reply: &Reply) -> (ResponseCode, Vec<String>) {
-    let mut data = reply.data();
+    let led = reply.0.answers.iter().any(|record| record.record_type() == CNAME);
+    let records = reply.0.answers.iter().filter(|record| !led || record.record_type() == CNAME);
+    let mut data: Vec<String> = records.map(|record| record.data.to_string()).collect();
     data.sort();
     (reply.code(), data)
 }
@@ -129,8 +154,7 @@ fn disagreements(program: &PathBuf, node: &Node, random: &mut StdRng) -> Vec<Str
     let (_resolver, address) = unbound(program, node);
     let mut asked: Vec<(String, &str, RecordType)> = Vec::new();
     for network in networks(random) {
-        let names = NAMES[..3].iter().chain(NAMES[3..].choose(random));
-        asked.extend(names.map(|(name, kind)| (network.clone(), *name, *kind)));
+        asked.extend(NAMES.sample(random, QUERIES).map(|(name, kind)| (network.clone(), *name, *kind)));
     }
     asked.shuffle(random);
     let (through, direct) = (Udp::connect(address), Udp::connect(node.dns()));
@@ -165,7 +189,10 @@ fn a_cache_by_scopes_says_what_the_node_says() {
     let mut setup = Setup::empty().built_in_geo();
     // Nothing expires while it runs.
     setup.zones[0] = setup.zones[0].replace("ttl = 30", "ttl = 3600");
-    setup.sites.push("domains = [\"www.cdn.test\"]\norigin = \"http://127.0.0.1:1\"".to_owned());
+    setup.pops.push("name = \"gru\"\nlocation = [-23.43, -46.47]\ncname = \"ns1.cdn.test\"\nprobe = false".to_owned());
+    for (name, body) in POLICIES {
+        setup = setup.policy(name, body);
+    }
     let node = setup.start();
     for state in ["auto", "drain"] {
         // A resolver cannot know that a PoP went: each state has a cache of its own.
