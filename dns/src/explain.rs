@@ -93,6 +93,9 @@ pub enum ExplainError {
     /// The name is in a zone and does not exist.
     #[error("`{0}` does not exist: it is no site's domain, and no PoP or name server is called so")]
     NoSuchName(String),
+    /// The name is somebody else's.
+    #[error("`{0}` is not ours to answer: `{1}` is delegated to other name servers")]
+    Delegated(String, String),
     /// The name exists and is the same for everyone.
     #[error("`{0}` is not steered: it has the same answer for every client")]
     NotSteered(String),
@@ -116,9 +119,10 @@ pub fn explain(
     let (ttl, steered) = match view.find(wire.wire()) {
         Found::Outside => return Err(outside(name, view)),
         Found::NoName(_) => return Err(ExplainError::NoSuchName(name)),
+        Found::Delegated(_, delegation) => return Err(ExplainError::Delegated(name, delegation.cut.to_string())),
         Found::Node(zone, node) => match node.target {
             Target::Steered(steered) => (zone.ttl, steered),
-            Target::Nothing | Target::Pop(_) => return Err(ExplainError::NotSteered(name)),
+            Target::Nothing => return Err(ExplainError::NotSteered(name)),
         },
     };
     let it = Case { view, health, steered, client, survey: view.guide().survey(steered.policy, client) };

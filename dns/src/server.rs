@@ -82,7 +82,7 @@ pub async fn serve(
     for socket in sockets.udp {
         socket.set_nonblocking(true).map_err(ServeError::Socket)?;
         let socket = tokio::net::UdpSocket::from_std(socket).map_err(ServeError::Socket)?;
-        tasks.spawn(udp::run(socket, plane.clone()));
+        tasks.spawn(udp::run(socket, plane.clone(), plane.health.vitals.listener()));
     }
     for listener in sockets.tcp {
         listener.set_nonblocking(true).map_err(ServeError::Socket)?;

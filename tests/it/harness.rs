@@ -12,6 +12,7 @@ pub(crate) mod h2;
 pub(crate) mod load;
 pub(crate) mod loopback;
 pub(crate) mod node;
+pub(crate) mod nsd;
 pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod process;

@@ -99,6 +99,11 @@ impl Query {
         Udp::connect(to).ask(&self.bytes())
     }
 
+    /// Asks over TCP; `None` when nobody listens there.
+    pub(crate) fn try_tcp(&self, to: SocketAddr) -> Option<Reply> {
+        TcpStream::connect(to).ok().map(|_| self.tcp(to))
+    }
+
     /// Asks over UDP, from this address of the machine.
     pub(crate) fn udp_from(&self, from: IpAddr, to: SocketAddr) -> Reply {
         Udp::between(from, to).ask(&self.bytes())
@@ -140,6 +145,12 @@ impl Tcp {
 
     fn receive(&mut self) -> std::io::Result<Reply> {
         self.receive_raw().map(|reply| Reply::parse(&reply))
+    }
+
+    /// Sends a query and takes its reply as it is.
+    pub(crate) fn exchange(&mut self, query: &Query) -> Vec<u8> {
+        self.0.get_mut().write_all(&framed(query)).unwrap();
+        self.receive_raw().unwrap()
     }
 
     fn receive_raw(&mut self) -> std::io::Result<Vec<u8>> {
