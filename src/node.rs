@@ -205,8 +205,14 @@ impl Node {
         let (admin_stop, admin_stopped) = watch::channel(false);
         let admin = admin::start(control.clone(), bound.admin, &config, admin_stopped)?;
         let shares = share_out(bound.http, bound.https, bound.dns_tcp, bound.dns_udp, config.workers);
+        let dns_clients = dns::Clients::new(config.dns.tcp_connections, config.dns.tcp_per_client);
         let workers = shares.into_iter().enumerate().map(|(number, share)| {
-            let part = WorkerThread { control: control.clone(), doors: doors.clone(), fatal: fatal_sender.clone() };
+            let part = WorkerThread {
+                control: control.clone(),
+                doors: doors.clone(),
+                dns_clients: dns_clients.clone(),
+                fatal: fatal_sender.clone(),
+            };
             let origins = Origins::new(&config.origin, edge.reach.clone()).map_err(ReloadError::from)?;
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
@@ -357,6 +363,7 @@ fn share_out(
 struct WorkerThread {
     control: Arc<Control>,
     doors: Doors,
+    dns_clients: Arc<dns::Clients>,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -398,15 +405,15 @@ impl WorkerThread {
         }
         let control = self.control.clone();
         let mut phase = self.doors.phase.clone();
-        let tcp_timeout = control.config.load().dns.tcp_timeout;
-        let clock = self.control.clock.clone();
+        let tcp = dns::Tcp { clients: self.dns_clients.clone(), timeout: control.config.load().dns.tcp_timeout };
         tasks.spawn(async move {
             let closing = async {
                 let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
             };
             let (view, health, metrics) =
                 (control.dns_view.clone(), control.health.clone(), control.dns_metrics.clone());
-            let served = dns::serve(share.dns, view, health, metrics, clock, tcp_timeout, closing).await;
+            let clock = control.clock.clone();
+            let served = dns::serve(share.dns, view, health, metrics, clock, tcp, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });
         let mut left = 0;

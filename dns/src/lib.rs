@@ -39,5 +39,5 @@ pub use explain::{ExplainError, Explanation, PopExplanation, explain};
 pub use map::diff::Moves;
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{ServeError, Sockets, serve};
+pub use server::{Clients, ServeError, Sockets, Tcp, serve};
 pub use view::{View, ViewError};

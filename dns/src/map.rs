@@ -73,6 +73,7 @@ impl Maps {
     }
 
     /// One policy's map, if it could be made.
+    #[cfg(test)]
     pub(crate) fn of(&self, policy: PolicyId) -> Option<&Map> {
         self.maps.get(policy.index())?.as_ref()
     }
@@ -143,16 +144,6 @@ impl Map {
         let (inner, offset) = net::effective(address);
         let (number, length) = self.tables.lookup(inner);
         (&self.rankings[usize::from(number)], offset.map_or(128, |bits| length.saturating_add(bits)))
-    }
-
-    /// All prefixes of IPv4 and their rankings, in order.
-    pub(crate) fn v4(&self) -> impl Iterator<Item = (Part<u32>, &Ranking)> {
-        self.tables.v4.parts().map(|part| (part, &self.rankings[usize::from(part.leaf)]))
-    }
-
-    /// All prefixes of IPv6 and their rankings, in order.
-    pub(crate) fn v6(&self) -> impl Iterator<Item = (Part<u128>, &Ranking)> {
-        self.tables.v6.parts().map(|part| (part, &self.rankings[usize::from(part.leaf)]))
     }
 
     fn bytes(&self) -> usize {
