@@ -73,7 +73,6 @@ impl Maps {
     }
 
     /// One policy's map, if it could be made.
-    #[cfg(test)]
     pub(crate) fn of(&self, policy: PolicyId) -> Option<&Map> {
         self.maps.get(policy.index())?.as_ref()
     }
