@@ -14,6 +14,7 @@ mod explain;
 mod explain_url;
 mod geo;
 mod list;
+mod map;
 mod object;
 mod prefetch;
 mod purge;
@@ -44,6 +45,7 @@ enum Command {
     Drain(drain::DrainArgs),
     Reload(reload::ReloadArgs),
     Geo(geo::GeoArgs),
+    Map(map::MapArgs),
 }
 
 fn long_version() -> &'static str {
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => drain::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Geo(args) => geo::run(args),
+        Command::Map(args) => map::run(args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("nearcast: {error:#}");
