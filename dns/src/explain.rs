@@ -111,16 +111,8 @@ pub fn explain(
     now: Timestamp,
 ) -> Result<Explanation, ExplainError> {
     let health = &*view.health(health);
-    let wire = Name::parse(name).ok_or_else(|| ExplainError::NotAName(name.to_owned()))?;
-    let (name, client) = (wire.to_string(), net::unmapped(client));
-    let (ttl, steered) = match view.find(wire.wire()) {
-        Found::Outside => return Err(outside(name, view)),
-        Found::NoName(_) => return Err(ExplainError::NoSuchName(name)),
-        Found::Node(zone, node) => match node.target {
-            Target::Steered(steered) => (zone.ttl, steered),
-            Target::Nothing | Target::Pop(_) => return Err(ExplainError::NotSteered(name)),
-        },
-    };
+    let (name, ttl, steered) = steered_name(view, name)?;
+    let client = net::unmapped(client);
     let it = Case { view, health, steered, client, survey: view.guide().survey(steered.policy, client) };
     let asker = Asker { resolver: client, subnet: Some(customary(client)), now };
     let decide = |family| (family, view.guide().decide(steered, asker, family, health, ttl));
@@ -155,6 +147,20 @@ pub fn explain(
         name,
         client,
     })
+}
+
+/// The steered name that `name` is, in lower case, the seconds its answers live, and how its PoP is chosen.
+pub(crate) fn steered_name(view: &View, name: &str) -> Result<(String, u32, Steered), ExplainError> {
+    let wire = Name::parse(name).ok_or_else(|| ExplainError::NotAName(name.to_owned()))?;
+    let name = wire.to_string();
+    match view.find(wire.wire()) {
+        Found::Outside => Err(outside(name, view)),
+        Found::NoName(_) => Err(ExplainError::NoSuchName(name)),
+        Found::Node(zone, node) => match node.target {
+            Target::Steered(steered) => Ok((name, zone.ttl, steered)),
+            Target::Nothing | Target::Pop(_) => Err(ExplainError::NotSteered(name)),
+        },
+    }
 }
 
 fn outside(name: String, view: &View) -> ExplainError {

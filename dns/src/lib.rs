@@ -28,6 +28,8 @@ mod answer;
 
 mod explain;
 
+mod simulate;
+
 mod encode;
 
 mod metrics;
@@ -39,4 +41,5 @@ pub use explain::{ExplainError, Explanation, PopExplanation, explain};
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
 pub use server::{ServeError, Sockets, serve};
+pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
 pub use view::{View, ViewError};
