@@ -194,6 +194,8 @@ fn offline(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     for pop in value["ranking"].as_array_mut().into_iter().flatten() {
         pop["reason"] = "supposed".into();
     }
+    let why = value["why"].as_str().map(|why| why.replace(", by an operator's word", ", as supposed"));
+    value["why"] = why.into();
     let state = match args.down.as_slice() {
         [] => "if all PoPs are up".to_owned(),
         down => format!("if all PoPs but {} are up", down.join(", ")),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   dots      half a degree each, in the color of the PoP that has most of the clients there, larger for more of them
-//!   rings     the same, where most of them would be with another PoP if all were up
+//!   pale dots the same, where most of them would be with another PoP if all were up
 //!   markers   PoPs; those that are down are crossed out
 //!   legend    shares, and what they would be with all up
 //! ```
@@ -59,8 +59,8 @@ pub(super) fn svg(simulation: &Simulation, title: &str) -> String {
 }
 
 const STYLE: &str = ".page{fill:#fff}.ink{fill:#1f2328}.soft{fill:#59636e}.halo{stroke:#fff}\
-    path{fill:none;stroke-linecap:round}.hole{stroke:#fff}\
-    @media(prefers-color-scheme:dark){.page{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9198a1}.halo,.hole{stroke:#0d1117}}";
+    path{fill:none;stroke-linecap:round}.cross{stroke:#fff}\
+    @media(prefers-color-scheme:dark){.page{fill:#0d1117}.ink{fill:#e6edf3}.soft{fill:#9198a1}.halo{stroke:#0d1117}}";
 
 fn color(simulation: &Simulation, load: usize) -> &'static str {
     match simulation.loads[load].state {
@@ -89,8 +89,7 @@ fn dots(out: &mut String, simulation: &Simulation) {
             };
             let color = color(simulation, load);
             path(out, &format!("stroke=\"{color}\""), *diameter, of(false));
-            path(out, &format!("stroke=\"{color}\""), diameter + 0.35, of(true));
-            path(out, "class=\"hole\"", diameter * 0.5, of(true));
+            path(out, &format!("stroke=\"{color}\" stroke-opacity=\".45\""), *diameter, of(true));
         }
     }
 }
@@ -125,7 +124,7 @@ fn markers(out: &mut String, loads: &[Load]) {
         let cross = "M-4-4 4 4M4-4-4 4";
         let mark = match load.state {
             LoadState::Up | LoadState::NoPop => String::new(),
-            LoadState::Down => format!("<path class=\"hole\" stroke-width=\"2\" d=\"{cross}\"/>"),
+            LoadState::Down => format!("<path class=\"cross\" stroke-width=\"2\" d=\"{cross}\"/>"),
         };
         // East of the marker, unless that is beyond the edge.
         let (dx, anchor) = if at.longitude > 165.0 { (-11, "end") } else { (11, "start") };
@@ -170,12 +169,12 @@ fn legend(out: &mut String, simulation: &Simulation, top: f64, columns: usize) {
     }
     let bottom = top + simulation.loads.len().div_ceil(columns) as f64 * LINE;
     let moved = simulation.moved * 100.0;
-    let rings =
-        if moved > 0.0 { format!("; rings: elsewhere with all up ({moved:.1} % of clients)") } else { String::new() };
+    let pale =
+        if moved > 0.0 { format!("; pale: elsewhere with all up ({moved:.1} % of clients)") } else { String::new() };
     let _infallible = writeln!(
         out,
         "<text class=\"soft\" x=\"{MARGIN}\" y=\"{bottom:.1}\" font-size=\"12\">A dot is half a degree where clients are, larger \
-         for more of them, in the color of the PoP that has most of them{rings}.</text>"
+         for more of them, in the color of the PoP that has most of them{pale}.</text>"
     );
 }
 
@@ -225,9 +224,9 @@ mod tests {
     fn dots_are_steps_from_one_to_the_next() {
         let svg = svg(&simulation(), "t");
         assert!(svg.contains("d=\"m17-100h0m1 0h0\"/>"), "{svg}");
-        let rings: Vec<&str> = svg.lines().filter(|line| line.contains("d=\"m-148-81h0\"")).collect();
-        assert_eq!(rings.len(), 2, "a ring is a dot and its hole: {svg}");
-        assert!(rings[1].contains("class=\"hole\""));
+        let pale = |line: &&str| line.contains("stroke-opacity");
+        let pale: Vec<&str> = svg.lines().filter(pale).collect();
+        assert!(pale.len() == 1 && pale[0].contains("d=\"m-148-81h0\""), "{pale:?}");
         assert!(!svg.contains("160h0"), "what is south of the map is not drawn");
     }
 
@@ -238,7 +237,7 @@ mod tests {
         assert_eq!(svg.matches("M-4-4 4 4").count(), 1, "one PoP is crossed out");
         assert_eq!(svg.matches(" (down)").count(), 1);
         assert!(svg.contains("75.0 % <tspan class=\"soft\">+25.0, with all up 50.0 %</tspan>"), "{svg}");
-        assert!(svg.contains("rings: elsewhere with all up (25.0 % of clients)"));
+        assert!(svg.contains("pale: elsewhere with all up (25.0 % of clients)"));
         assert!(svg.contains(NO_POP));
     }
 }
