@@ -3,24 +3,32 @@
 //! An [`Answer`] is made of references into the [`View`] and knows nothing of the wire; `encode` does. The RCODE of
 //! every outcome is chosen in [`Outcome::rcode`] and nowhere else.
 //!
-//! Three choices that the standards leave open:
+//! Choices that the standards leave open:
 //! - ANY is answered with the synthesized HINFO of RFC 8482 section 4.2: small, and the same for every client.
 //! - Only class IN exists. ANY and CHAOS are refused as every other class is.
 //! - Zone transfers and the other meta types (RFC 6895 section 3.1) are refused.
+//! - A CNAME is followed as far as our zones reach. At a steered name it is followed only when the answer holds for
+//!   everyone who gets it: else a resolver would keep the static CNAME for one network only, or the addresses for all (RFC
+//!   7871 section 7.2.1: "[..] the Authoritative Nameserver SHOULD only place the initial CNAME record in the Answer
+//!   section"). It then asks for the steered name itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::health::HealthTable;
 use nearcast_shared::pop::PopId;
+use nearcast_shared::rtype;
 
 use crate::message::{Fault, Question, Request};
-use crate::metrics::{QueryType, Rcode};
+use crate::metrics::Rcode;
 use crate::name::Name;
 use crate::steering::{Asker, Family, Verdict};
-use crate::view::{Found, Node, Soa, Target, View, Zone};
+use crate::view::{Delegation, Found, Node, RrSet, Steered, Target, View, Zone};
 
 const CLASS_IN: u16 = 1;
+
+/// CNAMEs that are followed for one question.
+const LINKS_MAX: usize = 10;
 
 /// What to send back.
 #[derive(Debug)]
@@ -44,6 +52,8 @@ pub(crate) enum Outcome {
     Fallback,
     /// All its PoPs are down.
     AllDown,
+    /// Others are to be asked.
+    Referral,
     /// The name exists, without data of that type.
     NoData,
     /// The name does not exist.
@@ -78,6 +88,8 @@ pub(crate) enum Owner<'v> {
     Question,
     /// This name.
     Name(&'v Name),
+    /// This name, as it is in another record's data.
+    Wire(&'v [u8]),
 }
 
 /// What a record says.
@@ -85,8 +97,8 @@ pub(crate) enum Owner<'v> {
 pub(crate) enum Data<'v> {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
-    Ns(&'v Name),
-    Soa(&'v Soa),
+    /// Of that type, on the wire, names uncompressed.
+    Wire(u16, &'v [u8]),
     /// The one of RFC 8482: CPU "RFC8482", OS empty.
     AnyObsoleted,
     Cname(&'v Name),
@@ -95,7 +107,7 @@ pub(crate) enum Data<'v> {
 impl Outcome {
     pub(crate) fn rcode(self) -> Rcode {
         match self {
-            Self::Static | Self::Steered(_) | Self::Fallback | Self::NoData => Rcode::NoError,
+            Self::Static | Self::Steered(_) | Self::Fallback | Self::Referral | Self::NoData => Rcode::NoError,
             Self::AllDown => Rcode::ServFail,
             Self::NoName => Rcode::NxDomain,
             Self::Refused(_) => Rcode::Refused,
@@ -109,7 +121,7 @@ impl Outcome {
     pub(crate) fn is_authoritative(self) -> bool {
         match self {
             Self::Static | Self::Steered(_) | Self::Fallback | Self::NoData | Self::NoName => true,
-            Self::AllDown | Self::Refused(_) | Self::Fault(_) => false,
+            Self::AllDown | Self::Referral | Self::Refused(_) | Self::Fault(_) => false,
         }
     }
 
@@ -120,7 +132,13 @@ impl Outcome {
             Self::Refused(Refusal::NotSupported) => Some(21),
             // Not Ready: there is nobody to send the client to.
             Self::AllDown => Some(14),
-            Self::Static | Self::Steered(_) | Self::Fallback | Self::NoData | Self::NoName | Self::Fault(_) => None,
+            Self::Static
+            | Self::Steered(_)
+            | Self::Fallback
+            | Self::Referral
+            | Self::NoData
+            | Self::NoName
+            | Self::Fault(_) => None,
         }
     }
 }
@@ -130,17 +148,28 @@ impl<'v> Answer<'v> {
         Self { outcome, answers: Vec::new(), authority: Vec::new(), additional: Vec::new(), scope: 0 }
     }
 
-    fn of(outcome: Outcome, answers: Vec<Record<'v>>) -> Self {
-        Self { answers, ..Self::empty(outcome) }
+    /// RFC 2308 section 3: "Name servers authoritative for a zone MUST include the SOA record of the zone in the authority
+    /// section of the response when reporting an NXDOMAIN or indicating that no data of the requested type exists."
+    fn denied(self, outcome: Outcome, zone: &'v Zone) -> Self {
+        let soa = records(Owner::Name(&zone.apex), &zone.soa).map(|soa| Record { ttl: zone.negative_ttl, ..soa });
+        Self { outcome, authority: soa.collect(), ..self }
     }
 
-    /// RFC 2308 section 3: "[..] the TTL of this record is set from the minimum of the MINIMUM field of the SOA
-    /// record and the TTL of the SOA itself".
-    fn negative(outcome: Outcome, zone: &'v Zone) -> Self {
-        let ttl = zone.ttl.min(zone.soa.negative_ttl);
-        let soa = Record { owner: Owner::Name(&zone.apex), ttl, data: Data::Soa(&zone.soa) };
-        Self { authority: vec![soa], ..Self::empty(outcome) }
+    /// With what the records of `set` point to, as far as everyone gets the same there.
+    fn with_additional(mut self, set: &'v RrSet, view: &'v View) -> Self {
+        for target in set.targets() {
+            for rtype in [rtype::A, rtype::AAAA] {
+                if let Some((name, addresses)) = view.set_at(target, rtype) {
+                    self.additional.extend(records(Owner::Name(name), addresses));
+                }
+            }
+        }
+        self
     }
+}
+
+fn records<'v>(owner: Owner<'v>, set: &'v RrSet) -> impl Iterator<Item = Record<'v>> {
+    set.rdata.iter().map(move |rdata| Record { owner, ttl: set.ttl, data: Data::Wire(set.rtype, rdata) })
 }
 
 impl<'v> From<IpAddr> for Data<'v> {
@@ -165,117 +194,164 @@ pub(crate) fn answer<'v>(
         (None, None) => return Answer::empty(Outcome::Fault(Fault::Malformed)),
         (None, Some(question)) => question,
     };
-    if question.qclass != CLASS_IN || is_meta(question.qtype) {
+    if question.qclass != CLASS_IN || is_refused(question.qtype) {
         return Answer::empty(Outcome::Refused(Refusal::NotSupported));
     }
-    match view.find(question.name) {
-        Found::Outside => Answer::empty(Outcome::Refused(Refusal::NotOurs)),
-        Found::NoName(zone) => Answer::negative(Outcome::NoName, zone),
-        Found::Node(zone, node) => {
-            let client = Client { request, resolver, now };
-            data(&question, client, zone, node, view, health).unwrap_or_else(|| Answer::negative(Outcome::NoData, zone))
-        }
-    }
+    Asked { question, request, resolver, view, health, now }.answer()
 }
 
-/// OPT and the types from 128 to 254 are no data; ANY, 255, is answered.
-fn is_meta(qtype: u16) -> bool {
-    matches!(qtype, 41 | 128..=254)
+/// ANY is answered; the other types that no name has are not.
+fn is_refused(qtype: u16) -> bool {
+    qtype != 0 && qtype != rtype::ANY && rtype::is_meta(qtype)
 }
 
-/// Who asks.
-#[derive(Clone, Copy)]
-struct Client<'r> {
+/// A question that can be answered, and what is needed for it.
+struct Asked<'r, 'v> {
+    question: Question<'r>,
     request: &'r Request<'r>,
     resolver: IpAddr,
+    view: &'v View,
+    health: &'r HealthTable,
     now: Timestamp,
 }
 
-/// The data at an existing name; `None` when there is none of that type.
-fn data<'v>(
-    question: &Question<'_>,
-    client: Client<'_>,
-    zone: &'v Zone,
-    node: Node,
-    view: &'v View,
-    health: &HealthTable,
-) -> Option<Answer<'v>> {
-    match QueryType::from_number(question.qtype) {
-        QueryType::A => addresses(Family::V4, client, zone, node.target, view, health),
-        QueryType::Aaaa => addresses(Family::V6, client, zone, node.target, view, health),
-        QueryType::Soa if node.apex => Some(Answer::of(Outcome::Static, vec![own(zone, Data::Soa(&zone.soa))])),
-        QueryType::Ns if node.apex => Some(nameservers(zone, view)),
-        QueryType::Any if node.apex || node.target != Target::Nothing => {
-            Some(Answer::of(Outcome::Static, vec![own(zone, Data::AnyObsoleted)]))
+/// What is at one name.
+enum Step<'v> {
+    /// All there is to say.
+    Done(Answer<'v>),
+    /// Another name is to be asked for, too.
+    Alias(Answer<'v>, &'v [u8]),
+}
+
+impl<'v> Asked<'_, 'v> {
+    /// RFC 1034 section 4.3.2: from the name asked for through its CNAMEs to data, to nothing, or to where others know.
+    fn answer(&self) -> Answer<'v> {
+        let mut answer = Answer::empty(Outcome::Static);
+        let (mut owner, mut found) = (Owner::Question, self.view.find(self.question.name));
+        for links in 0..=LINKS_MAX {
+            match self.step(answer, owner, found, links) {
+                Step::Done(done) => return done,
+                Step::Alias(so_far, target) => {
+                    answer = so_far;
+                    owner = Owner::Wire(target);
+                    found = self.view.find(target);
+                }
+            }
         }
-        QueryType::Soa | QueryType::Ns | QueryType::Any | QueryType::Txt | QueryType::Https | QueryType::Other => None,
+        answer
     }
-}
 
-/// A record of the name asked for.
-fn own<'v>(zone: &Zone, data: Data<'v>) -> Record<'v> {
-    Record { owner: Owner::Question, ttl: zone.ttl, data }
-}
+    fn step(&self, answer: Answer<'v>, owner: Owner<'v>, found: Found<'v>, links: usize) -> Step<'v> {
+        Step::Done(match found {
+            Found::Outside if links == 0 => Answer::empty(Outcome::Refused(Refusal::NotOurs)),
+            Found::Outside => answer,
+            Found::NoName(zone) => answer.denied(Outcome::NoName, zone),
+            Found::Delegated(zone, delegation) => self.delegated(answer, owner, zone, &delegation, links),
+            // RFC 4035 section 3.1.4.1: the DS set of a zone's own name is the parent zone's.
+            Found::Node(zone, node) if self.question.qtype == rtype::DS && node.apex => {
+                let zone = self.view.parent_of(zone).unwrap_or(zone);
+                self.of_type(answer, owner, zone, node.parental())
+            }
+            Found::Node(zone, node) => return self.at_node(answer, owner, zone, node, links),
+        })
+    }
 
-fn nameservers<'v>(zone: &'v Zone, view: &'v View) -> Answer<'v> {
-    let answers = zone.nameservers.iter().map(|server| own(zone, Data::Ns(server))).collect();
-    let glue = zone.nameservers.iter().flat_map(|server| {
-        let record =
-            move |address: &IpAddr| Record { owner: Owner::Name(server), ttl: zone.ttl, data: Data::from(*address) };
-        view.glue(server).iter().map(record)
-    });
-    Answer { additional: glue.collect(), ..Answer::of(Outcome::Static, answers) }
-}
-
-fn addresses<'v>(
-    family: Family,
-    client: Client<'_>,
-    zone: &'v Zone,
-    target: Target,
-    view: &'v View,
-    health: &HealthTable,
-) -> Option<Answer<'v>> {
-    let records = |pop: PopId, ttl: u32| -> Vec<Record<'v>> {
-        let record = |address| Record { ttl, ..own(zone, Data::from(address)) };
-        family.of_pop(view.pop(pop)).map(record).collect()
-    };
-    match target {
-        Target::Nothing => None,
-        Target::Pop(pop) => {
-            let answers = records(pop, zone.ttl);
-            (!answers.is_empty()).then(|| Answer::of(Outcome::Static, answers))
+    fn at_node(&self, answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, node: &'v Node, links: usize) -> Step<'v> {
+        let qtype = self.question.qtype;
+        if qtype == rtype::ANY && !node.is_empty() {
+            let mut answer = answer;
+            answer.answers.push(Record { owner, ttl: zone.ttl, data: Data::AnyObsoleted });
+            return Step::Done(answer);
         }
-        Target::Steered(steered) => {
-            let subnet = client.request.edns.and_then(|edns| edns.subnet?.subnet());
-            let asker = Asker { resolver: client.resolver, subnet, now: client.now };
-            let decision = view.guide().decide(steered, asker, family, health, zone.ttl);
-            let ttl = decision.coverage.ttl_max.map_or(zone.ttl, |max| zone.ttl.min(max));
-            let made = match decision.verdict {
-                Verdict::Pops(chosen) => {
-                    let outcome = Outcome::Steered(chosen.first());
-                    match view.cname(chosen.first()) {
-                        Some(name) => Answer::of(outcome, vec![Record { ttl, ..own(zone, Data::Cname(name)) }]),
-                        None => {
-                            let addresses =
-                                view.guide().addresses(&chosen, steered.policy, family, health, client.request.id);
-                            let record = |address| Record { ttl, ..own(zone, Data::from(address)) };
-                            Answer::of(outcome, addresses.into_iter().map(record).collect())
-                        }
-                    }
-                }
-                Verdict::Addresses(addresses) => {
-                    let of_family = addresses.iter().copied().filter(|address| Family::of(*address) == family);
-                    let records: Vec<Record<'v>> =
-                        of_family.map(|address| Record { ttl, ..own(zone, Data::from(address)) }).collect();
-                    if records.is_empty() {
-                        return None;
-                    }
-                    Answer::of(Outcome::Fallback, records)
-                }
-                Verdict::NoData => return None,
-                Verdict::ServFail => Answer::empty(Outcome::AllDown),
+        if let Some(cname) = node.set(rtype::CNAME).filter(|_| qtype != rtype::CNAME) {
+            let mut answer = answer;
+            answer.answers.extend(records(owner, cname));
+            return match cname.targets().next() {
+                Some(target) if links < LINKS_MAX => Step::Alias(answer, target),
+                Some(_) | None => Step::Done(answer),
             };
-            Some(Answer { scope: decision.coverage.scope, ..made })
+        }
+        Step::Done(match (node.target, qtype) {
+            (Target::Steered(steered), rtype::A) => self.steered(answer, owner, zone, steered, Family::V4),
+            (Target::Steered(steered), rtype::AAAA) => self.steered(answer, owner, zone, steered, Family::V6),
+            (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, owner, zone, node.set(qtype)),
+        })
+    }
+
+    fn of_type(&self, mut answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, set: Option<&'v RrSet>) -> Answer<'v> {
+        match set {
+            Some(set) => {
+                answer.answers.extend(records(owner, set));
+                answer.with_additional(set, self.view)
+            }
+            None => answer.denied(Outcome::NoData, zone),
+        }
+    }
+
+    /// RFC 1034 section 4.3.2 step 3b: the NS set in the authority section, and whatever addresses there are for it. What
+    /// is at the cut itself is the child's, but for DS (RFC 4035 section 3.1.4.1).
+    fn delegated(
+        &self,
+        mut answer: Answer<'v>,
+        owner: Owner<'v>,
+        zone: &'v Zone,
+        delegation: &Delegation<'v>,
+        links: usize,
+    ) -> Answer<'v> {
+        if delegation.exact && self.question.qtype == rtype::DS {
+            return self.of_type(answer, owner, zone, delegation.node.set(rtype::DS));
+        }
+        // An answer that began with a CNAME of ours speaks for that.
+        answer.outcome = if links == 0 { Outcome::Referral } else { Outcome::Static };
+        match delegation.node.set(rtype::NS) {
+            Some(servers) => {
+                answer.authority.extend(records(Owner::Name(delegation.cut), servers));
+                answer.with_additional(servers, self.view)
+            }
+            None => answer,
+        }
+    }
+
+    /// The addresses, or the name, of the PoP for this client; after CNAMEs of ours only if everyone may have them.
+    fn steered(
+        &self,
+        mut answer: Answer<'v>,
+        owner: Owner<'v>,
+        zone: &'v Zone,
+        steered: Steered,
+        family: Family,
+    ) -> Answer<'v> {
+        let guide = self.view.guide();
+        let subnet = self.request.edns.and_then(|edns| edns.subnet?.subnet());
+        let asker = Asker { resolver: self.resolver, subnet, now: self.now };
+        let decision = guide.decide(steered, asker, family, self.health, zone.ttl);
+        if !answer.answers.is_empty() && decision.coverage.scope > 0 {
+            return answer;
+        }
+        let ttl = decision.coverage.ttl_max.map_or(zone.ttl, |max| zone.ttl.min(max));
+        let record = |data| Record { owner, ttl, data };
+        let scope = decision.coverage.scope;
+        match decision.verdict {
+            Verdict::Pops(chosen) => {
+                match self.view.cname(chosen.first()) {
+                    Some(name) => answer.answers.push(record(Data::Cname(name))),
+                    None => {
+                        let addresses = guide.addresses(&chosen, steered.policy, family, self.health, self.request.id);
+                        answer.answers.extend(addresses.into_iter().map(|address| record(Data::from(address))));
+                    }
+                }
+                Answer { outcome: Outcome::Steered(chosen.first()), scope, ..answer }
+            }
+            Verdict::Addresses(addresses) => {
+                let mut fitting = addresses.iter().copied().filter(|address| Family::of(*address) == family).peekable();
+                if fitting.peek().is_none() {
+                    return answer.denied(Outcome::NoData, zone);
+                }
+                answer.answers.extend(fitting.map(|address| record(Data::from(address))));
+                Answer { outcome: Outcome::Fallback, scope, ..answer }
+            }
+            Verdict::NoData => answer.denied(Outcome::NoData, zone),
+            Verdict::ServFail => Answer::empty(Outcome::AllDown),
         }
     }
 }

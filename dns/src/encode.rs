@@ -3,15 +3,16 @@
 use hickory_proto::ProtoError;
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, HINFO, NS, SOA};
-use hickory_proto::rr::{Name as ProtoName, RData, Record as ProtoRecord};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, HINFO, MX, NS, NULL, PTR, SOA};
+use hickory_proto::rr::{Name as ProtoName, RData, Record as ProtoRecord, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder};
+
+use nearcast_shared::rtype;
 
 use crate::answer::{Answer, Data, Owner, Record};
 use crate::ecs;
 use crate::message::Request;
 use crate::metrics::Rcode;
-use crate::view::Soa;
 
 /// Bytes of the largest UDP answer to a client without EDNS (RFC 1035 section 4.2.1).
 const PLAIN_UDP_MAX: u16 = 512;
@@ -37,19 +38,30 @@ pub(crate) fn message(request: &Request<'_>, answer: &Answer<'_>, udp_size: u16)
     message
 }
 
-/// Writes `message` into `out`, in at most as many bytes as the client of `request` takes.
-///
-/// What does not fit loses its additional records first, which nobody needs (RFC 2181 section 9), and then all others
-/// and says so with TC.
+/// Writes `message` into `out`, in at most as many bytes as the client of `request` takes in a datagram.
 pub(crate) fn datagram(
-    mut message: Message,
+    message: Message,
     request: &Request<'_>,
     udp_size: u16,
     out: &mut Vec<u8>,
 ) -> Result<(), ProtoError> {
-    let limit = usize::from(limit(request, udp_size));
+    fit(message, limit(request, udp_size), out)
+}
+
+/// Writes `message` into `out`, without the length that goes before it in a stream.
+pub(crate) fn stream(message: Message, out: &mut Vec<u8>) -> Result<(), ProtoError> {
+    fit(message, u16::MAX, out)
+}
+
+/// What does not fit loses its additional records first, which nobody needs (RFC 2181 section 9), and then all others
+/// and says so with TC. Only in a referral they are needed: RFC 9471 section 3.1: "When a name server generates a referral
+/// response, it MUST include all available glue records for in-domain name servers in the additional section or MUST set
+/// TC=1 [..]".
+fn fit(mut message: Message, limit: u16, out: &mut Vec<u8>) -> Result<(), ProtoError> {
+    let limit = usize::from(limit);
+    let is_referral = !message.metadata.authoritative && !message.authorities.is_empty();
     write(&message, out)?;
-    if out.len() > limit && !message.additionals.is_empty() {
+    if out.len() > limit && !is_referral && !message.additionals.is_empty() {
         message.additionals.clear();
         write(&message, out)?;
     }
@@ -100,32 +112,37 @@ fn proto_record(record: &Record<'_>, question: Option<&ProtoName>) -> Option<Pro
     let owner = match record.owner {
         Owner::Question => question?.clone(),
         Owner::Name(name) => decode(name.wire()),
+        Owner::Wire(wire) => decode(wire),
     };
     let data = match record.data {
         Data::A(address) => RData::A(A(address)),
         Data::Aaaa(address) => RData::AAAA(AAAA(address)),
-        Data::Ns(name) => RData::NS(NS(decode(name.wire()))),
+        Data::Wire(rtype, wire) => proto_data(rtype, wire),
         Data::Cname(name) => RData::CNAME(CNAME(decode(name.wire()))),
-        Data::Soa(soa) => RData::SOA(proto_soa(soa)),
         Data::AnyObsoleted => RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new())),
     };
     Some(ProtoRecord::from_rdata(owner, record.ttl, data))
 }
 
-fn proto_soa(soa: &Soa) -> SOA {
-    let timer = |seconds: u32| i32::try_from(seconds).unwrap_or(i32::MAX);
-    SOA::new(
-        decode(soa.primary.wire()),
-        decode(soa.contact.wire()),
-        soa.serial,
-        timer(soa.refresh),
-        timer(soa.retry),
-        timer(soa.expire),
-        soa.negative_ttl,
-    )
+/// RFC 3597 section 4: "To avoid such corruption, servers MUST NOT compress domain names embedded in the RDATA of types
+/// that are class-specific or not well-known." Those of RFC 1035 are, so only their names are told to hickory.
+fn proto_data(rtype: u16, wire: &[u8]) -> RData {
+    match rtype {
+        rtype::NS => RData::NS(NS(decode(wire))),
+        rtype::CNAME => RData::CNAME(CNAME(decode(wire))),
+        rtype::PTR => RData::PTR(PTR(decode(wire))),
+        rtype::MX => RData::MX(decode::<MX>(wire)),
+        rtype::SOA => RData::SOA(decode::<SOA>(wire)),
+        other => {
+            let code = RecordType::from(other);
+            // `with` panics without bytes.
+            let rdata = if wire.is_empty() { NULL::new() } else { NULL::with(wire.to_vec()) };
+            RData::Unknown { code, rdata }
+        }
+    }
 }
 
-/// Reads a name or question that our own stricter reader has let through.
+/// Reads a name, question or data that our own stricter readers have let through.
 fn decode<'a, T: BinDecodable<'a>>(wire: &'a [u8]) -> T {
     T::read(&mut BinDecoder::new(wire)).expect("a name that was checked on its way in")
 }

@@ -93,6 +93,9 @@ pub enum ExplainError {
     /// The name is in a zone and does not exist.
     #[error("`{0}` does not exist: it is no site's domain, and no PoP or name server is called so")]
     NoSuchName(String),
+    /// The name is somebody else's.
+    #[error("`{0}` is not ours to answer: `{1}` is delegated to other name servers")]
+    Delegated(String, String),
     /// The name exists and is the same for everyone.
     #[error("`{0}` is not steered: it has the same answer for every client")]
     NotSteered(String),
@@ -111,10 +114,21 @@ pub fn explain(
     now: Timestamp,
 ) -> Result<Explanation, ExplainError> {
     let health = &*view.health(health);
-    let (name, ttl, steered) = steered_name(view, name)?;
     let client = net::unmapped(client);
+    explain_to(view, name, Asker { resolver: client, subnet: Some(customary(client)), now }, health)
+}
+
+/// Explains what `asker` is answered; `health` must be in the order of the view's PoPs.
+pub(crate) fn explain_to(
+    view: &View,
+    name: &str,
+    asker: Asker,
+    health: &HealthTable,
+) -> Result<Explanation, ExplainError> {
+    let (name, ttl, steered) = steered_name(view, name)?;
+    let asker = Asker { subnet: asker.subnet.filter(|_| steered.ecs), ..asker };
+    let client = asker.client();
     let it = Case { view, health, steered, client, survey: view.guide().survey(steered.policy, client) };
-    let asker = Asker { resolver: client, subnet: Some(customary(client)), now };
     let decide = |family| (family, view.guide().decide(steered, asker, family, health, ttl));
     let decisions = [Family::V4, Family::V6].map(decide);
     let chosen: Vec<(Family, Chosen)> =
@@ -156,9 +170,10 @@ pub(crate) fn steered_name(view: &View, name: &str) -> Result<(String, u32, Stee
     match view.find(wire.wire()) {
         Found::Outside => Err(outside(name, view)),
         Found::NoName(_) => Err(ExplainError::NoSuchName(name)),
+        Found::Delegated(_, delegation) => Err(ExplainError::Delegated(name, delegation.cut.to_string())),
         Found::Node(zone, node) => match node.target {
             Target::Steered(steered) => Ok((name, zone.ttl, steered)),
-            Target::Nothing | Target::Pop(_) => Err(ExplainError::NotSteered(name)),
+            Target::Nothing => Err(ExplainError::NotSteered(name)),
         },
     }
 }

@@ -18,8 +18,6 @@ mod ecs;
 
 mod view;
 
-mod name;
-
 mod steering;
 
 mod map;
@@ -37,9 +35,12 @@ mod metrics;
 #[cfg(test)]
 mod fixture;
 
+use nearcast_shared::name;
+
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
+pub use map::diff::Moves;
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{ServeError, Sockets, serve};
+pub use server::{Clients, ServeError, Sockets, Tcp, serve};
 pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
 pub use view::{View, ViewError};

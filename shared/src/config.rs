@@ -17,9 +17,12 @@ mod geo;
 mod mistake;
 mod pattern;
 mod policy;
+mod record;
 mod site;
 pub mod units;
 mod warnings;
+mod zone;
+mod zonefile;
 
 #[cfg(test)]
 mod tests;
@@ -28,9 +31,12 @@ pub use geo::Geo;
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
 pub use policy::{AllDown, Order, Pick, Policy, PolicyId, PolicyRule, Ring, SteeredName};
+pub use record::Record;
 pub use site::{
     Caching, ClientRevalidation, DiskUse, Domain, Keying, OriginHost, Rule, SetCookie, Site, StatusMatch, Storing,
 };
+pub use units::Share;
+pub use zone::{Nameserver, Zone};
 
 /// Everything a node needs to know, for this PoP.
 #[derive(Debug, Clone, PartialEq)]
@@ -227,6 +233,18 @@ pub struct Health {
     pub rise: u32,
     /// Bad probes in a row until a PoP that is up counts as down.
     pub fall: u32,
+    /// Falls within it make coming back harder: each but the first doubles `rise`.
+    pub flap_window: Duration,
+    /// But never to more than this.
+    pub rise_max: u32,
+    /// A PoP is up with this share of its addresses; `None`: with one.
+    pub addresses_min: Option<Share>,
+    /// So long after a change a PoP counts as unsettled.
+    pub settle: Duration,
+    /// Seconds, of answers that depend on an unsettled PoP.
+    pub ttl_unsettled: u32,
+    /// Of the PoPs that are up, so many may be out at once because they are overloaded.
+    pub overload_share: Share,
 }
 
 /// How a node leaves.
@@ -326,47 +344,12 @@ pub struct Origin {
 pub struct Dns {
     /// Largest UDP answer to clients with EDNS, 512 to 4096.
     pub udp_size: u16,
-    /// An idle TCP connection is closed after so long.
+    /// A TCP connection is closed when no whole query came for so long.
     pub tcp_timeout: Duration,
-}
-
-/// A zone we are authoritative for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Zone {
-    /// Lower case, without the trailing dot.
-    pub name: String,
-    /// At least one.
-    pub nameservers: Vec<Nameserver>,
-    /// Seconds, of every record.
-    pub ttl: u32,
-    /// Seconds that resolvers keep a negative answer (the SOA's last field).
-    pub negative_ttl: u32,
-    /// The SOA's serial.
-    pub serial: u32,
-    /// The SOA's mailbox as a domain name.
-    pub contact: String,
-    /// How the PoP of `edge.<zone>` is chosen.
-    pub policy: PolicyId,
-    /// Whether steered answers in it go by the client's subnet.
-    pub ecs: bool,
-    /// Further steered names.
-    pub steered: Vec<SteeredName>,
-}
-
-impl Zone {
-    /// Whether `name` (lower case, no trailing dot) is the zone's own or below it.
-    pub fn holds(&self, name: &str) -> bool {
-        name == self.name || name.strip_suffix(self.name.as_str()).is_some_and(|rest| rest.ends_with('.'))
-    }
-}
-
-/// A name server of a zone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nameserver {
-    /// Lower case, without the trailing dot.
-    pub name: String,
-    /// The PoP whose addresses it has; `None` for a name outside the zone.
-    pub glue: Option<PopId>,
+    /// Open TCP connections of the node.
+    pub tcp_connections: usize,
+    /// Open TCP connections of one client: an IPv4 address or a /64.
+    pub tcp_per_client: usize,
 }
 
 /// What comes from outside the file.
@@ -388,7 +371,7 @@ impl Config {
             Ok(text) => Self::parse(&text, path, inputs),
             Err(error) => {
                 let message = format!("cannot be read: {error}; name the config file with --config");
-                let list = vec![Mistake { line: None, key: String::new(), message }];
+                let list = vec![Mistake { file: None, line: None, key: String::new(), message }];
                 Err(Mistakes { file: path.to_owned(), list })
             }
         }

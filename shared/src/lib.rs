@@ -6,6 +6,9 @@ pub mod config;
 
 pub mod pop;
 
+pub mod name;
+pub mod rtype;
+
 pub mod net;
 
 pub mod geo;

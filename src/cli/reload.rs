@@ -15,6 +15,10 @@ use super::client::{self, Call, Nodes};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearcast check && nearcast reload")]
 pub(super) struct ReloadArgs {
+    /// Take geo data that looks wrong all the same: older than what is in force, much smaller, or such that much of the
+    /// address space gets another PoP.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     nodes: Nodes,
 }
@@ -24,7 +28,8 @@ pub(super) fn run(args: ReloadArgs) -> anyhow::Result<ExitCode> {
         Ok(client) => client,
         Err(unusable) => return Ok(unusable.exit()),
     };
-    let answers = client.ask_all(&Call::post("/v1/reload", None))?;
+    let target = if args.force { "/v1/reload?force=1" } else { "/v1/reload" };
+    let answers = client.ask_all(&Call::post(target, None))?;
     Ok(client::print(&answers, line))
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fixture;
 use crate::message::decode;
+use crate::name;
 
 const A: u16 = 1;
 const NS: u16 = 2;
@@ -38,16 +39,37 @@ fn record(record: &Record<'_>) -> String {
     let owner = match record.owner {
         Owner::Question => "@".to_owned(),
         Owner::Name(name) => name.to_string(),
+        Owner::Wire(wire) => Name::from_wire(wire).unwrap().to_string(),
     };
     let data = match record.data {
         Data::A(v4) => v4.to_string(),
         Data::Aaaa(v6) => v6.to_string(),
-        Data::Ns(name) => format!("NS {name}"),
-        Data::Soa(soa) => format!("SOA {} {} {} {}", soa.primary, soa.contact, soa.serial, soa.negative_ttl),
+        Data::Wire(rtype, rdata) => text(rtype, rdata),
         Data::AnyObsoleted => "HINFO RFC8482".to_owned(),
         Data::Cname(name) => format!("CNAME {name}"),
     };
     format!("{owner} {} {data}", record.ttl)
+}
+
+/// Data of the types that are asked for here.
+fn text(rtype: u16, rdata: &[u8]) -> String {
+    let number = |at: usize| u32::from_be_bytes(rdata[rdata.len() - at..][..4].try_into().unwrap());
+    match (rtype, rdata) {
+        (rtype::A, [a, b, c, d]) => Ipv4Addr::new(*a, *b, *c, *d).to_string(),
+        (rtype::AAAA, _) => Ipv6Addr::from(<[u8; 16]>::try_from(rdata).unwrap()).to_string(),
+        (rtype::SOA, _) => {
+            let primary = name::length(rdata).unwrap();
+            let contact = primary + name::length(&rdata[primary..]).unwrap();
+            let name = |wire| Name::from_wire(wire).unwrap();
+            let (primary, contact) = (name(&rdata[..primary]), name(&rdata[primary..contact]));
+            format!("SOA {primary} {contact} {} {}", number(20), number(4))
+        }
+        (rtype::TXT, [_, text @ ..]) => format!("TXT {}", text.escape_ascii()),
+        _ => {
+            let target = rtype::target(rtype, rdata).map(|wire| Name::from_wire(wire).unwrap().to_string());
+            format!("{} {}", rtype::text(rtype), target.unwrap_or_else(|| format!("{rdata:02x?}")))
+        }
+    }
 }
 
 const SOA_TEXT: &str = "SOA ns1.cdn.example.net hostmaster.cdn.example.net 2026112201 20";
@@ -118,6 +140,191 @@ fn an_apex_that_is_a_site_is_steered_beside_soa_and_ns() {
     assert_eq!(ask(A), "NoError aa: @ 60 203.0.113.10");
     assert_eq!(ask(SOA), format!("NoError aa: @ 60 {SOA_TEXT}"));
     assert!(ask(NS).starts_with("NoError aa: @ 60 NS ns1.cdn.example.net, "));
+}
+
+/// A zone with something of everything that is followed, and a steered name with records beside its addresses.
+const RECORDS: &str = r#"
+    [[pop]]
+    name = "fra"
+    location = [50.03, 8.57]
+    addresses = ["192.0.2.10"]
+    [[pop]]
+    name = "iad"
+    location = [38.94, -77.46]
+    addresses = ["198.51.100.10"]
+    [[site]]
+    domains = ["a.test", "www.a.test"]
+    origin = "http://origin.test"
+    [[zone]]
+    name = "a.test"
+    nameservers = ["ns.other.test"]
+    ttl = 60
+    negative-ttl = 20
+    [[zone.record]]
+    type = "MX"
+    data = ["10 mail", "20 www", "30 mail.other.test."]
+    [[zone.record]]
+    name = "mail"
+    type = "A"
+    ttl = 300
+    data = "192.0.2.77"
+    [[zone.record]]
+    name = "www"
+    type = "TXT"
+    data = "beside"
+    [[zone.record]]
+    name = "c1"
+    type = "CNAME"
+    data = "C2"
+    [[zone.record]]
+    name = "c2"
+    type = "CNAME"
+    data = "mail"
+    [[zone.record]]
+    name = "cout"
+    type = "CNAME"
+    data = "www.other.test."
+    [[zone.record]]
+    name = "cnone"
+    type = "CNAME"
+    data = "none.mail"
+    [[zone.record]]
+    name = "cwww"
+    type = "CNAME"
+    data = "www"
+    [[zone.record]]
+    name = "cdel"
+    type = "CNAME"
+    data = "x.del"
+    [[zone.record]]
+    name = "loop1"
+    type = "CNAME"
+    data = "loop2"
+    [[zone.record]]
+    name = "loop2"
+    type = "CNAME"
+    data = "loop1"
+    [[zone.record]]
+    name = "*.w"
+    type = "CNAME"
+    data = "mail"
+    [[zone.record]]
+    name = "del"
+    type = "NS"
+    data = ["ns.del", "ns.other.test."]
+    [[zone.record]]
+    name = "del"
+    type = "DS"
+    data = "1 13 2 ab"
+    [[zone.record]]
+    name = "ns.del"
+    type = "A"
+    data = "192.0.2.88"
+    [[zone]]
+    name = "child.a.test"
+    nameservers = ["ns.other.test"]
+    ttl = 7
+"#;
+
+#[test]
+fn static_records() {
+    let view = fixture::view_of(RECORDS, "fra");
+    let soa = "a.test 20 SOA ns.other.test hostmaster.a.test 1 20";
+    let nodata = format!("NoError aa authority: {soa}");
+    let referral =
+        "authority: del.a.test 60 NS ns.del.a.test, del.a.test 60 NS ns.other.test glue: ns.del.a.test 60 192.0.2.88";
+    let rows: [(&str, &str, u16, String); 25] = [
+        (
+            "MX at a steered apex; the address of a steered name is nobody's glue",
+            "a.test",
+            rtype::MX,
+            "NoError aa: @ 60 MX mail.a.test, @ 60 MX www.a.test, @ 60 MX mail.other.test glue: mail.a.test 300 192.0.2.77"
+                .to_owned(),
+        ),
+        ("steered apex", "a.test", A, "NoError aa: @ 60 192.0.2.10".to_owned()),
+        ("TXT beside steered", "www.a.test", TXT, "NoError aa: @ 60 TXT beside".to_owned()),
+        ("MX at a steered name without", "www.a.test", rtype::MX, nodata.clone()),
+        (
+            "CNAMEs are followed",
+            "c1.a.test",
+            A,
+            "NoError aa: @ 60 CNAME c2.a.test, c2.a.test 60 CNAME mail.a.test, mail.a.test 300 192.0.2.77".to_owned(),
+        ),
+        ("CNAME asked for", "c1.a.test", rtype::CNAME, "NoError aa: @ 60 CNAME c2.a.test".to_owned()),
+        ("ANY at a CNAME", "c1.a.test", ANY, "NoError aa: @ 60 HINFO RFC8482".to_owned()),
+        ("CNAME out of our zones", "cout.a.test", A, "NoError aa: @ 60 CNAME www.other.test".to_owned()),
+        // RFC 6604 section 3: "[..] the RCODE in the ultimate DNS response MUST BE set based on the final query cycle
+        // leading to that response."
+        (
+            "CNAME to what does not exist",
+            "cnone.a.test",
+            A,
+            format!("NxDomain aa: @ 60 CNAME none.mail.a.test authority: {soa}"),
+        ),
+        (
+            "CNAME to a name without the type",
+            "c2.a.test",
+            AAAA,
+            format!("NoError aa: @ 60 CNAME mail.a.test authority: {soa}"),
+        ),
+        (
+            "CNAME to a steered name",
+            "cwww.a.test",
+            A,
+            "NoError aa: @ 60 CNAME www.a.test, www.a.test 60 192.0.2.10".to_owned(),
+        ),
+        (
+            "CNAME to a steered name's record",
+            "cwww.a.test",
+            TXT,
+            "NoError aa: @ 60 CNAME www.a.test, www.a.test 60 TXT beside".to_owned(),
+        ),
+        ("CNAME to below a delegation", "cdel.a.test", A, format!("NoError aa: @ 60 CNAME x.del.a.test {referral}")),
+        (
+            "wildcard CNAME",
+            "x.y.w.a.test",
+            A,
+            "NoError aa: @ 60 CNAME mail.a.test, mail.a.test 300 192.0.2.77".to_owned(),
+        ),
+        ("above a wildcard", "w.a.test", A, nodata.clone()),
+        ("delegation", "x.del.a.test", A, format!("NoError {referral}")),
+        ("delegation itself", "del.a.test", A, format!("NoError {referral}")),
+        ("NS of a delegation", "del.a.test", NS, format!("NoError {referral}")),
+        ("SOA of a delegation", "del.a.test", SOA, format!("NoError {referral}")),
+        ("ANY of a delegation", "del.a.test", ANY, format!("NoError {referral}")),
+        ("glue is not ours to answer", "ns.del.a.test", A, format!("NoError {referral}")),
+        ("DS of a delegation", "del.a.test", rtype::DS, "NoError aa: @ 60 DS [00, 01, 0d, 02, ab]".to_owned()),
+        ("DS below a delegation", "x.del.a.test", rtype::DS, format!("NoError {referral}")),
+        // RFC 4035 section 3.1.4.1: the parent's word.
+        ("DS of a zone within", "child.a.test", rtype::DS, nodata.clone()),
+        ("DS of a zone whose parent is not ours", "a.test", rtype::DS, nodata.clone()),
+    ];
+    for (name, qname, qtype, wanted) in rows {
+        assert_eq!(shown(&view, &fixture::query(qname, qtype), fixture::FRANKFURT, &[]), wanted, "{name}");
+    }
+    let endless = shown(&view, &fixture::query("loop1.a.test", A), fixture::FRANKFURT, &[]);
+    assert_eq!(endless.matches("CNAME").count(), LINKS_MAX + 1, "{endless}");
+}
+
+/// RFC 7871 section 7.2.1: a resolver keeps all of an answer for its scope, or only its first record for everyone.
+#[test]
+fn no_answer_mixes_what_is_for_all_with_what_is_for_some() {
+    let view = fixture::view_of(RECORDS, "fra");
+    let whole = "NoError aa: @ 60 CNAME www.a.test, www.a.test 60 198.51.100.10";
+    let alone = "NoError aa: @ 60 CNAME www.a.test";
+    let rows = [
+        ("without ECS", Vec::new(), whole),
+        ("ECS", fixture::subnet("5.1.2.0/24"), alone),
+        ("ECS that is unknown", fixture::subnet("10.1.2.0/24"), alone),
+        ("ECS source 0", vec![0, 8, 0, 4, 0, 1, 0, 0], whole),
+    ];
+    for (name, options, wanted) in rows {
+        let packet = fixture::query_with("cwww.a.test", A, &options);
+        assert_eq!(shown(&view, &packet, fixture::NEW_YORK, &[]), wanted, "{name}");
+        let request = decode(&packet).unwrap();
+        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &HealthTable::default(), Timestamp(0));
+        assert_eq!(answer.scope, 0, "{name}");
+    }
 }
 
 #[test]
@@ -201,6 +408,7 @@ fn whom_an_answer_is_for() {
         ("unknown subnet", fixture::NEW_YORK, ecs("10.1.2.0/24"), &[], "sin", 10, 24),
         ("unknown subnet, this PoP down", fixture::NEW_YORK, ecs("10.1.2.0/24"), &["sin"], "fra", 10, 24),
         ("unknown IPv6 subnet", fixture::NEW_YORK, ecs("fd00::/48"), &[], "sin", 10, 48),
+        // The client's IPv4 address is in the last bits: all of the /32 is many places.
         ("Teredo subnet", fixture::NEW_YORK, ecs("2001::/32"), &[], "sin", 10, 56),
         // RFC 7871 section 7.1.2: privacy. Decided by the resolver's address, for all.
         ("source 0", fixture::NEW_YORK, privacy, &[], "iad", 60, 0),

@@ -10,19 +10,31 @@ use toml::Spanned;
 use super::file::{self, At, File};
 use super::mistake::{self, Gather};
 use super::{
-    AccessLog, Admin, Cache, Config, Disk, Dns, Health, Inputs, Limits, Listen, ListenAddress, Log, LogFormat,
-    Mistakes, Origin, Secret, Shutdown, Zone,
+    AccessLog, Admin, Cache, Config, Disk, Dns, Inputs, Limits, Listen, ListenAddress, Log, LogFormat, Mistakes,
+    Origin, Secret, Shutdown, Zone,
 };
 use crate::pop::{Pop, PopId};
 
+/// The value of an optional key, or a default.
+macro_rules! or_default {
+    ($self:ident, $method:ident, $key:expr, $value:expr, $default:expr) => {
+        match &$value {
+            Some(value) => $self.$method($key, value).unwrap_or($default),
+            None => $default,
+        }
+    };
+}
+
 mod fleet;
 mod geo;
+mod health;
 mod keying;
 mod policy;
 mod rule;
 mod site;
 mod storing;
 mod values;
+mod zone;
 
 /// See [`Config::parse`].
 pub(super) fn compile(text: &str, path: &Path, inputs: &Inputs) -> Result<Config, Mistakes> {
@@ -58,16 +70,6 @@ struct Compiler<'a> {
     misshapen: Vec<String>,
 }
 
-/// The value of an optional key, or a default.
-macro_rules! or_default {
-    ($self:ident, $method:ident, $key:expr, $value:expr, $default:expr) => {
-        match &$value {
-            Some(value) => $self.$method($key, value).unwrap_or($default),
-            None => $default,
-        }
-    };
-}
-
 impl Compiler<'_> {
     fn config(&mut self, file: &File, path: &Path, inputs: &Inputs) -> Option<Config> {
         self.names_are_unique("pop", "name", file.pop.iter().map(|p| p.get_ref().name.as_ref()));
@@ -85,6 +87,7 @@ impl Compiler<'_> {
         self.steered_names(file, &mut zones, &sites, &policies);
         self.names_do_not_clash(file, &pops, &zones, &sites);
         self.cnames_have_room(file, (&pops, &policies, &zones, &sites));
+        self.zone_records(&file.zone, &mut zones, (&pops, &policies, &sites), path);
         let admin = self.admin(&file.admin, inputs, listen.admin);
         Some(Config {
             file: path.to_owned(),
@@ -101,16 +104,7 @@ impl Compiler<'_> {
             log: self.log(&file.log),
             limits: self.limits(&file.limits),
             origin: self.origin(&file.origin),
-            dns: Dns {
-                udp_size: self.number("dns.udp-size", &file.dns.udp_size, 512..=4096, 1232),
-                tcp_timeout: or_default!(
-                    self,
-                    timeout,
-                    "dns.tcp-timeout",
-                    file.dns.tcp_timeout,
-                    Duration::from_secs(10)
-                ),
-            },
+            dns: self.dns(&file.dns),
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,
             pops,
@@ -225,6 +219,17 @@ impl Compiler<'_> {
         Admin { token, purge_method, tls, prefetch_jobs }
     }
 
+    fn dns(&mut self, dns: &file::Dns) -> Dns {
+        let connections =
+            |at: &mut Self, key: &str, value, default| at.number(key, value, 1..=1_000_000, default) as usize;
+        Dns {
+            udp_size: self.number("dns.udp-size", &dns.udp_size, 512..=4096, 1232),
+            tcp_timeout: or_default!(self, timeout, "dns.tcp-timeout", dns.tcp_timeout, Duration::from_secs(10)),
+            tcp_connections: connections(self, "dns.tcp-connections", &dns.tcp_connections, 1000),
+            tcp_per_client: connections(self, "dns.tcp-per-client", &dns.tcp_per_client, 100),
+        }
+    }
+
     fn cache(&mut self, cache: &file::Cache) -> Cache {
         let memory = or_default!(self, size, "cache.memory", cache.memory, 256 << 20);
         if memory < 1 << 20 {
@@ -303,17 +308,6 @@ impl Compiler<'_> {
             write_rate,
             entries_max: entries as usize,
         })
-    }
-
-    fn health(&mut self, health: &file::Health) -> Health {
-        let interval = or_default!(self, timeout, "health.interval", health.interval, Duration::from_secs(2));
-        let timeout = or_default!(self, timeout, "health.timeout", health.timeout, Duration::from_secs(1));
-        if timeout > interval {
-            let message = "must not exceed health.interval, else a PoP that hangs is noticed late";
-            self.gather.at(span_of(&health.timeout), "health.timeout", message);
-        }
-        let rise = self.number("health.rise", &health.rise, 1..=100, 2);
-        Health { interval, timeout, rise, fall: self.number("health.fall", &health.fall, 1..=100, 3) }
     }
 
     fn log(&mut self, log: &file::Log) -> Log {

@@ -2,17 +2,20 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::File;
+use super::zonefile::Line;
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
+    /// The file, if it is another one: a zone's.
+    pub file: Option<PathBuf>,
     /// The line it stands on, from 1; `None` when it is about the file as a whole.
     pub line: Option<usize>,
     /// The dotted key, such as `pop.location`; empty for a mistake of syntax.
@@ -21,12 +24,12 @@ pub struct Mistake {
     pub message: String,
 }
 
-/// All mistakes of one config file.
+/// All mistakes of one config file and of the zone files that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes {
     /// The file as it was named.
     pub file: PathBuf,
-    /// At least one, in the order of the file.
+    /// At least one, in the order of the file; then those of zone files.
     pub list: Vec<Mistake>,
 }
 
@@ -36,7 +39,7 @@ impl fmt::Display for Mistakes {
             if i > 0 {
                 writeln!(f)?;
             }
-            write!(f, "{}", self.file.display())?;
+            write!(f, "{}", mistake.file.as_ref().unwrap_or(&self.file).display())?;
             if let Some(line) = mistake.line {
                 write!(f, ":{line}")?;
             }
@@ -51,16 +54,27 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
+/// Where something stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the config's file.
+    Toml(Range<usize>),
+    /// In a zone's.
+    Line(Line),
+}
+
 /// Gathers mistakes against the text of a file.
 pub(super) struct Gather<'a> {
     text: &'a str,
     /// Byte offset, key, message; sorted at the end.
     found: Vec<(Option<usize>, String, String)>,
+    /// In the files of zones, in the order they were found.
+    elsewhere: Vec<(Line, String)>,
 }
 
 impl<'a> Gather<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, found: Vec::new() }
+        Self { text, found: Vec::new(), elsewhere: Vec::new() }
     }
 
     /// Notes a mistake at `span`.
@@ -68,9 +82,29 @@ impl<'a> Gather<'a> {
         self.found.push((span.map(|s| s.start), key.to_owned(), message.into()));
     }
 
+    /// Notes a mistake at `place`; `key` is for the config's own file.
+    pub(super) fn place(&mut self, place: Place, key: &str, message: String) {
+        match place {
+            Place::Toml(span) => self.at(Some(span), key, message),
+            Place::Line(line) => self.elsewhere.push((line, message)),
+        }
+    }
+
+    /// `place` as people read it; `file` is the config's.
+    pub(super) fn show(&self, place: &Place, file: &Path) -> String {
+        match place {
+            Place::Toml(span) => format!("{}:{}", file.display(), self.line(span.start)),
+            Place::Line(line) => line.to_string(),
+        }
+    }
+
+    fn line(&self, at: usize) -> usize {
+        self.text[..at.min(self.text.len())].matches('\n').count() + 1
+    }
+
     /// Whether nothing was noted so far.
     pub(super) fn is_clean(&self) -> bool {
-        self.found.is_empty()
+        self.found.is_empty() && self.elsewhere.is_empty()
     }
 
     /// What the mistakes noted so far are about.
@@ -81,13 +115,20 @@ impl<'a> Gather<'a> {
     /// All that was noted, in the order of the file.
     pub(super) fn finish(mut self, file: PathBuf) -> Mistakes {
         self.found.sort_by_key(|(at, ..)| *at);
-        let line = |at: usize| self.text[..at.min(self.text.len())].matches('\n').count() + 1;
-        let list = self.found.iter().map(|(at, key, message)| Mistake {
-            line: at.map(line),
+        self.elsewhere.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let here = self.found.iter().map(|(at, key, message)| Mistake {
+            file: None,
+            line: at.map(|at| self.line(at)),
             key: key.clone(),
             message: message.clone(),
         });
-        Mistakes { file, list: list.collect() }
+        let elsewhere = self.elsewhere.iter().map(|(at, message)| Mistake {
+            file: Some(at.file.to_path_buf()),
+            line: Some(at.line).filter(|line| *line > 0),
+            key: String::new(),
+            message: message.clone(),
+        });
+        Mistakes { file, list: here.chain(elsewhere).collect() }
     }
 }
 

@@ -3,9 +3,10 @@
 use super::{Config, SetCookie, Site};
 
 impl Config {
-    /// One sentence for each risk that the config takes, with the site and key it is about. None of them is a mistake.
+    /// One sentence for each risk that the config takes, with the site and key, or the file and line, that it is about. None of them is a mistake.
     pub fn warnings(&self) -> Vec<String> {
-        self.sites.iter().flat_map(warnings_of).collect()
+        let zones = self.zones.iter().flat_map(|zone| zone.warnings.iter().cloned());
+        zones.chain(self.sites.iter().flat_map(warnings_of)).collect()
     }
 }
 

@@ -5,16 +5,16 @@ use std::borrow::Borrow;
 use std::fmt;
 
 /// Bytes of the longest name, RFC 1035 section 2.3.4.
-pub(crate) const WIRE_MAX: usize = 255;
+pub const WIRE_MAX: usize = 255;
 
 /// A name in lower-cased wire form.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Name(Box<[u8]>);
+pub struct Name(Box<[u8]>);
 
 impl Name {
     /// From text such as `www.example.net`, with or without the trailing dot. `None` when it is not a name: an empty
     /// label, one over 63 bytes, or more than 255 bytes in all.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let text = text.strip_suffix('.').unwrap_or(text);
         let mut wire = Vec::with_capacity(text.len() + 2);
         for label in text.split('.') {
@@ -26,13 +26,45 @@ impl Name {
         (wire.len() <= WIRE_MAX).then(|| Self(wire.into_boxed_slice()))
     }
 
+    /// The name above all others.
+    pub fn root() -> Self {
+        Self(Box::new([0]))
+    }
+
+    /// From the wire form, uncompressed, in any letter case. `None` when it is not exactly one name.
+    pub fn from_wire(wire: &[u8]) -> Option<Self> {
+        let whole = wire.len() <= WIRE_MAX && length(wire) == Some(wire.len());
+        whole.then(|| Self(wire.to_ascii_lowercase().into_boxed_slice()))
+    }
+
+    /// The name that this label and `parent` make; `None` when it would be too long.
+    pub fn below(label: &[u8], parent: &Self) -> Option<Self> {
+        let length = u8::try_from(label.len()).ok()?;
+        Self::from_wire(&[&[length], label, parent.wire()].concat())
+    }
+
     /// The wire form.
-    pub(crate) fn wire(&self) -> &[u8] {
+    pub fn wire(&self) -> &[u8] {
         &self.0
     }
 
+    /// The name above it; `None` above a top-level name.
+    pub fn parent(&self) -> Option<Self> {
+        suffixes(&self.0).nth(1).map(|wire| Self(wire.into()))
+    }
+
+    /// Whether `other` is this very name or below it.
+    pub fn holds(&self, other: &Self) -> bool {
+        suffixes(&other.0).any(|suffix| *suffix == *self.0)
+    }
+
+    /// Whether its first label is the asterisk (RFC 4592 section 2.1.1).
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with(b"\x01*")
+    }
+
     /// How many labels it has, the root not counted.
-    pub(crate) fn labels(&self) -> usize {
+    pub fn labels(&self) -> usize {
         suffixes(&self.0).count()
     }
 }
@@ -48,7 +80,15 @@ impl fmt::Display for Name {
         for (position, suffix) in suffixes(&self.0).enumerate() {
             let dot = if position == 0 { "" } else { "." };
             let (length, rest) = suffix.split_first().expect("a suffix starts with a label");
-            write!(f, "{dot}{}", rest[..usize::from(*length)].escape_ascii())?;
+            f.write_str(dot)?;
+            for byte in &rest[..usize::from(*length)] {
+                match byte {
+                    // RFC 1035 section 5.1: what would be read as something else.
+                    b'.' | b'\\' | b'"' | b'(' | b')' | b';' | b'@' | b'$' => write!(f, "\\{}", char::from(*byte))?,
+                    b'!'..=b'~' => write!(f, "{}", char::from(*byte))?,
+                    _ => write!(f, "\\{byte:03}")?,
+                }
+            }
         }
         Ok(())
     }
@@ -61,14 +101,14 @@ impl fmt::Debug for Name {
 }
 
 /// A name from a query in lower case, on the stack.
-pub(crate) struct Lowered {
+pub struct Lowered {
     bytes: [u8; WIRE_MAX],
     length: usize,
 }
 
 impl Lowered {
     /// `wire` must be a valid name of at most 255 bytes, as the decoder guarantees.
-    pub(crate) fn new(wire: &[u8]) -> Self {
+    pub fn new(wire: &[u8]) -> Self {
         let mut bytes = [0; WIRE_MAX];
         bytes[..wire.len()].copy_from_slice(wire);
         // Length bytes are at most 63, below any letter.
@@ -77,13 +117,25 @@ impl Lowered {
     }
 
     /// The wire form.
-    pub(crate) fn wire(&self) -> &[u8] {
+    pub fn wire(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }
 
+/// How many bytes the name at the start of `wire` takes; `None` when there is none, or one that is compressed.
+pub fn length(wire: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match usize::from(*wire.get(at)?) {
+            0 => return Some(at + 1),
+            length @ 1..=63 => at += 1 + length,
+            _ => return None,
+        }
+    }
+}
+
 /// The name itself, then each name above it; the root is left out.
-pub(crate) fn suffixes(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn suffixes(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = wire;
     std::iter::from_fn(move || {
         let length = usize::from(*rest.first()?);
@@ -116,6 +168,37 @@ mod tests {
             assert!(Name::parse(text).is_none(), "{text}");
         }
         assert!(Name::parse(&["abcdefg"; 31].join(".")).is_some());
+    }
+
+    #[test]
+    fn wire_and_text() {
+        let rows: [(&[u8], Option<&str>); 8] = [
+            (b"\x03wWw\x01a\x00", Some("www.a")),
+            // RFC 1035 section 5.1: "\X where X is any character other than a digit (0-9), is used to quote that
+            // character [..]" and "\DDD where each D is a digit is the octet corresponding to the decimal number".
+            (b"\x04a.b\\\x02\x07 \x00", Some("a\\.b\\\\.\\007\\032")),
+            (b"\x01*\x01a\x00", Some("*.a")),
+            (b"\x00", Some("")),
+            (b"\x01a\x00\x00", None),
+            (b"\x01a", None),
+            (b"\x01a\xc0\x0c", None),
+            (&[1; 300], None),
+        ];
+        for (wire, text) in rows {
+            assert_eq!(Name::from_wire(wire).map(|name| name.to_string()).as_deref(), text, "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn above_and_below() {
+        let name = |text| Name::parse(text).unwrap();
+        assert_eq!(name("a.b.c").parent(), Some(name("b.c")));
+        assert_eq!(name("c").parent(), None);
+        assert_eq!(Name::below(b"A", &name("b.c")), Some(name("a.b.c")));
+        assert_eq!(Name::below(&[b'a'; 64], &name("b.c")), None);
+        assert!(name("b.c").holds(&name("b.c")) && name("b.c").holds(&name("a.b.c")));
+        assert!(!name("b.c").holds(&name("xb.c")) && !name("b.c").holds(&name("c")));
+        assert!(name("*.c").is_wildcard() && !name("a.*.c").is_wildcard() && !name("**.c").is_wildcard());
     }
 
     #[test]
