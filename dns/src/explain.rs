@@ -12,11 +12,14 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::ecs::Subnet;
+use crate::metrics::Cause;
 use crate::name::Name;
-use crate::steering::choose::{Cause, Chosen};
+use crate::steering::choose::Chosen;
 use crate::steering::ranking::{Basis, Ranked};
 use crate::steering::{Asker, Decision, Family, Survey, Verdict};
 use crate::view::{Found, Steered, Target, View};
+
+pub(crate) mod texts;
 
 /// What a client would be answered, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -415,7 +418,7 @@ fn instead(verdict: &Verdict<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::{Outcome, answer};
+    use crate::answer::{Outcome, Sent, answer};
     use crate::fixture;
     use crate::message::decode;
 
@@ -570,7 +573,7 @@ mod tests {
                 let packet = fixture::query_with("www.cdn.example.net", 1, &subnet);
                 let request = decode(&packet).unwrap();
                 let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &health, NOW);
-                let Outcome::Steered(pop) = answer.outcome else { panic!("{:?}", answer.outcome) };
+                let Outcome::Steered(Sent { pop, .. }) = answer.outcome else { panic!("{:?}", answer.outcome) };
                 let answered = (Some(view.pop(pop).name.clone()), answer.scope, answer.answers[0].ttl);
                 assert_eq!((it.pop, it.scope, it.ttl), answered, "{client} with {down:?} down");
             }

@@ -269,7 +269,7 @@ mod tests {
             load("no data", LoadState::NoPop, (0.25, 0.25), &[]),
         ];
         let simulation = Simulation { weight: 4.0, moved: 0.25, loads, cells: Vec::new() };
-        let wanted = "          state     share    all up   change  takes over
+        let wanted = "           state     share    all up   change  takes over
   fra      up      75.00 %   50.00 %   +25.00  20.00 % of iad, 5.00 % of sin
   iad      DOWN     0.00 %   20.00 %   -20.00
   no data  -       25.00 %   25.00 %        -
