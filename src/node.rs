@@ -225,7 +225,8 @@ impl Node {
         workers.push(prefetch::start(edge, origins, jobs, prefetches, doors.phase.clone()).map_err(thread)?);
         workers.push(control.maps.clone().start().map_err(thread)?);
         control.maps.order(control.dns_view.load_full());
-        runtime.spawn(watch_geo::watch(control.geo_desk.clone(), Arc::downgrade(&control)));
+        let watching = watch_geo::watch(control.geo_desk.clone(), Arc::downgrade(&control));
+        background.spawn_on(watching, runtime.handle());
         tracing::info!(
             pop = config.this_pop().name,
             node = control.node_id,

@@ -87,7 +87,7 @@ pub async fn serve(
     for listener in sockets.tcp {
         listener.set_nonblocking(true).map_err(ServeError::Socket)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(ServeError::Socket)?;
-        tasks.spawn(tcp::run(listener, plane.clone(), tcp.clients.clone(), tcp.timeout));
+        tasks.spawn(tcp::run(listener, plane.clone(), plane.health.vitals.listener(), tcp.clone()));
     }
     tokio::select! {
         () = shutdown => {}

@@ -18,6 +18,7 @@ pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod shelf;
 pub(crate) mod tls;
+pub(crate) mod unbound;
 pub(crate) mod vast;
 pub(crate) mod wire;
 

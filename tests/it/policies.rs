@@ -22,6 +22,9 @@ const NEW_YORK: &str = "3.16.1.0/24";
 const JAKARTA: &str = "36.64.1.0/24";
 const NOWHERE: &str = "10.1.2.0/24";
 
+/// Farther from all of them: iad is 3900 km away, fra 9100.
+const CALIFORNIA: &str = "3.101.1.0/24";
+
 fn place(latitude: f64, longitude: f64, continent: &str, country: &str, part: &str) -> Value {
     json!({
         "location": { "latitude": latitude, "longitude": longitude },
@@ -90,21 +93,19 @@ fn shares(node: &Node, policy: &str, count: usize) -> BTreeMap<String, usize> {
 fn orders() {
     let node = setup()
         .policy("near", "")
-        .policy("biased", "bias = { iad = 60 }")
+        .policy("biased", "bias = { fra = 70 }")
         .policy("ordered", "order = \"failover\"\npops = [\"sin\", \"fra\"]")
         .policy("pinned", "order = \"failover\"\npops = [\"iad\"]")
         .policy("lost", "unknown = [\"sin\"]")
         .start();
-    // (policy, from Frankfurt, New York, Jakarta, nowhere)
+    let from = [FRANKFURT, NEW_YORK, JAKARTA, NOWHERE, CALIFORNIA];
     let rows = [
-        ("near", [FRA, IAD, SIN, FRA]),
-        // Paris to Frankfurt is 450 km; 40 % of the way to Washington is more, and 40 % of 350 km is less.
-        ("biased", [FRA, IAD, SIN, FRA]),
-        ("ordered", [SIN; 4]),
-        ("pinned", [IAD; 4]),
-        ("lost", [FRA, IAD, SIN, SIN]),
+        ("near", [FRA, IAD, SIN, FRA, IAD]),
+        ("biased", [FRA, IAD, SIN, FRA, FRA]),
+        ("ordered", [SIN; 5]),
+        ("pinned", [IAD; 5]),
+        ("lost", [FRA, IAD, SIN, SIN, IAD]),
     ];
-    let from = [FRANKFURT, NEW_YORK, JAKARTA, NOWHERE];
     for (policy, wanted) in rows {
         assert_eq!(from.map(|network| address(&node, policy, network)), wanted, "{policy}");
     }
@@ -292,7 +293,7 @@ fn the_closest_rule_counts() {
         ("a country of it", "5.2.3.0/24", IAD),
         ("a country", "36.64.0.0/24", IAD),
         ("a continent", NEW_YORK, SIN),
-        ("a subdivision of it", "3.101.1.0/24", FRA),
+        ("a subdivision of it", CALIFORNIA, FRA),
         ("an autonomous system in that", "3.101.7.0/24", SIN),
         ("an autonomous system in a country", FRANKFURT, SIN),
         ("a network in all of these", "5.1.7.0/26", FRA),

@@ -65,7 +65,7 @@ fn a_dead_pop_and_a_frozen_one_are_out_of_the_answers_in_time() {
 }
 
 #[test]
-fn reloads_and_new_geo_data_lose_no_query() {
+fn reloads_new_geo_data_and_new_maps_lose_no_query() {
     let fleet = Fleet::start_with_geo_files();
     let [fra, iad, sin] = fleet.addresses;
     let load = Load::start(fleet.dns, PACE, &Fleet::queries());

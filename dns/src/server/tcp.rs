@@ -11,7 +11,6 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -20,11 +19,12 @@ use hickory_server::net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_server::net::tcp::TcpStream;
 use hickory_server::net::{BufDnsStreamHandle, DnsStreamHandle};
 use hickory_server::server::TimeoutStream;
+use nearcast_shared::health::own::Ear;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tracing::{debug, error};
 
-use super::Plane;
+use super::{Plane, Tcp};
 use crate::encode;
 use crate::metrics::{Dropped, Transport};
 
@@ -39,13 +39,17 @@ const ANSWERS_WAITING: usize = 1;
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// Takes connections and answers on them; never returns, the owner drops it and all connections with it.
-pub(super) async fn run(listener: TcpListener, plane: Plane, clients: Arc<Clients>, timeout: Duration) {
+pub(super) async fn run(listener: TcpListener, plane: Plane, ear: Ear, limits: Tcp) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
+                Ok(accepted) => {
+                    ear.hears();
+                    accepted
+                }
                 Err(error) => {
+                    ear.fails();
                     debug!(%error, "TCP connection not accepted");
                     tokio::time::sleep(ERROR_PAUSE).await;
                     continue;
@@ -59,9 +63,9 @@ pub(super) async fn run(listener: TcpListener, plane: Plane, clients: Arc<Client
                 continue;
             }
         };
-        match clients.admit(peer.ip()) {
+        match limits.clients.admit(peer.ip()) {
             Some(admission) => {
-                let plane = plane.clone();
+                let (plane, timeout) = (plane.clone(), limits.timeout);
                 connections.spawn(async move {
                     converse(stream, peer, &plane, timeout).await;
                     drop(admission);

@@ -173,8 +173,8 @@ fn legend(out: &mut String, simulation: &Simulation, top: f64, columns: usize) {
         if moved > 0.0 { format!("; pale: elsewhere with all up ({moved:.1} % of clients)") } else { String::new() };
     let _infallible = writeln!(
         out,
-        "<text class=\"soft\" x=\"{MARGIN}\" y=\"{bottom:.1}\" font-size=\"12\">A dot is half a degree where clients are, larger \
-         for more of them, in the color of the PoP that has most of them{pale}.</text>"
+        "<text class=\"soft\" x=\"{MARGIN}\" y=\"{bottom:.1}\" font-size=\"12\">Dots: half a degree where clients are, in the color of the PoP that \
+         has most of them{pale}.</text>"
     );
 }
 

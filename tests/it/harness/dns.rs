@@ -89,9 +89,7 @@ impl Query {
 
     /// Asks over TCP; all bytes of the reply.
     pub(crate) fn raw_tcp(&self, to: SocketAddr) -> Vec<u8> {
-        let mut client = Tcp::connect(to);
-        client.0.get_mut().write_all(&framed(self)).unwrap();
-        client.receive_raw().unwrap()
+        Tcp::connect(to).exchange(self)
     }
 
     /// Asks over UDP.
@@ -99,14 +97,14 @@ impl Query {
         Udp::connect(to).ask(&self.bytes())
     }
 
-    /// Asks over TCP; `None` when nobody listens there.
-    pub(crate) fn try_tcp(&self, to: SocketAddr) -> Option<Reply> {
-        TcpStream::connect(to).ok().map(|_| self.tcp(to))
-    }
-
     /// Asks over UDP, from this address of the machine.
     pub(crate) fn udp_from(&self, from: IpAddr, to: SocketAddr) -> Reply {
         Udp::between(from, to).ask(&self.bytes())
+    }
+
+    /// Asks over TCP; `None` when nobody listens there.
+    pub(crate) fn try_tcp(&self, to: SocketAddr) -> Option<Reply> {
+        TcpStream::connect(to).ok().map(|_| self.tcp(to))
     }
 
     /// Asks over TCP.
@@ -133,27 +131,23 @@ impl Tcp {
     /// Sends a query and reads its reply; `None` when the connection ends instead.
     pub(crate) fn try_ask(&mut self, query: &Query) -> Option<Reply> {
         self.0.get_mut().write_all(&framed(query)).ok()?;
-        self.receive().ok()
+        self.receive().ok().map(|reply| Reply::parse(&reply))
+    }
+
+    /// Sends a query and takes its reply as it is.
+    pub(crate) fn exchange(&mut self, query: &Query) -> Vec<u8> {
+        self.0.get_mut().write_all(&framed(query)).unwrap();
+        self.receive().unwrap()
     }
 
     /// Sends all queries at once and reads their replies, in the order they come in.
     pub(crate) fn ask_all<const N: usize>(&mut self, queries: &[Query; N]) -> [Reply; N] {
         let bytes: Vec<u8> = queries.iter().flat_map(framed).collect();
         self.0.get_mut().write_all(&bytes).unwrap();
-        [(); N].map(|()| self.receive().unwrap())
+        [(); N].map(|()| Reply::parse(&self.receive().unwrap()))
     }
 
-    fn receive(&mut self) -> std::io::Result<Reply> {
-        self.receive_raw().map(|reply| Reply::parse(&reply))
-    }
-
-    /// Sends a query and takes its reply as it is.
-    pub(crate) fn exchange(&mut self, query: &Query) -> Vec<u8> {
-        self.0.get_mut().write_all(&framed(query)).unwrap();
-        self.receive_raw().unwrap()
-    }
-
-    fn receive_raw(&mut self) -> std::io::Result<Vec<u8>> {
+    fn receive(&mut self) -> std::io::Result<Vec<u8>> {
         let mut length = [0; 2];
         self.0.read_exact(&mut length)?;
         let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];

@@ -52,7 +52,7 @@ impl Fleet {
         Self::start_with(|setup| {
             fs::write(setup.folder().join("city.mmdb"), geo::built_in()).unwrap();
             write_first_file(&setup, 1_700_000_000, geo::place(1.3, 103.8));
-            setup.set("geo.database", "[\"first.mmdb\", \"city.mmdb\"]")
+            setup.set("geo.database", "[\"first.mmdb\", \"city.mmdb\"]").set("geo.watch", "\"100ms\"")
         })
     }
 
@@ -70,18 +70,26 @@ impl Fleet {
         Self { nodes, addresses, setups, dns }
     }
 
-    /// Has the first node read its config and geo data again.
+    /// Has the first node read its config and geo data again, and waits until its map is made anew.
     pub(crate) fn reload(&self) {
-        let generation = || status(&self.nodes[0])["config"]["generation"].as_u64().unwrap();
-        let next = generation() + 1;
+        let next = status(&self.nodes[0])["config"]["generation"].as_u64().unwrap() + 1;
         self.nodes[0].signal("HUP");
-        eventually("the reload", || generation() == next);
+        self.first_says("the reload", |status| status["config"]["generation"] == next);
     }
 
-    /// Replaces the first file of the first node's geo data: those near Singapore are near Washington now.
+    /// Replaces the first file of the first node's geo data, which the node watches: those near Singapore are near
+    /// Washington now. Waits until its map is made anew.
     pub(crate) fn move_singapore(&self) {
-        write_first_file(&self.setups[0], 1_700_086_400, geo::place(39.0, -77.5));
-        self.reload();
+        const EPOCH: u64 = 1_700_086_400;
+        write_first_file(&self.setups[0], EPOCH, geo::place(39.0, -77.5));
+        self.first_says("the new file", |status| status["geo"][0]["build_epoch"] == EPOCH);
+    }
+
+    fn first_says(&self, what: &str, said: impl Fn(&Value) -> bool) {
+        eventually(what, || {
+            let status = status(&self.nodes[0]);
+            said(&status) && !status["map"].is_null()
+        });
     }
 
     /// What clients near each PoP ask.

@@ -1,27 +1,30 @@
-//! Other people's programs, as their packages install them. Each runs in a temporary folder and is killed when dropped.
+//! Other people's programs, as their packages install them, run by a test in a folder of its own.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tempfile::TempDir;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::eventually;
 
-/// A running program.
+/// For a program to end when it is asked to.
+const END_MAX: Duration = Duration::from_secs(5);
+
+/// A running program; it ends when this is dropped.
 pub(crate) struct Peer {
     child: Mutex<Child>,
-    program: String,
-    folder: TempDir,
+    log: PathBuf,
 }
 
-/// Where `program` is, if it is installed; else says that the test is skipped. Daemons are often not in a user's PATH.
+/// Where `program` is; else says that the test goes without. Servers are often not in a user's PATH.
 pub(crate) fn installed(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
-    let found =
-        std::env::split_paths(&path).chain(usual).map(|folder| folder.join(program)).find(|file| file.is_file());
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let found = env::split_paths(&path).chain(usual).map(|folder| folder.join(program)).find(|file| file.is_file());
     if found.is_none() {
         eprintln!("SKIPPED: {program} is not installed");
     }
@@ -29,32 +32,41 @@ pub(crate) fn installed(program: &str) -> Option<PathBuf> {
 }
 
 impl Peer {
-    /// Runs the program in `folder`, where its files are, and waits until it is `ready`.
-    pub(crate) fn run(program: &PathBuf, arguments: &[&str], folder: TempDir, ready: impl Fn() -> bool) -> Self {
-        let log = fs::File::create(folder.path().join("log")).unwrap();
+    /// Runs `program` in `folder`, where its files are, and waits until it is `ready`.
+    pub(crate) fn run(program: &Path, arguments: &[&str], folder: &Path, ready: impl Fn() -> bool) -> Self {
+        let log = folder.join("peer.log");
+        let (out, err) = (File::create(&log).unwrap(), File::options().append(true).open(&log).unwrap());
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(folder.path());
-        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-        let peer = Self { child: Mutex::new(child), program: program.display().to_string(), folder };
-        eventually(&format!("{} is ready", peer.program), || {
-            let ended = peer.child.lock().try_wait().unwrap();
-            assert!(ended.is_none(), "{} ended: {ended:?}\n{}", peer.program, peer.log());
+        command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(out).stderr(err);
+        let peer = Self { child: Mutex::new(command.spawn().unwrap()), log };
+        eventually(&format!("an answer from {}", program.display()), || {
+            let ended = peer.ended();
+            assert!(ended.is_none(), "{} ended: {ended:?}\n{}", program.display(), peer.log());
             ready()
         });
         peer
     }
 
+    fn ended(&self) -> Option<ExitStatus> {
+        self.child.lock().try_wait().unwrap()
+    }
+
     /// What it has written so far.
-    pub(crate) fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.folder.path().join("log")).unwrap()).into_owned()
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
         let mut child = self.child.lock();
-        // It may have ended already.
-        let _ended = child.kill();
+        // At SIGTERM a program ends its own children too, but not when it is killed.
+        let _asked = kill_process(Pid::from_child(&child), Signal::TERM);
+        let deadline = Instant::now() + END_MAX;
+        while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _killed = child.kill();
         let _reaped = child.wait();
     }
 }
