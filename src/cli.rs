@@ -20,6 +20,7 @@ mod prefetch;
 mod purge;
 mod reload;
 mod run;
+mod simulate;
 mod status;
 mod table;
 
@@ -41,6 +42,7 @@ enum Command {
     Prefetch(prefetch::PrefetchArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
+    Simulate(simulate::SimulateArgs),
     Object(object::ObjectArgs),
     Drain(drain::DrainArgs),
     Reload(reload::ReloadArgs),
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Prefetch(args) => prefetch::run(args),
         Command::Status(args) => status::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Simulate(args) => simulate::run(args),
         Command::Object(args) => object::run(args),
         Command::Drain(args) => drain::run(args),
         Command::Reload(args) => reload::run(args),

@@ -26,6 +26,8 @@ mod answer;
 
 mod explain;
 
+mod simulate;
+
 mod encode;
 
 mod metrics;
@@ -40,4 +42,5 @@ pub use map::diff::Moves;
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
 pub use server::{Clients, ServeError, Sockets, Tcp, serve};
+pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
 pub use view::{View, ViewError};
