@@ -118,9 +118,11 @@ impl Control {
     /// # Errors
     /// When the name is not a steered one of ours.
     pub fn explain(&self, name: &str, client: std::net::IpAddr) -> Result<dns::Explanation, OrderError> {
-        dns::explain(&self.dns_view.load(), name, client, &self.health.table()).map_err(|error| match error {
-            dns::ExplainError::NotAName(_) => OrderError::Malformed(error.to_string()),
-            _ => OrderError::Unknown(error.to_string()),
+        dns::explain(&self.dns_view.load(), name, client, &self.health.table(), self.clock.now()).map_err(|error| {
+            match error {
+                dns::ExplainError::NotAName(_) => OrderError::Malformed(error.to_string()),
+                _ => OrderError::Unknown(error.to_string()),
+            }
         })
     }
 

@@ -376,13 +376,13 @@ impl WorkerThread {
         let control = self.control.clone();
         let mut phase = self.doors.phase.clone();
         let tcp_timeout = control.config.load().dns.tcp_timeout;
+        let clock = self.control.clock.clone();
         tasks.spawn(async move {
             let closing = async {
                 let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
             };
             let (view, health, metrics) =
                 (control.dns_view.clone(), control.health.clone(), control.dns_metrics.clone());
-            let clock = self.control.clock.clone();
             let served = dns::serve(share.dns, view, health, metrics, clock, tcp_timeout, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });

@@ -142,6 +142,7 @@ fn decode<'a, T: BinDecodable<'a>>(wire: &'a [u8]) -> T {
 #[cfg(test)]
 mod tests {
     use hickory_proto::op::MessageType;
+    use nearcast_shared::clock::Timestamp;
     use nearcast_shared::health::HealthTable;
     use proptest::prelude::*;
 
@@ -153,7 +154,7 @@ mod tests {
 
     fn reply(view: &View, packet: &[u8]) -> Vec<u8> {
         let request = message::decode(packet).unwrap();
-        let answer = answer(&request, fixture::FRANKFURT.parse().unwrap(), view, &HealthTable::default());
+        let answer = answer(&request, fixture::FRANKFURT.parse().unwrap(), view, &HealthTable::default(), Timestamp(0));
         let mut out = Vec::new();
         datagram(super::message(&request, &answer, view.udp_size()), &request, view.udp_size(), &mut out).unwrap();
         out

@@ -113,6 +113,7 @@ pub fn explain(
     health: &HealthTable,
     now: Timestamp,
 ) -> Result<Explanation, ExplainError> {
+    let health = &*view.health(health);
     let wire = Name::parse(name).ok_or_else(|| ExplainError::NotAName(name.to_owned()))?;
     let (name, client) = (wire.to_string(), net::unmapped(client));
     let (ttl, steered) = match view.find(wire.wire()) {
@@ -247,7 +248,8 @@ impl Case<'_> {
     }
 
     fn why(&self, decisions: &[(Family, Decision<'_>)], chosen: &[(Family, Chosen)]) -> String {
-        let mut parts = vec![self.place(), self.order()];
+        let mut parts = vec![self.place()];
+        parts.extend(self.order());
         for (family, choice) in chosen {
             let same = chosen.iter().all(|(_, other)| other.pops() == choice.pops());
             let label = match (same, family) {
@@ -296,9 +298,12 @@ impl Case<'_> {
         self.name(self.view.guide().this())
     }
 
-    /// What the policy makes of it.
-    fn order(&self) -> String {
+    /// What the policy makes of it, if that is not just the nearest.
+    fn order(&self) -> Option<String> {
         let policy = self.policy();
+        if matches!(policy.order, Order::Nearest { .. }) && policy.pick == Pick::First && self.rule().is_none() {
+            return None;
+        }
         let order = match policy.order {
             Order::Nearest { .. } => "the nearest first",
             Order::Failover => "in the order given",
@@ -310,13 +315,13 @@ impl Case<'_> {
             Pick::Sticky => ", equals by weight and the client's network",
         };
         let ranks = format!("policy `{}` ranks {order}{pick}", policy.name);
-        match self.rule() {
+        Some(match self.rule() {
             Some(rule) if policy.rules[self.survey.rule.unwrap_or_default()].only => {
                 format!("{ranks}, but its rule `{rule}` allows the client only what it names")
             }
             Some(rule) => format!("{ranks}, after what its rule `{rule}` has for this client"),
             None => ranks,
-        }
+        })
     }
 
     fn sentence(&self, family: Family, chosen: &Chosen) -> String {
@@ -373,6 +378,7 @@ impl Case<'_> {
             Reason::Forced => "by an operator's word",
             Reason::Leaving => "because it is shutting down",
             Reason::Probes => "say the probes",
+            Reason::Overloaded => "because it has too much to do",
             Reason::FirstRound | Reason::NeverProbed => "for no known reason",
         };
         Some(format!("{name} is down, {cause}"))
@@ -396,15 +402,17 @@ mod tests {
     use crate::fixture;
     use crate::message::decode;
 
+    const NOW: Timestamp = Timestamp(0);
+
     fn explained(client: &str, down: &[&str]) -> Explanation {
         let view = fixture::view();
-        explain(&view, "WWW.cdn.example.net.", client.parse().unwrap(), &fixture::health(&view, down)).unwrap()
+        explain(&view, "WWW.cdn.example.net.", client.parse().unwrap(), &fixture::health(&view, down), NOW).unwrap()
     }
 
     #[test]
     fn a_known_client() {
         let it = explained(fixture::NEW_YORK, &[]);
-        assert_eq!((it.name.as_str(), it.pop.as_str()), ("www.cdn.example.net", "iad"));
+        assert_eq!((it.name.as_str(), it.pop.as_deref().unwrap()), ("www.cdn.example.net", "iad"));
         assert_eq!(
             it.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["198.51.100.10", "198.51.100.11", "2001:db8:2::10"]
@@ -457,7 +465,7 @@ mod tests {
         ];
         for (name, client, down, pop, why) in rows {
             let it = explained(client, down);
-            assert_eq!((it.pop.as_str(), it.why.as_str()), (pop, why), "{name}");
+            assert_eq!((it.pop.as_deref().unwrap(), it.why.as_str()), (pop, why), "{name}");
         }
     }
 
@@ -472,11 +480,44 @@ mod tests {
     fn families_apart() {
         let view = fixture::view_of(&fixture::CONFIG.replace(", \"2001:db8:1::10\"", ""), "sin");
         let client = fixture::FRANKFURT.parse().unwrap();
-        let it = explain(&view, "edge.cdn.example.net", client, &fixture::health(&view, &[])).unwrap();
+        let it = explain(&view, "edge.cdn.example.net", client, &fixture::health(&view, &[]), NOW).unwrap();
         assert_eq!(it.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.10", "2001:db8:2::10"]);
         let wanted = "for A, fra is first in the ranking at 12 km and up; \
                       for AAAA, iad is first in the ranking at 6556 km and up, and fra has no address of this type.";
         assert!(it.why.ends_with(wanted), "{}", it.why);
+    }
+
+    #[test]
+    fn policies_and_rules_are_told() {
+        let policy = |body: &str| format!("{}\n[[policy]]\nname = \"default\"\n{body}", fixture::CONFIG);
+        let of = |body: &str, down: &[&str]| {
+            let view = fixture::view_of(&policy(body), "sin");
+            let health = fixture::health(&view, down);
+            explain(&view, "edge.cdn.example.net", fixture::FRANKFURT.parse().unwrap(), &health, NOW).unwrap()
+        };
+        let rule = of("[[policy.rule]]\nname = \"germans\"\ncountries = [\"DE\"]\npops = [\"sin\"]", &[]);
+        assert_eq!(
+            (rule.policy.as_str(), rule.rule.as_deref(), rule.pop.as_deref()),
+            ("default", Some("germans"), Some("sin"))
+        );
+        let wanted = "policy `default` ranks the nearest first, after what its rule `germans` has for this client; \
+                      sin is first in the ranking at 10268 km and up.";
+        assert!(rule.why.ends_with(wanted), "{}", rule.why);
+        let spread = of("spread = 2", &["fra"]);
+        assert!(
+            spread.why.contains("for the client's network, among the next that are up: fra is down, say the probes")
+        );
+        assert_eq!(spread.scope, 24);
+        let drawn = of("order = \"weighted\"\npick = \"sticky\"", &[]);
+        assert!(
+            drawn.why.contains("ranks all as equals, equals by weight and the client's network; "),
+            "{}",
+            drawn.why
+        );
+        assert!(drawn.why.contains(" was drawn from the first group"), "{}", drawn.why);
+        let none = of("all-down = \"servfail\"", &["fra", "iad", "sin"]);
+        assert_eq!((none.pop, none.addresses.len()), (None, 0));
+        assert!(none.why.ends_with("no PoP is up, so the answer is SERVFAIL."), "{}", none.why);
     }
 
     #[test]
@@ -496,7 +537,7 @@ mod tests {
             ("fra.cdn.example.net", "`fra.cdn.example.net` is not steered: it has the same answer for every client"),
         ];
         for (name, wanted) in rows {
-            let error = explain(&view, name, fixture::FRANKFURT.parse().unwrap(), &fixture::health(&view, &[]));
+            let error = explain(&view, name, fixture::FRANKFURT.parse().unwrap(), &fixture::health(&view, &[]), NOW);
             assert_eq!(error.unwrap_err().to_string(), wanted);
         }
     }
@@ -507,13 +548,13 @@ mod tests {
         for client in ["5.1.2.0", "3.16.1.0", "36.64.1.0", "36.64.2.0", "10.1.2.0", "8.8.8.0"] {
             for down in [&[][..], &["fra"], &["sin", "iad"], &["fra", "iad", "sin"]] {
                 let health = fixture::health(&view, down);
-                let it = explain(&view, "www.cdn.example.net", client.parse().unwrap(), &health).unwrap();
+                let it = explain(&view, "www.cdn.example.net", client.parse().unwrap(), &health, NOW).unwrap();
                 let subnet = fixture::subnet(&format!("{client}/24"));
                 let packet = fixture::query_with("www.cdn.example.net", 1, &subnet);
                 let request = decode(&packet).unwrap();
-                let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &health);
+                let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &health, NOW);
                 let Outcome::Steered(pop) = answer.outcome else { panic!("{:?}", answer.outcome) };
-                let answered = (view.pop(pop).name.clone(), answer.scope, answer.answers[0].ttl);
+                let answered = (Some(view.pop(pop).name.clone()), answer.scope, answer.answers[0].ttl);
                 assert_eq!((it.pop, it.scope, it.ttl), answered, "{client} with {down:?} down");
             }
         }

@@ -36,6 +36,7 @@ mod fixture;
 use nearcast_shared::name;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
+pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
 pub use server::{ServeError, Sockets, serve};
 pub use view::{View, ViewError};

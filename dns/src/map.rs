@@ -26,8 +26,7 @@ use table::{Bits, Builder, Part, Table, Tables};
 #[derive(Debug)]
 pub struct Maps {
     maps: Vec<Option<Map>>,
-    /// How long it took to make them.
-    pub(crate) took: Duration,
+    took: Duration,
 }
 
 /// The map of one policy.
@@ -72,8 +71,13 @@ impl Maps {
         self.maps.get(policy.index())?.as_ref()
     }
 
-    /// Bytes in memory, prefixes and rankings of all of them.
-    pub(crate) fn size(&self) -> MapSize {
+    /// How long it took to make them.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// What all of them amount to.
+    pub fn size(&self) -> MapSize {
         let maps = self.maps.iter().flatten();
         maps.fold(MapSize::default(), |sum, map| MapSize {
             bytes: sum.bytes + map.bytes(),

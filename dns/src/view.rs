@@ -18,6 +18,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use nearcast_shared::config::{Config, PolicyId};
 use nearcast_shared::geo::GeoDb;
@@ -26,12 +27,14 @@ use nearcast_shared::pop::{Pop, PopId};
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 
+use crate::map::Maps;
 use crate::metrics::DnsMetrics;
 use crate::name::{Lowered, Name, suffixes};
 use crate::steering::Guide;
 
 mod compile;
 mod rrset;
+mod serial;
 
 pub(crate) use rrset::RrSet;
 
@@ -165,15 +168,33 @@ impl View {
             names,
             zones,
             guide: Guide::new(config, geo),
-            cnames: config
-                .pops
-                .iter()
-                .map(|pop| pop.cname.as_deref().map(parse).transpose())
-                .collect::<Result<_, _>>()?,
+            cnames: config.pops.iter().map(|pop| pop.cname.as_deref().and_then(Name::parse)).collect(),
             fleet: FleetId::of(&config.pops),
             udp_size: config.dns.udp_size,
             steered: config.pops.iter().map(|pop| metrics.steered(&pop.name)).collect(),
         })
+    }
+
+    /// Makes the maps from which this view, and any that steers alike, can answer faster and with the widest scopes; gives
+    /// up when `cancelled`. Takes seconds with a full City file; until they are given to [`View::use_maps`] every answer is
+    /// worked out from the geo data.
+    pub fn build_maps(&self, cancelled: &AtomicBool) -> Option<Arc<Maps>> {
+        Maps::build(&self.guide, cancelled).map(Arc::new)
+    }
+
+    /// Answers from `maps` from now on; they must have been made by this view or one that steers alike.
+    pub fn use_maps(&self, maps: Arc<Maps>) {
+        self.guide.set_maps(maps);
+    }
+
+    /// The maps in use.
+    pub fn maps(&self) -> Option<&Arc<Maps>> {
+        self.guide.maps()
+    }
+
+    /// Whether maps made for `other` are true for this view: same PoPs, policies and geo data.
+    pub fn steers_like(&self, other: &Self) -> bool {
+        self.guide.is_alike(&other.guide)
     }
 
     /// Looks up a name as it came from the wire (RFC 1034 section 4.3.2, RFC 4592 section 3.3.1).
@@ -232,6 +253,7 @@ impl View {
     }
 
     /// The fleet, in the configured order.
+    #[cfg(test)]
     pub(crate) fn pops(&self) -> &[Pop] {
         self.guide.pops()
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use nearcast_dns::{DnsMetrics, View};
+use nearcast_shared::clock::Clock;
 use nearcast_shared::config::Config;
 use nearcast_shared::health::HealthTable;
 use nearcast_shared::metrics::Metrics;
@@ -155,7 +156,7 @@ fn offline(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(BAD_CONFIG));
         }
     };
-    let explained = nearcast_dns::explain(&view, &args.name, client, &HealthTable::default());
+    let explained = nearcast_dns::explain(&view, &args.name, client, &HealthTable::default(), Clock::System.now());
     let mut value = serde_json::to_value(explained?)?;
     for pop in value["ranking"].as_array_mut().into_iter().flatten() {
         pop["reason"] = "supposed".into();

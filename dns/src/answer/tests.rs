@@ -21,7 +21,7 @@ const ANY: u16 = 255;
 /// The answer to `packet` from `resolver` with these PoPs down: RCODE, then AA, then the sections.
 fn shown(view: &View, packet: &[u8], resolver: &str, down: &[&str]) -> String {
     let request = decode(packet).unwrap();
-    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down));
+    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down), Timestamp(0));
     let mut text = format!("{:?}", answer.outcome.rcode());
     if answer.outcome.is_authoritative() {
         text.push_str(" aa");
@@ -46,6 +46,7 @@ fn record(record: &Record<'_>) -> String {
         Data::Aaaa(v6) => v6.to_string(),
         Data::Wire(rtype, rdata) => text(rtype, rdata),
         Data::AnyObsoleted => "HINFO RFC8482".to_owned(),
+        Data::Cname(name) => format!("CNAME {name}"),
     };
     format!("{owner} {} {data}", record.ttl)
 }
@@ -321,7 +322,8 @@ fn no_answer_mixes_what_is_for_all_with_what_is_for_some() {
         let packet = fixture::query_with("cwww.a.test", A, &options);
         assert_eq!(shown(&view, &packet, fixture::NEW_YORK, &[]), wanted, "{name}");
         let request = decode(&packet).unwrap();
-        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &HealthTable::default());
+        let health = HealthTable::default();
+        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &health, Timestamp(0));
         assert_eq!(answer.scope, 0, "{name}");
     }
 }
@@ -367,7 +369,7 @@ fn faults_have_their_codes() {
 fn steered(view: &View, resolver: &str, options: &[u8], down: &[&str]) -> (String, u32, u8) {
     let packet = fixture::query_with("www.cdn.example.net", A, options);
     let request = decode(&packet).unwrap();
-    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down));
+    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down), Timestamp(0));
     let Outcome::Steered(pop) = answer.outcome else { panic!("not steered: {:?}", answer.outcome) };
     (view.pop(pop).name.clone(), answer.answers[0].ttl, answer.scope)
 }
@@ -407,7 +409,7 @@ fn whom_an_answer_is_for() {
         ("unknown subnet", fixture::NEW_YORK, ecs("10.1.2.0/24"), &[], "sin", 10, 24),
         ("unknown subnet, this PoP down", fixture::NEW_YORK, ecs("10.1.2.0/24"), &["sin"], "fra", 10, 24),
         ("unknown IPv6 subnet", fixture::NEW_YORK, ecs("fd00::/48"), &[], "sin", 10, 48),
-        ("Teredo subnet", fixture::NEW_YORK, ecs("2001::/32"), &[], "sin", 10, 32),
+        ("Teredo subnet", fixture::NEW_YORK, ecs("2001::/32"), &[], "sin", 10, 56),
         // RFC 7871 section 7.1.2: privacy. Decided by the resolver's address, for all.
         ("source 0", fixture::NEW_YORK, privacy, &[], "iad", 60, 0),
         ("family 0", fixture::NEW_YORK, family_0.clone(), &[], "iad", 60, 0),
@@ -432,7 +434,7 @@ fn static_answers_hold_for_everyone() {
     for (name, qname, qtype) in rows {
         let packet = fixture::query_with(qname, qtype, &fixture::subnet("5.1.2.0/24"));
         let request = decode(&packet).unwrap();
-        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &HealthTable::default());
+        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &HealthTable::default(), Timestamp(0));
         assert_eq!(answer.scope, 0, "{name}");
     }
 }

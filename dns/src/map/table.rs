@@ -13,8 +13,6 @@ use std::net::IpAddr;
 
 /// The bits of an address: `u32` or `u128`.
 pub(crate) trait Bits: Copy + Ord {
-    /// How many.
-    const BITS: u8;
     /// How many of them the index has at most.
     const INDEXED: u8;
 
@@ -43,7 +41,6 @@ pub(crate) trait Bits: Copy + Ord {
 macro_rules! bits {
     ($kind:ty, $family:ident, $indexed:literal) => {
         impl Bits for $kind {
-            const BITS: u8 = <$kind>::BITS as u8;
             const INDEXED: u8 = $indexed;
 
             fn of(address: IpAddr) -> Self {
@@ -306,11 +303,12 @@ mod tests {
                 // It is the part that holds the address, and the next wider prefix is not all alike.
                 let mask = |length: u8| u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
                 let first = address & mask(length);
-                prop_assert!(table.parts().any(|part| part == Part { first, length, leaf }));
+                let holds = table.parts().any(|part| part == Part { first, length, leaf });
+                prop_assert!(holds);
                 if length > 0 {
                     let (wider, last) = (address & mask(length - 1), address | !mask(length - 1));
-                    let inside = table.parts().filter(|part| (wider..=last).contains(&part.first));
-                    prop_assert!(inside.clone().count() > 1 && inside.into_iter().any(|part| part.leaf != leaf));
+                    let inside = || table.parts().filter(|part| (wider..=last).contains(&part.first));
+                    prop_assert!(inside().count() > 1 && inside().any(|part| part.leaf != leaf));
                 }
             }
             let total: u64 = table.parts().map(|part| 1u64 << (32 - part.length)).sum();

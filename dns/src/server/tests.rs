@@ -227,6 +227,6 @@ async fn one_transport_is_enough() {
     let view = Arc::new(ArcSwap::from_pointee(fixture::view()));
     let health = HealthBoard::new(&fixture::config(fixture::CONFIG, "sin"), None).unwrap();
     let metrics = Arc::new(fixture::metrics());
-    let ended = serve(Sockets::default(), view, health, metrics, DEADLINE, std::future::ready(())).await;
+    let ended = serve(Sockets::default(), view, health, metrics, Clock::System, DEADLINE, std::future::ready(())).await;
     assert!(ended.is_ok());
 }

@@ -136,8 +136,9 @@ impl Circumstances<'_> {
             chosen.count += 1;
         }
         chosen.wants_more |= chosen.count < self.policy.answers;
-        let considered = ranking.groups().take(home + 1).flatten().chain(chosen.pops());
-        chosen.unsettled = considered.into_iter().any(|pop| self.health.is_unsettled(*pop));
+        let unsettled = |pop: &PopId| self.health.is_unsettled(*pop);
+        chosen.unsettled =
+            ranking.groups().take(home + 1).flatten().any(unsettled) || chosen.pops().iter().any(unsettled);
         Some(chosen)
     }
 

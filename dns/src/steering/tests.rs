@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
-use nearcast_shared::health::{FleetId, PopHealth, SiteHash};
+use nearcast_shared::health::sites::SiteHash;
+use nearcast_shared::health::{FleetId, PopHealth};
 use proptest::prelude::*;
 
 use super::*;
@@ -201,7 +202,7 @@ fn weights_and_stickiness() {
     let seen: BTreeSet<String> = (0..50).map(|n| v4(&sticky, &format!("5.1.{n}.0/24"), &[])).collect();
     let both = ["fra First /24".to_owned(), "iad First /24".to_owned()];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), both, "scope /24, and sin has no share");
-    assert_eq!(v4(&sticky, "5.1.2.3/32", &["fra", "iad"]), "sin First /0", "but is there when nobody else is");
+    assert_eq!(v4(&sticky, "5.1.2.3/32", &["fra", "iad"]), "sin Failover /0", "but is there when nobody else is");
 
     let random = view("order = \"weighted\"");
     let at = |seconds: i64| {

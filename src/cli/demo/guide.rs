@@ -140,6 +140,7 @@ mod tests {
     use std::sync::Arc;
 
     use nearcast_dns::{DnsMetrics, View, explain};
+    use nearcast_shared::clock::Clock;
     use nearcast_shared::geo::builtin;
     use nearcast_shared::health::HealthTable;
     use nearcast_shared::metrics::Metrics;
@@ -155,8 +156,10 @@ mod tests {
             for visitor in &VISITORS {
                 let network = visitor.network.split('/').next().unwrap();
                 for address in [visitor.address, network] {
-                    let it = explain(&view, DOMAIN, address.parse().unwrap(), &HealthTable::default()).unwrap();
-                    assert_eq!(it.pop, visitor.pop, "{address}: {}", it.why);
+                    let it =
+                        explain(&view, DOMAIN, address.parse().unwrap(), &HealthTable::default(), Clock::System.now())
+                            .unwrap();
+                    assert_eq!(it.pop.as_deref(), Some(visitor.pop), "{address}: {}", it.why);
                 }
             }
         }
@@ -167,7 +170,7 @@ mod tests {
         let geo = Arc::new(builtin::load().unwrap());
         let view = View::compile(&config("sin"), geo, &DnsMetrics::register(&Metrics::new())).unwrap();
         let address = VISITORS[1].address.parse().unwrap();
-        let it = explain(&view, DOMAIN, address, &HealthTable::default()).unwrap();
+        let it = explain(&view, DOMAIN, address, &HealthTable::default(), Clock::System.now()).unwrap();
         let ranking: Vec<&str> = it.ranking.iter().map(|pop| pop.name.as_str()).collect();
         assert_eq!(ranking, ["iad", "fra", "sin"]);
     }
