@@ -21,6 +21,7 @@ mod reload;
 mod run;
 mod status;
 mod table;
+mod txt;
 
 /// A CDN edge node with GeoDNS in one binary: answers DNS with the nearest healthy point of presence, and serves that
 /// PoP's HTTP traffic from a memory-plus-disk cache in front of your origin.
@@ -42,6 +43,7 @@ enum Command {
     Explain(explain::ExplainArgs),
     Object(object::ObjectArgs),
     Drain(drain::DrainArgs),
+    Txt(txt::TxtArgs),
     Reload(reload::ReloadArgs),
     Geo(geo::GeoArgs),
 }
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Object(args) => object::run(args),
         Command::Drain(args) => drain::run(args),
+        Command::Txt(args) => txt::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Geo(args) => geo::run(args),
     };

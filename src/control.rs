@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::prefetch::Prefetcher;
+use crate::texts::TextDesk;
 
 mod prefetch;
 mod purge;
@@ -71,6 +72,7 @@ pub struct Control {
     /// All metrics.
     pub metrics: Arc<Metrics>,
     pub(crate) prefetcher: Prefetcher,
+    pub(crate) texts: TextDesk,
     pub(crate) geo: Arc<ArcSwap<GeoDb>>,
     /// Where `now` comes from.
     pub clock: Clock,

@@ -8,6 +8,7 @@ pub mod control;
 pub mod prefetch;
 pub mod reload;
 pub mod state;
+pub mod texts;
 
 pub mod admin;
 

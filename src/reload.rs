@@ -73,6 +73,15 @@ pub fn log_warnings(config: &Config) {
     }
 }
 
+/// A reload that took.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Reloaded {
+    /// Which one it is.
+    pub generation: u64,
+    /// What the operator should know of it.
+    pub warnings: Vec<String>,
+}
+
 impl Control {
     /// Reads the config file again and swaps the world, or says why not. Blocks: it reads files.
     ///

@@ -23,6 +23,7 @@ use crate::message::{Fault, Question, Request};
 use crate::metrics::Rcode;
 use crate::name::Name;
 use crate::steering::{Asker, Family, Verdict};
+use crate::texts::Texts;
 use crate::view::{Delegation, Found, Node, RrSet, Steered, Target, View, Zone};
 
 const CLASS_IN: u16 = 1;
@@ -188,6 +189,7 @@ pub(crate) fn answer<'v>(
     view: &'v View,
     health: &HealthTable,
     now: Timestamp,
+    texts: &'v Texts,
 ) -> Answer<'v> {
     let question = match (request.fault, request.question) {
         (Some(fault), _) => return Answer::empty(Outcome::Fault(fault)),
@@ -197,7 +199,7 @@ pub(crate) fn answer<'v>(
     if question.qclass != CLASS_IN || is_refused(question.qtype) {
         return Answer::empty(Outcome::Refused(Refusal::NotSupported));
     }
-    Asked { question, request, resolver, view, health, now }.answer()
+    Asked { question, request, resolver, view, health, now, texts }.answer()
 }
 
 /// ANY is answered; the other types that no name has are not.
@@ -213,6 +215,7 @@ struct Asked<'r, 'v> {
     view: &'v View,
     health: &'r HealthTable,
     now: Timestamp,
+    texts: &'v Texts,
 }
 
 /// What is at one name.
@@ -227,30 +230,34 @@ impl<'v> Asked<'_, 'v> {
     /// RFC 1034 section 4.3.2: from the name asked for through its CNAMEs to data, to nothing, or to where others know.
     fn answer(&self) -> Answer<'v> {
         let mut answer = Answer::empty(Outcome::Static);
-        let (mut owner, mut found) = (Owner::Question, self.view.find(self.question.name));
+        let (mut owner, mut name) = (Owner::Question, self.question.name);
         for links in 0..=LINKS_MAX {
-            match self.step(answer, owner, found, links) {
+            match self.step(answer, owner, name, links) {
                 Step::Done(done) => return done,
                 Step::Alias(so_far, target) => {
                     answer = so_far;
                     owner = Owner::Wire(target);
-                    found = self.view.find(target);
+                    name = target;
                 }
             }
         }
         answer
     }
 
-    fn step(&self, answer: Answer<'v>, owner: Owner<'v>, found: Found<'v>, links: usize) -> Step<'v> {
-        Step::Done(match found {
+    fn step(&self, answer: Answer<'v>, owner: Owner<'v>, name: &[u8], links: usize) -> Step<'v> {
+        Step::Done(match self.view.find(name) {
             Found::Outside if links == 0 => Answer::empty(Outcome::Refused(Refusal::NotOurs)),
             Found::Outside => answer,
+            Found::NoName(zone) if self.texts.has(name, self.now) => self.texts(answer, owner, zone, None, name),
             Found::NoName(zone) => answer.denied(Outcome::NoName, zone),
             Found::Delegated(zone, delegation) => self.delegated(answer, owner, zone, &delegation, links),
             // RFC 4035 section 3.1.4.1: the DS set of a zone's own name is the parent zone's.
             Found::Node(zone, node) if self.question.qtype == rtype::DS && node.apex => {
                 let zone = self.view.parent_of(zone).unwrap_or(zone);
                 self.of_type(answer, owner, zone, node.parental())
+            }
+            Found::Node(zone, node) if self.question.qtype == rtype::TXT && self.texts.at(name, self.now).is_some() => {
+                self.texts(answer, owner, zone, node.set(rtype::TXT), name)
             }
             Found::Node(zone, node) => return self.at_node(answer, owner, zone, node, links),
         })
@@ -276,6 +283,33 @@ impl<'v> Asked<'_, 'v> {
             (Target::Steered(steered), rtype::AAAA) => self.steered(answer, owner, zone, steered, Family::V6),
             (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, owner, zone, node.set(qtype)),
         })
+    }
+
+    /// What is at a name that has texts, with those that the zone itself has there.
+    fn texts(
+        &self,
+        mut answer: Answer<'v>,
+        owner: Owner<'v>,
+        zone: &'v Zone,
+        own: Option<&'v RrSet>,
+        name: &[u8],
+    ) -> Answer<'v> {
+        let asked = matches!(self.question.qtype, rtype::TXT | rtype::ANY);
+        let Some((ttl, texts)) = self.texts.at(name, self.now).filter(|_| asked) else {
+            return answer.denied(Outcome::NoData, zone);
+        };
+        if self.question.qtype == rtype::ANY {
+            answer.answers.push(Record { owner, ttl: zone.ttl, data: Data::AnyObsoleted });
+            return answer;
+        }
+        let ttl = own.map_or(ttl, |own| own.ttl.min(ttl));
+        answer.answers.extend(own.into_iter().flat_map(|own| records(owner, own)).map(|own| Record { ttl, ..own }));
+        answer.answers.extend(texts.into_iter().map(|rdata| Record {
+            owner,
+            ttl,
+            data: Data::Wire(rtype::TXT, rdata),
+        }));
+        answer
     }
 
     fn of_type(&self, mut answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, set: Option<&'v RrSet>) -> Answer<'v> {

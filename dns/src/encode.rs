@@ -154,7 +154,14 @@ mod tests {
 
     fn reply(view: &View, packet: &[u8]) -> Vec<u8> {
         let request = message::decode(packet).unwrap();
-        let answer = answer(&request, fixture::FRANKFURT.parse().unwrap(), view, &HealthTable::default(), Timestamp(0));
+        let answer = answer(
+            &request,
+            fixture::FRANKFURT.parse().unwrap(),
+            view,
+            &HealthTable::default(),
+            Timestamp(0),
+            fixture::no_texts(),
+        );
         let mut out = Vec::new();
         datagram(super::message(&request, &answer, view.udp_size()), &request, view.udp_size(), &mut out).unwrap();
         out

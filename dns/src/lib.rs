@@ -18,6 +18,8 @@ mod ecs;
 
 mod view;
 
+mod texts;
+
 mod steering;
 
 mod map;
@@ -38,5 +40,6 @@ use nearcast_shared::name;
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{ServeError, Sockets, serve};
+pub use server::{Plane, ServeError, Sockets, serve};
+pub use texts::{Text, TextError, Texts};
 pub use view::{View, ViewError};

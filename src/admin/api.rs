@@ -22,6 +22,7 @@ use crate::control::{Control, OrderError, chain};
 
 mod prefetch;
 mod purge;
+mod text;
 
 pub(crate) use purge::ENTRIES_MAX as PURGE_ENTRIES_MAX;
 
@@ -108,6 +109,7 @@ async fn route(control: &Arc<Control>, request: Request<Incoming>, lease: Arc<Le
             require(&parts.method, &Method::POST)?;
             prefetch::prefetch(control, body, lease).await
         }
+        ["v1", "txt"] => text::text(control, &parts.method, parts.uri.query().unwrap_or_default(), body).await,
         ["v1", "reload"] => {
             require(&parts.method, &Method::POST)?;
             reload(control).await
@@ -166,7 +168,9 @@ async fn explain(control: &Control, query: &str) -> Result<Answer, Refusal> {
         let of_cache = "/v1/explain?url=https%3A%2F%2Fwww.example.net%2Fa&field=accept-language%3A%20de";
         Refusal::BadRequest(format!("ask as /v1/explain?name=www.example.net&ip=192.0.2.1 or as {of_cache}"))
     };
-    let Asked { name, ip, url, fields } = Asked::parse(query).ok_or_else(form)?;
+    let Asked { name, ip, url, fields, value: None } = Asked::parse(query).ok_or_else(form)? else {
+        return Err(form());
+    };
     match (name, ip, url) {
         (None, ip, Some(url)) => {
             let client = ip.unwrap_or(NOBODY);
@@ -185,7 +189,7 @@ async fn object(control: &Control, query: &str) -> Result<Answer, Refusal> {
         Refusal::BadRequest(format!("ask as {example}"))
     };
     match Asked::parse(query).ok_or_else(form)? {
-        Asked { name: None, ip, url: Some(url), fields } => {
+        Asked { name: None, ip, url: Some(url), fields, value: None } => {
             let client = ip.unwrap_or(NOBODY);
             Ok(json_answer(StatusCode::OK, &control.inspect(&url, &fields, client).await?))
         }
@@ -200,6 +204,7 @@ const NOBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 #[derive(Debug, Default, PartialEq)]
 struct Asked {
     name: Option<String>,
+    value: Option<String>,
     ip: Option<IpAddr>,
     url: Option<String>,
     fields: HeaderMap,
@@ -213,6 +218,7 @@ impl Asked {
             let value = unescape(value)?;
             match key {
                 "name" => asked.name = Some(value),
+                "value" => asked.value = Some(value),
                 "ip" => asked.ip = Some(value.parse().ok()?),
                 "url" => asked.url = Some(value),
                 "field" => {

@@ -6,6 +6,7 @@ use super::*;
 use crate::fixture;
 use crate::message::decode;
 use crate::name;
+use crate::texts::Text;
 
 const A: u16 = 1;
 const NS: u16 = 2;
@@ -20,8 +21,12 @@ const ANY: u16 = 255;
 
 /// The answer to `packet` from `resolver` with these PoPs down: RCODE, then AA, then the sections.
 fn shown(view: &View, packet: &[u8], resolver: &str, down: &[&str]) -> String {
+    shown_with(view, packet, resolver, down, fixture::no_texts())
+}
+
+fn shown_with(view: &View, packet: &[u8], resolver: &str, down: &[&str], texts: &Texts) -> String {
     let request = decode(packet).unwrap();
-    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down), Timestamp(0));
+    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down), Timestamp(0), texts);
     let mut text = format!("{:?}", answer.outcome.rcode());
     if answer.outcome.is_authoritative() {
         text.push_str(" aa");
@@ -306,6 +311,52 @@ fn static_records() {
     assert_eq!(endless.matches("CNAME").count(), LINKS_MAX + 1, "{endless}");
 }
 
+/// Texts add, and take nothing away.
+#[test]
+fn texts_that_come_and_go() {
+    let view = fixture::view_of(RECORDS, "fra");
+    let text = |name: &str, ttl, until| Text {
+        name: name.to_owned(),
+        value: "proof".to_owned(),
+        ttl,
+        until: Timestamp(until),
+    };
+    let texts = Texts::new(&[
+        text("_acme-challenge.deep.A.test", 30, 1000),
+        text("www.a.test", 90, 1000),
+        text("x.w.a.test", 30, 1000),
+        text("x.del.a.test", 30, 1000),
+        text("gone.a.test", 30, 10),
+    ]);
+    let soa = "authority: a.test 20 SOA ns.other.test hostmaster.a.test 1 20";
+    let mail = "mail.a.test 300 192.0.2.77";
+    let rows = [
+        ("a name that was not there", "_ACME-challenge.deep.a.test", TXT, "NoError aa: @ 30 TXT proof".to_owned()),
+        ("another type", "_acme-challenge.deep.a.test", A, format!("NoError aa {soa}")),
+        ("ANY", "_acme-challenge.deep.a.test", ANY, "NoError aa: @ 60 HINFO RFC8482".to_owned()),
+        ("the name above", "deep.a.test", TXT, format!("NoError aa {soa}")),
+        ("the name below", "x._acme-challenge.deep.a.test", TXT, format!("NxDomain aa {soa}")),
+        // RFC 2181 section 5.2: one TTL.
+        ("beside the zone's own", "www.a.test", TXT, "NoError aa: @ 60 TXT beside, @ 60 TXT proof".to_owned()),
+        ("steering goes on", "www.a.test", A, "NoError aa: @ 60 192.0.2.10".to_owned()),
+        ("where a wildcard is", "x.w.a.test", TXT, "NoError aa: @ 30 TXT proof".to_owned()),
+        ("and the wildcard goes on", "x.w.a.test", A, format!("NoError aa: @ 60 CNAME mail.a.test, {mail}")),
+        (
+            "through a CNAME",
+            "cwww.a.test",
+            TXT,
+            "NoError aa: @ 60 CNAME www.a.test, www.a.test 60 TXT beside, www.a.test 60 TXT proof".to_owned(),
+        ),
+        ("expired", "gone.a.test", TXT, format!("NxDomain aa {soa}")),
+    ];
+    for (name, qname, qtype, wanted) in rows {
+        let packet = fixture::query(qname, qtype);
+        assert_eq!(shown_with(&view, &packet, fixture::FRANKFURT, &[], &texts), wanted, "{name}");
+    }
+    let referral = shown_with(&view, &fixture::query("x.del.a.test", TXT), fixture::FRANKFURT, &[], &texts);
+    assert!(referral.starts_with("NoError authority: del.a.test 60 NS"), "{referral}");
+}
+
 /// RFC 7871 section 7.2.1: a resolver keeps all of an answer for its scope, or only its first record for everyone.
 #[test]
 fn no_answer_mixes_what_is_for_all_with_what_is_for_some() {
@@ -323,7 +374,8 @@ fn no_answer_mixes_what_is_for_all_with_what_is_for_some() {
         assert_eq!(shown(&view, &packet, fixture::NEW_YORK, &[]), wanted, "{name}");
         let request = decode(&packet).unwrap();
         let health = HealthTable::default();
-        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &health, Timestamp(0));
+        let answer =
+            answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &health, Timestamp(0), fixture::no_texts());
         assert_eq!(answer.scope, 0, "{name}");
     }
 }
@@ -369,7 +421,14 @@ fn faults_have_their_codes() {
 fn steered(view: &View, resolver: &str, options: &[u8], down: &[&str]) -> (String, u32, u8) {
     let packet = fixture::query_with("www.cdn.example.net", A, options);
     let request = decode(&packet).unwrap();
-    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down), Timestamp(0));
+    let answer = answer(
+        &request,
+        resolver.parse().unwrap(),
+        view,
+        &fixture::health(view, down),
+        Timestamp(0),
+        fixture::no_texts(),
+    );
     let Outcome::Steered(pop) = answer.outcome else { panic!("not steered: {:?}", answer.outcome) };
     (view.pop(pop).name.clone(), answer.answers[0].ttl, answer.scope)
 }
@@ -434,7 +493,14 @@ fn static_answers_hold_for_everyone() {
     for (name, qname, qtype) in rows {
         let packet = fixture::query_with(qname, qtype, &fixture::subnet("5.1.2.0/24"));
         let request = decode(&packet).unwrap();
-        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &HealthTable::default(), Timestamp(0));
+        let answer = answer(
+            &request,
+            fixture::NEW_YORK.parse().unwrap(),
+            &view,
+            &HealthTable::default(),
+            Timestamp(0),
+            fixture::no_texts(),
+        );
         assert_eq!(answer.scope, 0, "{name}");
     }
 }

@@ -27,6 +27,11 @@ struct Node {
     task: JoinHandle<Result<(), ServeError>>,
 }
 
+fn plane(view: &Arc<ArcSwap<View>>, health: &Arc<HealthBoard>, metrics: &Arc<DnsMetrics>) -> Plane {
+    let (view, health, metrics) = (view.clone(), health.clone(), metrics.clone());
+    Plane { view, health, texts: Arc::default(), metrics, clock: Clock::System }
+}
+
 fn start() -> Node {
     let config = fixture::config(fixture::CONFIG, "sin");
     let metrics = Metrics::new();
@@ -41,8 +46,8 @@ fn start() -> Node {
     let shutdown = async {
         let _either = stopped.await;
     };
-    let task =
-        tokio::spawn(serve(sockets, view.clone(), health.clone(), dns.clone(), Clock::System, DEADLINE, shutdown));
+    let plane = plane(&view, &health, &dns);
+    let task = tokio::spawn(serve(sockets, plane, DEADLINE, shutdown));
     Node { udp: udp_address, tcp: tcp_address, health, view, metrics, dns, stop, task }
 }
 
@@ -227,6 +232,7 @@ async fn one_transport_is_enough() {
     let view = Arc::new(ArcSwap::from_pointee(fixture::view()));
     let health = HealthBoard::new(&fixture::config(fixture::CONFIG, "sin"), None).unwrap();
     let metrics = Arc::new(fixture::metrics());
-    let ended = serve(Sockets::default(), view, health, metrics, Clock::System, DEADLINE, std::future::ready(())).await;
+    let plane = plane(&view, &health, &metrics);
+    let ended = serve(Sockets::default(), plane, DEADLINE, std::future::ready(())).await;
     assert!(ended.is_ok());
 }
