@@ -188,6 +188,11 @@ impl Collector for EdgeCollector {
             let metric = ConstGauge::new(i64::try_from(self.edge.purges.count(kind)).unwrap_or(i64::MAX));
             metric.encode(records.encode_family(&[("kind", kind.token())])?)?;
         }
+        let help = "Sites whose origin this node cannot connect to";
+        let mut unreached = encoder.encode_descriptor("origin_unreached", help, None, MetricType::Gauge)?;
+        for (site, _) in self.edge.reach.lost(&self.edge.view.load()) {
+            ConstGauge::new(1_i64).encode(unreached.encode_family(&[("site", site.as_str())])?)?;
+        }
         encode_disk(usage.disk.as_ref(), &mut encoder)
     }
 }

@@ -15,6 +15,7 @@ use nearcast_edge::worker::Edge;
 use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::{GeoDb, GeoFileInfo};
+use nearcast_shared::health::own::Says;
 use nearcast_shared::health::{HealthBoard, PopStatus};
 use nearcast_shared::metrics::Metrics;
 use parking_lot::Mutex;
@@ -23,6 +24,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::geo::maps::MapMaker;
+use crate::geo::{GeoDesk, Refused};
 use crate::prefetch::Prefetcher;
 use crate::texts::TextDesk;
 
@@ -74,6 +77,8 @@ pub struct Control {
     pub(crate) prefetcher: Prefetcher,
     pub(crate) texts: TextDesk,
     pub(crate) geo: Arc<ArcSwap<GeoDb>>,
+    pub(crate) geo_desk: Arc<GeoDesk>,
+    pub(crate) maps: Arc<MapMaker>,
     /// Where `now` comes from.
     pub clock: Clock,
     /// Where the node listens.
@@ -166,7 +171,8 @@ impl Control {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.started.elapsed().as_secs(),
             phase: self.phase_name(),
-            says_up: self.health.says_up(),
+            says_up: self.health.says().is_up(),
+            says: self.health.says(),
             config: ConfigStatus {
                 file: config.file.display().to_string(),
                 generation: generation.number,
@@ -175,11 +181,25 @@ impl Control {
             },
             listeners: self.addresses.clone(),
             geo: self.geo.load().files(),
+            geo_refused: self.geo_desk.refused(),
+            map: self.dns_view.load().maps().map(MapStatus::from),
             pops: self.health.status(),
             cache: self.edge.store.usage(),
             fills_running: self.edge.fills.running(),
             purge_records: self.edge.purges.records(),
+            origins_unreached: self.origins_unreached(),
         }
+    }
+
+    fn origins_unreached(&self) -> Vec<OriginStatus> {
+        let lost = self.edge.reach.lost(&self.edge.view.load());
+        lost.into_iter().map(|(site, why)| OriginStatus { site, why: why.to_string() }).collect()
+    }
+
+    /// Geo files are looked at no more, and no maps are made.
+    pub(crate) fn end_geo(&self) {
+        self.geo_desk.end();
+        self.maps.end();
     }
 
     fn phase_name(&self) -> &'static str {
@@ -243,14 +263,20 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// `running`, `lingering` or `closing`.
     pub phase: &'static str,
-    /// What it tells its probers.
+    /// Whether it tells its probers that it is up.
     pub says_up: bool,
+    /// And why not.
+    pub says: Says,
     /// Which config is in force.
     pub config: ConfigStatus,
     /// Where it listens.
     pub listeners: Addresses,
     /// Geo data in force.
     pub geo: Vec<GeoFileInfo>,
+    /// Geo data that was refused since.
+    pub geo_refused: Option<Refused>,
+    /// The compiled maps, once they are made.
+    pub map: Option<MapStatus>,
     /// The fleet as this node sees it.
     pub pops: Vec<PopStatus>,
     /// The store.
@@ -259,6 +285,38 @@ pub struct Status {
     pub fills_running: usize,
     /// Purges in force.
     pub purge_records: usize,
+    /// Sites whose origin this node does not reach.
+    pub origins_unreached: Vec<OriginStatus>,
+}
+
+/// A site whose origin this node does not reach.
+#[derive(Debug, Clone, Serialize)]
+pub struct OriginStatus {
+    /// The site.
+    pub site: String,
+    /// In words.
+    pub why: String,
+}
+
+/// What the compiled maps amount to.
+#[derive(Debug, Clone, Serialize)]
+pub struct MapStatus {
+    /// In memory.
+    pub bytes: usize,
+    /// Of both families and all policies.
+    pub prefixes: usize,
+    /// Different ones.
+    pub rankings: usize,
+    /// How long it took to make them.
+    pub build_ms: u64,
+}
+
+impl From<&Arc<dns::Maps>> for MapStatus {
+    fn from(maps: &Arc<dns::Maps>) -> Self {
+        let dns::MapSize { bytes, prefixes, rankings } = maps.size();
+        let build_ms = u64::try_from(maps.took().as_millis()).unwrap_or(u64::MAX);
+        Self { bytes, prefixes, rankings, build_ms }
+    }
 }
 
 /// Which config is in force.

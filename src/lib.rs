@@ -5,6 +5,7 @@ pub mod cli;
 pub mod node;
 
 pub mod control;
+pub mod geo;
 pub mod prefetch;
 pub mod reload;
 pub mod state;

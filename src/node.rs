@@ -15,7 +15,7 @@ use nearcast_edge::fill::Fills;
 use nearcast_edge::headers::Identity;
 use nearcast_edge::listener::{self, Doors, Phase};
 use nearcast_edge::metrics::EdgeMetrics;
-use nearcast_edge::origin::Origins;
+use nearcast_edge::origin::{self, Origins};
 use nearcast_edge::purge::{Opening, Purges};
 use nearcast_edge::remembered::Remembered;
 use nearcast_edge::store::{Store, StoreError};
@@ -23,7 +23,7 @@ use nearcast_edge::view::View;
 use nearcast_edge::worker::{Edge, Worker};
 use nearcast_shared::clock::Clock;
 use nearcast_shared::config::{Config, Inputs, ListenAddress};
-use nearcast_shared::health::{HealthBoard, probe};
+use nearcast_shared::health::{HealthBoard, keeper, probe};
 use nearcast_shared::metrics::{HealthCollector, Metrics};
 use nearcast_shared::{sockets, trust};
 use parking_lot::Mutex;
@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::control::{Addresses, Control, Generation};
+use crate::geo::{GeoCollector, GeoDesk, watch as watch_geo};
 use crate::prefetch;
 use crate::reload::{self, ReloadError};
 use crate::state::{State, StateError};
@@ -74,6 +75,8 @@ pub enum NodeError {
 pub struct Node {
     /// Its handles.
     pub control: Arc<Control>,
+    /// What goes on beside, on the control plane's runtime.
+    _background: JoinSet<()>,
     runtime: tokio::runtime::Runtime,
     /// And the thread that fetches ahead of requests.
     workers: Vec<JoinHandle<usize>>,
@@ -113,12 +116,13 @@ impl Node {
         let edge_metrics = metrics.register(EdgeMetrics::register);
         let dns_metrics = Arc::new(dns::DnsMetrics::register(&metrics));
         let unreadable = |error| NodeError::Io("forced.json of the state folder cannot be read; move it away", error);
-        let health = HealthBoard::new(&config, Some(&state.forced_file())).map_err(unreadable)?;
+        let health = HealthBoard::new(&config, Some(&state.forced_file()), &clock).map_err(unreadable)?;
         let damaged = |error| NodeError::Io("texts.json of the state folder cannot be read; move it away", error);
         let texts = TextDesk::open(state.texts_file()).map_err(damaged)?;
         let collector = HealthCollector { board: health.clone() };
         metrics.register(|registry| registry.register_collector(Box::new(collector)));
 
+        let geo_desk = Arc::new(GeoDesk::new(&metrics, watch_geo::prints(&config)));
         let geo = Arc::new(reload::load_geo(&config).map_err(ReloadError::from)?);
         let edge_view = View::compile(&config, &edge_metrics).map_err(ReloadError::from)?;
         let dns_view = dns::View::compile(&config, geo.clone(), &dns_metrics).map_err(ReloadError::from)?;
@@ -133,6 +137,8 @@ impl Node {
         let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
         let geo = Arc::new(ArcSwap::new(geo));
+        let collector = GeoCollector { geo: geo.clone(), view: dns_view.clone(), clock: clock.clone() };
+        metrics.register(|registry| registry.register_collector(Box::new(collector)));
         let edge = Arc::new(Edge {
             view: Arc::new(ArcSwap::from_pointee(edge_view)),
             store: Store::open(&config.cache, &config.sites, &state.secret)?,
@@ -143,6 +149,7 @@ impl Node {
             forced: Remembered::default(),
             clock: clock.clone(),
             health: health.clone(),
+            reach: Arc::default(),
             metrics: edge_metrics,
             geo: geo.clone(),
             identity: Identity {
@@ -155,9 +162,13 @@ impl Node {
         metrics.register(|registry| registry.register_collector(Box::new(admin::EdgeCollector { edge: edge.clone() })));
 
         let tls = trust::client_config(config.origin.ca.as_deref(), &[]).map_err(ReloadError::from)?;
+        let watch = origin::watch(&config.origin, edge.reach.clone(), edge.view.clone()).map_err(ReloadError::from)?;
+        let mut background = JoinSet::new();
+        background.spawn_on(watch, runtime.handle());
+        background.spawn_on(keeper::keep(health.clone()), runtime.handle());
         let probes = {
             let _in_control_runtime = runtime.enter();
-            probe::spawn(&config, &health, &clock, &tls)
+            probe::spawn(&config, &health, &tls)
         };
         let (phase, phase_seen) = watch::channel(Phase::Running);
         let (prefetcher, prefetches) = prefetch::desk();
@@ -171,6 +182,8 @@ impl Node {
             prefetcher,
             texts,
             geo,
+            geo_desk,
+            maps: Arc::default(),
             reloading: Mutex::new(()),
             generation: Mutex::new(Generation { number: 1, loaded: clock.now(), last_error: None }),
             clock,
@@ -198,16 +211,19 @@ impl Node {
         let shares = share_out(bound.http, bound.https, bound.dns_tcp, bound.dns_udp, config.workers);
         let workers = shares.into_iter().enumerate().map(|(number, share)| {
             let part = WorkerThread { control: control.clone(), doors: doors.clone(), fatal: fatal_sender.clone() };
-            let origins = Origins::new(&config.origin).map_err(ReloadError::from)?;
+            let origins = Origins::new(&config.origin, edge.reach.clone()).map_err(ReloadError::from)?;
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
                 .spawn(move || part.run(share, origins))
                 .map_err(thread)
         });
         let mut workers = workers.collect::<Result<Vec<_>, NodeError>>()?;
-        let origins = Origins::new(&config.origin).map_err(ReloadError::from)?;
+        let origins = Origins::new(&config.origin, edge.reach.clone()).map_err(ReloadError::from)?;
         let jobs = config.admin.prefetch_jobs;
         workers.push(prefetch::start(edge, origins, jobs, prefetches, doors.phase.clone()).map_err(thread)?);
+        workers.push(control.maps.clone().start().map_err(thread)?);
+        control.maps.order(control.dns_view.load_full());
+        runtime.spawn(watch_geo::watch(control.geo_desk.clone(), Arc::downgrade(&control)));
         tracing::info!(
             pop = config.this_pop().name,
             node = control.node_id,
@@ -218,7 +234,8 @@ impl Node {
             "serving"
         );
         reload::log_warnings(&config);
-        Ok(Self { control, runtime, workers, admin: Some(admin), admin_stop, fatal, state })
+        reload::log_geo_warnings(&control.geo.load());
+        Ok(Self { control, _background: background, runtime, workers, admin: Some(admin), admin_stop, fatal, state })
     }
 
     /// Runs `future` on the control plane's runtime.
@@ -244,6 +261,7 @@ impl Node {
         let shutdown = self.control.config.load().shutdown.clone();
         let control = self.control.clone();
         control.health.leave();
+        control.end_geo();
         tracing::info!(linger = ?shutdown.linger, "leaving: health says no, still serving");
         let workers = std::mem::take(&mut self.workers);
         self.runtime.block_on(async {
@@ -292,6 +310,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        self.control.end_geo();
         self.control.phase.send_replace(Phase::Ended);
         self.admin_stop.send_replace(true);
         let workers = std::mem::take(&mut self.workers);
@@ -369,6 +388,9 @@ impl WorkerThread {
 
     async fn serve(&self, share: Share, origins: Origins) -> Result<usize, String> {
         let fills = TaskTracker::new();
+        // Ends with this function, however that ends.
+        let mut pulse = JoinSet::new();
+        pulse.spawn(self.control.health.vitals.worker().beat());
         let worker = Arc::new(Worker { edge: self.control.edge.clone(), origins, fills: fills.clone() });
         let mut tasks: JoinSet<Result<usize, String>> = JoinSet::new();
         for (sockets, https) in [(share.http, false), (share.https, true)] {

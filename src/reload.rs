@@ -6,13 +6,16 @@ use std::sync::Arc;
 use nearcast_dns as dns;
 use nearcast_edge::view::View;
 use nearcast_shared::config::{Config, Mistakes};
-use nearcast_shared::geo::{self, GeoDb, GeoError};
+use nearcast_shared::geo::gate::{self, GeoRefusal};
+use nearcast_shared::geo::{self, AddressFamily, GeoDb, GeoError};
 use nearcast_shared::health::probe;
 use nearcast_shared::metrics::Metrics;
 use nearcast_shared::trust;
 use thiserror::Error;
 
 use crate::control::{Control, Generation, chain};
+use crate::geo::watch::{self, Prints};
+use crate::geo::{Change, maps};
 
 /// Why the old world stays.
 #[derive(Debug, Error)]
@@ -26,6 +29,12 @@ pub enum ReloadError {
     /// Geo data cannot be used.
     #[error(transparent)]
     Geo(#[from] GeoError),
+    /// Geo data should not be used.
+    #[error("{0}; the old geo data stays in force unless you say `nearcast reload --force`")]
+    Refused(#[from] GeoRefusal),
+    /// The node ends.
+    #[error("the node is about to end")]
+    Ending,
     /// A certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] nearcast_edge::tls::CertificateError),
@@ -82,56 +91,198 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
 }
 
+/// Whether what looks wrong with geo data stops it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// It does.
+    No,
+    /// An operator knows better.
+    Yes,
+}
+
+/// Geo data that was read but is not in force yet.
+struct NextGeo {
+    geo: Arc<GeoDb>,
+    prints: Prints,
+    /// A view with maps of it under the config in force, if they were made to judge it.
+    judged: Option<dns::View>,
+}
+
 impl Control {
-    /// Reads the config file again and swaps the world, or says why not. Blocks: it reads files.
+    /// Reads the config file again and swaps the world, or says why not. Blocks: it reads files, and makes maps of new geo
+    /// data to judge it by.
     ///
     /// # Errors
     /// With the old world left as it was.
-    pub fn reload(&self) -> Result<u64, ReloadError> {
+    pub fn reload(&self, force: Force) -> Result<Reloaded, ReloadError> {
         let _one_at_a_time = self.reloading.lock();
-        let outcome = self.try_reload();
+        let outcome = self.try_reload(force);
         let mut generation = self.generation.lock();
         match &outcome {
-            Ok(config) => {
+            Ok((config, serials)) => {
                 let number = generation.number + 1;
                 *generation = Generation { number, loaded: self.clock.now(), last_error: None };
                 tracing::info!(generation = number, file = %config.file.display(), "config reloaded");
                 log_warnings(config);
+                for warning in serials {
+                    tracing::warn!(warning, "secondaries do not see what has changed");
+                }
             }
             Err(error) => {
                 let text = chain(error);
                 tracing::error!(error = text, "reload refused: the old config stays in force");
+                self.note_refused_geo(error);
                 generation.last_error = Some(text);
             }
         }
-        outcome.map(|_| generation.number)
+        outcome.map(|(config, serials)| Reloaded {
+            generation: generation.number,
+            warnings: serials.into_iter().chain(config.warnings()).collect(),
+        })
     }
 
-    fn try_reload(&self) -> Result<Arc<Config>, ReloadError> {
+    /// Takes over what the geo files have now, under the config in force, or says why not. Blocks as a reload does.
+    ///
+    /// # Errors
+    /// With the old geo data left in force.
+    pub fn take_geo(&self) -> Result<(), ReloadError> {
+        let _one_at_a_time = self.reloading.lock();
+        let outcome = self.try_take_geo();
+        if let Err(error) = &outcome {
+            tracing::error!(error = chain(error), "new geo data refused: the old stays in force");
+            self.note_refused_geo(error);
+        }
+        outcome
+    }
+
+    fn try_take_geo(&self) -> Result<(), ReloadError> {
+        let config = self.config.load_full();
+        let Some(next) = self.next_geo(&config, &config, Force::No)? else { return Ok(()) };
+        let view = match next.judged {
+            Some(judged) => judged,
+            None => dns::View::compile(&config, next.geo.clone(), &self.dns_metrics)?,
+        };
+        self.swap_view(view);
+        self.swap_geo(next.geo, next.prints);
+        Ok(())
+    }
+
+    /// The new config, and what is wrong with the serials of its zones.
+    fn try_reload(&self, force: Force) -> Result<(Arc<Config>, Vec<String>), ReloadError> {
         let old = self.config.load_full();
         let config = Arc::new(Config::load(&old.file, &self.inputs)?);
         let restart = old.needs_restart(&config);
         if !restart.is_empty() {
             return Err(ReloadError::NeedsRestart(restart));
         }
-        // The built-in data does not change while the process runs.
-        let keep_geo = old.geo.files().chain(config.geo.files()).next().is_none();
-        let geo = if keep_geo { self.geo.load_full() } else { Arc::new(load_geo(&config)?) };
         let edge_view = View::compile(&config, &self.edge.metrics)?;
-        let dns_view = dns::View::compile(&config, geo.clone(), &self.dns_metrics)?;
         let tls = trust::client_config(config.origin.ca.as_deref(), &[])?;
+        let next = self.next_geo(&old, &config, force)?;
+        let geo = next.as_ref().map_or_else(|| self.geo.load_full(), |next| next.geo.clone());
+        let dns_view = dns::View::compile(&config, geo, &self.dns_metrics)?;
+        if let Some(judged) = next.as_ref().and_then(|next| next.judged.as_ref()) {
+            maps::adopt(&dns_view, judged);
+        }
+        let serials = dns_view.serial_warnings(&self.dns_view.load());
 
         // Nothing fails from here on. Health first: it must know the PoPs that the new view names.
         self.health.reconfigure(&config);
-        self.dns_view.store(Arc::new(dns_view));
+        self.swap_view(dns_view);
         self.edge.view.store(Arc::new(edge_view));
         self.edge.store.set_sites(&config.sites);
         self.edge.purges.set_keep(purges_kept_ms(&config));
         self.edge.access_log.reopen();
-        self.geo.store(geo);
+        if let Some(next) = next {
+            self.swap_geo(next.geo, next.prints);
+        }
         let _in_control_runtime = self.runtime.enter();
-        *self.probes.lock() = probe::spawn(&config, &self.health, &self.clock, &tls);
+        *self.probes.lock() = probe::spawn(&config, &self.health, &tls);
         self.config.store(config.clone());
-        Ok(config)
+        self.geo_desk.reloaded.notify_one();
+        Ok((config, serials))
+    }
+
+    /// What the geo files of `config` have; `None` when that is in force. `old` is the config in force.
+    fn next_geo(&self, old: &Config, config: &Config, force: Force) -> Result<Option<NextGeo>, ReloadError> {
+        // Before they are read: what changes meanwhile is a change.
+        let prints = watch::prints(config);
+        if prints == self.geo_desk.prints() {
+            return Ok(None);
+        }
+        let geo = Arc::new(load_geo(config)?);
+        if force == Force::Yes {
+            return Ok(Some(NextGeo { geo, prints, judged: None }));
+        }
+        gate::may_follow(&self.geo.load().files(), &geo.files(), config.geo.size_min)?;
+        let judged = self.judge_moves(old, geo.clone(), config.geo.moved_max)?;
+        Ok(Some(NextGeo { geo, prints, judged: Some(judged) }))
+    }
+
+    /// Refuses geo data by which too much would get another PoP. What counts is what the data alone moves: both maps are of
+    /// the config in force.
+    fn judge_moves(&self, old: &Config, geo: Arc<GeoDb>, moved_max: f64) -> Result<dns::View, ReloadError> {
+        let in_force = self.dns_view.load_full();
+        let judged = dns::View::compile(old, geo, &self.dns_metrics)?;
+        let ending = &self.geo_desk.ending;
+        if !maps::make(&in_force, ending) || !maps::make(&judged, ending) {
+            return Err(ReloadError::Ending);
+        }
+        let moves = in_force.moves(&judged);
+        let worst = moves.iter().max_by(|a, b| a.share().total_cmp(&b.share()));
+        match worst.filter(|worst| worst.share() > moved_max) {
+            Some(worst) => Err(GeoRefusal::Moved {
+                family: family_name(worst.family),
+                policy: worst.policy.clone(),
+                share: worst.share(),
+            }
+            .into()),
+            None => Ok(judged),
+        }
+    }
+
+    /// Answers come from `view` from now on; its maps are made elsewhere unless those in force are true for it.
+    fn swap_view(&self, view: dns::View) {
+        maps::adopt(&view, &self.dns_view.load());
+        let view = Arc::new(view);
+        self.dns_view.store(view.clone());
+        if view.maps().is_none() {
+            self.maps.order(view);
+        }
+    }
+
+    fn swap_geo(&self, geo: Arc<GeoDb>, prints: Prints) {
+        tracing::info!(files = ?geo.files(), "geo data taken");
+        log_geo_warnings(&geo);
+        self.geo.store(geo);
+        self.geo_desk.take(prints);
+    }
+
+    fn note_refused_geo(&self, error: &ReloadError) {
+        let change = match error {
+            ReloadError::Geo(_) => Change::Unusable,
+            ReloadError::Refused(refusal) => Change::from(refusal),
+            ReloadError::Config(_)
+            | ReloadError::NeedsRestart(_)
+            | ReloadError::Ending
+            | ReloadError::Certificate(_)
+            | ReloadError::Dns(_)
+            | ReloadError::Trust(_) => return,
+        };
+        self.geo_desk.refuse(change, chain(error), self.clock.now());
+    }
+}
+
+/// As people call it.
+pub(crate) fn family_name(family: AddressFamily) -> &'static str {
+    match family {
+        AddressFamily::V4 => "IPv4",
+        AddressFamily::V6 => "IPv6",
+    }
+}
+
+/// Logs what the geo data lacks.
+pub fn log_geo_warnings(geo: &GeoDb) {
+    for warning in geo.warnings() {
+        tracing::warn!(warning, "the geo data lacks something");
     }
 }

@@ -26,6 +26,8 @@ use crate::steering::{Asker, Family, Verdict};
 use crate::texts::Texts;
 use crate::view::{Delegation, Found, Node, RrSet, Steered, Target, View, Zone};
 
+mod binding;
+
 const CLASS_IN: u16 = 1;
 
 /// CNAMEs that are followed for one question.
@@ -75,7 +77,7 @@ pub(crate) enum Refusal {
 }
 
 /// One record.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Record<'v> {
     pub(crate) owner: Owner<'v>,
     pub(crate) ttl: u32,
@@ -94,12 +96,14 @@ pub(crate) enum Owner<'v> {
 }
 
 /// What a record says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Data<'v> {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
     /// Of that type, on the wire, names uncompressed.
     Wire(u16, &'v [u8]),
+    /// An HTTPS record's, on the wire, made for this client.
+    Https(Vec<u8>),
     /// The one of RFC 8482: CPU "RFC8482", OS empty.
     AnyObsoleted,
     Cname(&'v Name),
@@ -281,6 +285,9 @@ impl<'v> Asked<'_, 'v> {
         Step::Done(match (node.target, qtype) {
             (Target::Steered(steered), rtype::A) => self.steered(answer, owner, zone, steered, Family::V4),
             (Target::Steered(steered), rtype::AAAA) => self.steered(answer, owner, zone, steered, Family::V6),
+            (Target::Steered(steered), rtype::HTTPS) if self.view.has_https_record(steered.site) => {
+                self.binding(answer, owner, zone, steered)
+            }
             (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, owner, zone, node.set(qtype)),
         })
     }
@@ -346,6 +353,49 @@ impl<'v> Asked<'_, 'v> {
         }
     }
 
+    fn asker(&self) -> Asker {
+        let subnet = self.request.edns.and_then(|edns| edns.subnet?.subnet());
+        Asker { resolver: self.resolver, subnet, now: self.now }
+    }
+
+    /// The HTTPS record, with the port and the addresses of the PoPs that A and AAAA name for this client. When these are not
+    /// the same it is about that of A, and has the addresses of another only if that one listens on the same port.
+    fn binding(&self, mut answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, steered: Steered) -> Answer<'v> {
+        let guide = self.view.guide();
+        let decide = |family| guide.decide(steered, self.asker(), family, self.health, zone.ttl);
+        let decisions = [Family::V4, Family::V6].map(|family| (family, decide(family)));
+        let scope = decisions.iter().map(|(_, made)| made.coverage.scope).max().unwrap_or_default();
+        if !answer.answers.is_empty() && scope > 0 {
+            return answer;
+        }
+        let ttl = decisions.iter().filter_map(|(_, made)| made.coverage.ttl_max).fold(zone.ttl, u32::min);
+        let chosen = || {
+            decisions.iter().filter_map(|(family, made)| match &made.verdict {
+                Verdict::Pops(chosen) => Some((*family, chosen)),
+                Verdict::Addresses(_) | Verdict::NoData | Verdict::ServFail => None,
+            })
+        };
+        let Some((_, first)) = chosen().next() else {
+            let failed = decisions.iter().any(|(_, made)| matches!(made.verdict, Verdict::ServFail));
+            return if failed { Answer::empty(Outcome::AllDown) } else { answer.denied(Outcome::NoData, zone) };
+        };
+        let pop = first.first();
+        let data = match (self.view.cname(pop), self.view.https_port(pop)) {
+            (Some(name), _) => Data::Cname(name),
+            (None, None) => return answer.denied(Outcome::NoData, zone),
+            (None, Some(port)) => {
+                let there = chosen()
+                    .filter(|(_, chosen)| chosen.pops().iter().all(|pop| self.view.https_port(*pop) == Some(port)));
+                let hints = there.flat_map(|(family, chosen)| {
+                    guide.addresses(chosen, steered.policy, family, self.health, self.request.id)
+                });
+                Data::Https(binding::rdata(port, &hints.collect::<Vec<_>>()))
+            }
+        };
+        answer.answers.push(Record { owner, ttl, data });
+        Answer { outcome: Outcome::Steered(pop), scope, ..answer }
+    }
+
     /// The addresses, or the name, of the PoP for this client; after CNAMEs of ours only if everyone may have them.
     fn steered(
         &self,
@@ -356,9 +406,7 @@ impl<'v> Asked<'_, 'v> {
         family: Family,
     ) -> Answer<'v> {
         let guide = self.view.guide();
-        let subnet = self.request.edns.and_then(|edns| edns.subnet?.subnet());
-        let asker = Asker { resolver: self.resolver, subnet, now: self.now };
-        let decision = guide.decide(steered, asker, family, self.health, zone.ttl);
+        let decision = guide.decide(steered, self.asker(), family, self.health, zone.ttl);
         if !answer.answers.is_empty() && decision.coverage.scope > 0 {
             return answer;
         }

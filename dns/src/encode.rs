@@ -106,10 +106,11 @@ fn proto_record(record: &Record<'_>, question: Option<&ProtoName>) -> Option<Pro
         Owner::Name(name) => decode(name.wire()),
         Owner::Wire(wire) => decode(wire),
     };
-    let data = match record.data {
-        Data::A(address) => RData::A(A(address)),
-        Data::Aaaa(address) => RData::AAAA(AAAA(address)),
-        Data::Wire(rtype, wire) => proto_data(rtype, wire),
+    let data = match &record.data {
+        Data::A(address) => RData::A(A(*address)),
+        Data::Aaaa(address) => RData::AAAA(AAAA(*address)),
+        Data::Wire(rtype, wire) => proto_data(*rtype, wire),
+        Data::Https(wire) => proto_data(rtype::HTTPS, wire),
         Data::Cname(name) => RData::CNAME(CNAME(decode(name.wire()))),
         Data::AnyObsoleted => RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new())),
     };

@@ -38,6 +38,7 @@ mod fixture;
 use nearcast_shared::name;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
+pub use map::diff::Moves;
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
 pub use server::{Plane, ServeError, Sockets, serve};

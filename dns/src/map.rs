@@ -18,6 +18,7 @@ use crate::steering::ranking::Ranking;
 use crate::steering::rules::Facts;
 use crate::steering::{Compiled, Guide};
 
+pub(crate) mod diff;
 pub(crate) mod table;
 
 use table::{Bits, Builder, Part, Table, Tables};
@@ -237,3 +238,6 @@ fn half<B: Bits>(
 fn ends_together<B: Bits>(inner: (B, u8), outer: (B, u8)) -> bool {
     (outer.1..inner.1).all(|position| inner.0.with(B::bit(position)) == inner.0)
 }
+
+#[cfg(test)]
+mod tests;

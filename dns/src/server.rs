@@ -78,7 +78,7 @@ pub async fn serve(
     for socket in sockets.udp {
         socket.set_nonblocking(true).map_err(ServeError::Socket)?;
         let socket = tokio::net::UdpSocket::from_std(socket).map_err(ServeError::Socket)?;
-        udp.spawn(udp::run(socket, plane.clone()));
+        udp.spawn(udp::run(socket, plane.clone(), plane.health.vitals.listener()));
     }
     let mut tcp = tcp::start(sockets.tcp, plane, tcp_timeout).map_err(ServeError::Socket)?;
     tokio::select! {

@@ -13,12 +13,12 @@ use crate::name::{Lowered, Name, suffixes};
 use crate::view::{Found, View};
 
 /// Bytes of one text.
-pub const LENGTH_MAX: usize = 1024;
+const LENGTH_MAX: usize = 1024;
 
 /// All texts, ready to be answered.
 #[derive(Debug, Default)]
 pub struct Texts {
-    of: HashMap<Name, Vec<Text>>,
+    of: HashMap<Name, Vec<Entry>>,
     /// Names that exist since one below them has a text.
     above: HashSet<Name>,
 }

@@ -8,6 +8,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use nearcast_shared::config::Limits;
+use nearcast_shared::health::own::{Ear, Open};
 use nearcast_shared::net;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,6 +58,7 @@ pub async fn serve(socket: StdListener, https: bool, worker: Arc<Worker>, mut do
     let listener = TcpListener::from_std(socket)?;
     let port = listener.local_addr()?.port();
     let server = Arc::new(http_server(&doors.limits));
+    let ear = worker.edge.health.vitals.listener();
     let mut connections = JoinSet::new();
     let mut closing = doors.phase.clone();
     loop {
@@ -64,11 +66,19 @@ pub async fn serve(socket: StdListener, https: bool, worker: Arc<Worker>, mut do
             biased;
             () = reached(&mut closing, Phase::Closing) => break,
             Some(_ended) = connections.join_next() => continue,
-            accepted = accept(&listener, &doors.permits) => accepted,
+            accepted = accept(&listener, &doors.permits, &ear) => accepted,
         };
         let Some((stream, peer, permit)) = accepted else { continue };
-        let task =
-            Task { worker: worker.clone(), doors: doors.clone(), server: server.clone(), port, peer, _permit: permit };
+        let open = worker.edge.health.vitals.connection();
+        let task = Task {
+            worker: worker.clone(),
+            doors: doors.clone(),
+            server: server.clone(),
+            port,
+            peer,
+            _permit: permit,
+            _open: open,
+        };
         connections.spawn(task.run(stream, https));
     }
     drop(listener);
@@ -87,11 +97,15 @@ async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
 type Accepted = (TcpStream, std::net::IpAddr, OwnedSemaphorePermit);
 
 /// The permit first: beyond the cap, connections wait in the kernel's queue.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<Accepted> {
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, ear: &Ear) -> Option<Accepted> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, net::unmapped(peer.ip()), permit)),
+        Ok((stream, peer)) => {
+            ear.hears();
+            Some((stream, net::unmapped(peer.ip()), permit))
+        }
         Err(error) => {
+            ear.fails();
             // Out of file descriptors, mostly: trying again at once would only burn the core.
             tracing::warn!(%error, "a connection cannot be accepted");
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -134,6 +148,7 @@ struct Task {
     port: u16,
     peer: std::net::IpAddr,
     _permit: OwnedSemaphorePermit,
+    _open: Open,
 }
 
 impl Task {

@@ -1,7 +1,9 @@
 //! Requests to origins: a keep-alive pool per worker, so that no lock is shared, with a timeout on every step.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -13,16 +15,18 @@ use nearcast_shared::trust::{self, TrustError};
 
 use crate::body::RequestBody;
 use crate::metrics::Fetched;
-use crate::view::Site;
+use crate::view::{Site, View};
 
 mod connect;
 mod failure;
 mod framing;
+pub mod reach;
 mod upload;
 
 use connect::Connector;
 pub use failure::Failure;
 pub use framing::has_a_sure_end;
+use reach::Reach;
 use upload::Upload;
 
 /// What to ask an origin.
@@ -46,21 +50,19 @@ pub struct Origins {
     http1: Client<Connector, Upload>,
     header_count_max: usize,
     response_timeout: Duration,
+    reach: Arc<Reach>,
     /// Between two pieces of an answer's body.
     pub read_timeout: Duration,
 }
 
 impl Origins {
-    /// A pool for the thread that will use it.
+    /// A pool for the thread that will use it. What it learns of who can be reached goes to `reach`.
     ///
     /// # Errors
     /// When the configured authorities cannot be used.
-    pub fn new(config: &config::Origin) -> Result<Self, TrustError> {
-        let tls = trust::client_config(config.ca.as_deref(), &[])?;
-        let https = || HttpsConnectorBuilder::new().with_tls_config(rustls::ClientConfig::clone(&tls)).https_or_http();
-        let both = https().enable_all_versions().wrap_connector(connect::tcp(config.connect_timeout));
-        let one = https().enable_http1().wrap_connector(connect::tcp(config.connect_timeout));
-        let client = |inner| {
+    pub fn new(config: &config::Origin, reach: Arc<Reach>) -> Result<Self, TrustError> {
+        let [both, one] = connectors(config)?;
+        let client = |connector| {
             Client::builder(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .pool_timer(TokioTimer::new())
@@ -75,7 +77,7 @@ impl Origins {
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .http2_keep_alive_timeout(Duration::from_secs(5))
                 .set_host(false)
-                .build(Connector::new(inner, config.connect_timeout))
+                .build(connector)
         };
         let (client, http1) = (client(both), client(one));
         Ok(Self {
@@ -83,6 +85,7 @@ impl Origins {
             http1,
             header_count_max: config.header_count,
             response_timeout: config.response_timeout,
+            reach,
             read_timeout: config.read_timeout,
         })
     }
@@ -106,6 +109,12 @@ impl Origins {
             Err(failure) => failure.fetched(),
         };
         counted.into_iter().for_each(|fetched| site.metrics.fetch(fetched));
+        match &result {
+            Ok(_) => self.reach.answered(site),
+            Err(failure) if failure.is_unconnected() => self.reach.failed(site, *failure),
+            // It was connected to, or nobody tried.
+            Err(_) => {}
+        }
         result
     }
 
@@ -142,6 +151,28 @@ impl Origins {
         }
         framing::checked(answer)
     }
+}
+
+/// For HTTP/2 and HTTP/1.1, and for HTTP/1.1 alone.
+fn connectors(config: &config::Origin) -> Result<[Connector; 2], TrustError> {
+    let tls = trust::client_config(config.ca.as_deref(), &[])?;
+    let https = || HttpsConnectorBuilder::new().with_tls_config(rustls::ClientConfig::clone(&tls)).https_or_http();
+    let both = https().enable_all_versions().wrap_connector(connect::tcp(config.connect_timeout));
+    let one = https().enable_http1().wrap_connector(connect::tcp(config.connect_timeout));
+    Ok([both, one].map(|inner| Connector::new(inner, config.connect_timeout)))
+}
+
+/// Tries the origins that `reach` doubts, as long as it is polled.
+///
+/// # Errors
+/// When the configured authorities cannot be used.
+pub fn watch(
+    config: &config::Origin,
+    reach: Arc<Reach>,
+    view: Arc<ArcSwap<View>>,
+) -> Result<impl Future<Output = ()> + Send + 'static, TrustError> {
+    let [both, _] = connectors(config)?;
+    Ok(reach::watch(reach, view, both))
 }
 
 fn ask_again(ask: &Ask) -> Ask {

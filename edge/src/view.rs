@@ -157,6 +157,11 @@ impl View {
         self.hosts.get(host).or(self.any.as_ref())
     }
 
+    /// Every site, perhaps more than once.
+    pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
+        self.hosts.values().chain(&self.any)
+    }
+
     /// Whether `site` is the one that takes every host.
     pub fn takes_every_host(&self, site: &Arc<Site>) -> bool {
         self.any.as_ref().is_some_and(|any| Arc::ptr_eq(any, site))

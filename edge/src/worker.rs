@@ -14,6 +14,7 @@ use crate::headers::Identity;
 use crate::key::{HashSecret, UrlId};
 use crate::metrics::EdgeMetrics;
 use crate::origin::Origins;
+use crate::origin::reach::Reach;
 use crate::pinned::Pinned;
 use crate::policy::reuse::Standing;
 use crate::policy::storable::NotStored;
@@ -44,6 +45,8 @@ pub struct Edge {
     pub clock: Clock,
     /// What this node tells its probers.
     pub health: Arc<HealthBoard>,
+    /// Which origins it does not reach.
+    pub reach: Arc<Reach>,
     /// Counters.
     pub metrics: EdgeMetrics,
     /// Where clients are; replaced whole by a reload, for DNS and HTTP alike.

@@ -35,6 +35,7 @@ pub use record::Record;
 pub use site::{
     Caching, ClientRevalidation, DiskUse, Domain, Keying, OriginHost, Rule, SetCookie, Site, StatusMatch, Storing,
 };
+pub use units::Share;
 pub use zone::{Nameserver, Zone};
 
 /// Everything a node needs to know, for this PoP.
@@ -70,6 +71,8 @@ pub struct Config {
     pub dns: Dns,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
+    /// The port of each PoP's first TLS listener, in the order of `pops`; `None` where there is none, or the system chooses.
+    pub https_ports: Vec<Option<u16>>,
     /// PoPs of a ranking that the compiled map keeps.
     pub ranking_depth: usize,
     /// How PoPs are chosen. The first is that of whoever names none.
@@ -232,6 +235,18 @@ pub struct Health {
     pub rise: u32,
     /// Bad probes in a row until a PoP that is up counts as down.
     pub fall: u32,
+    /// Falls within it make coming back harder: each but the first doubles `rise`.
+    pub flap_window: Duration,
+    /// But never to more than this.
+    pub rise_max: u32,
+    /// A PoP is up with this share of its addresses; `None`: with one.
+    pub addresses_min: Option<Share>,
+    /// So long after a change a PoP counts as unsettled.
+    pub settle: Duration,
+    /// Seconds, of answers that depend on an unsettled PoP.
+    pub ttl_unsettled: u32,
+    /// Of the PoPs that are up, so many may be out at once because they are overloaded.
+    pub overload_share: Share,
 }
 
 /// How a node leaves.

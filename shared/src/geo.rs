@@ -18,6 +18,7 @@ pub mod centers;
 pub mod continent;
 pub mod distance;
 mod file;
+pub mod gate;
 mod partition;
 pub mod record;
 mod walk;
@@ -179,6 +180,20 @@ impl GeoDb {
         self.places.iter().chain(&self.asns).map(GeoFile::info).collect()
     }
 
+    /// What an operator should know of the files: one sentence each, naming the file.
+    pub fn warnings(&self) -> Vec<String> {
+        let warning = |file: GeoFileInfo| {
+            let says = match file.detail {
+                Detail::Coordinates | Detail::Asn => return None,
+                Detail::Country => "has no coordinates: distances count from the middle of a client's country",
+                Detail::Nothing if file.nodes <= 1 => return None,
+                Detail::Nothing => "has nothing of use in it, neither places nor autonomous systems where they belong",
+            };
+            Some(format!("{} {says}", file.path.display()))
+        };
+        self.files().into_iter().filter_map(warning).collect()
+    }
+
     /// Where `address` is. IPv4-mapped, 6to4 and Teredo addresses are read as the IPv4 address inside.
     pub fn locate(&self, address: IpAddr) -> Place {
         let (inner, offset) = net::effective(address);
@@ -253,6 +268,28 @@ mod tests {
         assert_eq!((country.subdivision.as_deref(), country.continent.as_deref()), (Some("DE-Hesse"), Some("EU")));
         assert_eq!((nowhere.precision, nowhere.coordinates), (Precision::Unknown, None));
         assert_eq!((exact.precision, exact.continent.as_deref()), (Precision::Exact, Some("NA")));
+    }
+
+    #[test]
+    fn files_say_what_they_lack() {
+        let country = serde_json::json!({ "country_code": "DE" });
+        let rows = [
+            ("countries", country.clone(), "test has no coordinates: distances count from"),
+            ("neither", serde_json::json!({ "autonomous_system_number": 1 }), "test has nothing of use"),
+            ("coordinates", serde_json::json!({ "latitude": 1.0, "longitude": 2.0 }), ""),
+        ];
+        for (name, record, wanted) in rows {
+            // Not all networks need tell the most.
+            let networks = [("10.0.0.0/8", country.clone()), ("11.0.0.0/8", record)];
+            let networks = if name == "neither" { &networks[1..] } else { &networks };
+            let warnings = GeoDb::from_bytes("test", fixture::mmdb(networks)).unwrap().warnings();
+            assert_eq!(
+                (warnings.len(), wanted.is_empty()),
+                (usize::from(!wanted.is_empty()), wanted.is_empty()),
+                "{name}"
+            );
+            assert!(warnings.iter().all(|warning| warning.starts_with(wanted)), "{name}: {warnings:?}");
+        }
     }
 
     #[test]

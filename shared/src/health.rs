@@ -1,71 +1,49 @@
-//! Which PoPs are up: raw probe results go through the pure [`verdict`] machine, forced states and the node's own
-//! leaving on top, and the outcome is published whole as a [`HealthTable`].
+//! Which PoPs are up: raw probe results go through the pure [`verdict`] machine, forced states, overload and the node's
+//! own leaving on top ([`judge`]), and the outcome is published whole as a [`HealthTable`].
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::clock::Timestamp;
-use crate::config::Config;
-use crate::pop::{Pop, PopId, Probe};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{self, Config};
+use crate::pop::{self, Pop, PopId, Probe};
 
+pub mod forced;
+pub mod history;
+pub mod judge;
+pub mod keeper;
+pub mod overload;
+pub mod own;
 pub mod probe;
 pub mod sites;
+pub mod status;
 pub mod table;
+mod target;
 pub mod verdict;
 
+use forced::Holds;
+pub use forced::{Forced, Hold};
+use history::History;
+use judge::{PopFacts, TargetFacts};
+use own::{OwnFacts, Says, Vitals};
+use sites::SiteHash;
+pub use status::{PopStatus, TargetStatus};
 pub use table::{FleetId, HealthTable, PopHealth, Reason};
-use verdict::{Machine, Verdict};
+use target::Target;
+pub use target::{Report, TargetId};
+use verdict::Verdict;
 
 /// The path of the public health answer, before any host routing.
 pub const HEALTH_PATH: &str = "/.nearcast/health";
 
-/// A state that an operator holds a PoP in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Forced {
-    /// Out of the answers, though well; its node also says so to its own probers.
-    Drain,
-    /// Up, whatever the probes say.
-    Up,
-    /// Down, whatever the probes say.
-    Down,
-}
-
-/// One PoP, for people.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PopStatus {
-    /// Its name.
-    pub name: String,
-    /// Whether DNS may hand it out.
-    pub up: bool,
-    /// What decided that.
-    pub reason: Reason,
-    /// The operator's word, if any.
-    pub forced: Option<Forced>,
-    /// Each probed address.
-    pub targets: Vec<TargetStatus>,
-}
-
-/// One probed address, for people.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TargetStatus {
-    /// What is probed.
-    pub url: String,
-    /// What the probes amount to.
-    pub verdict: Verdict,
-    /// The last result in words; `None` before the first.
-    pub last: Option<String>,
-    /// When the verdict last changed, in seconds since the epoch.
-    pub since: Option<i64>,
-}
+/// Beside a 503 of [`HEALTH_PATH`]: well, but asked for by more than it can take.
+pub const OVERLOADED_FIELD: (&str, &str) = ("nearcast-health", "overloaded");
 
 /// Why a forced state could not be set.
 #[derive(Debug, Error)]
@@ -89,6 +67,10 @@ pub struct HealthBoard {
     table: ArcSwap<HealthTable>,
     state: Mutex<State>,
     leaving: AtomicBool,
+    drained: AtomicBool,
+    clock: Clock,
+    /// What this node knows of itself.
+    pub vitals: Arc<Vitals>,
     forced_file: Option<PathBuf>,
     /// Held while the file is written, and never by who only asks.
     forced_writer: Mutex<()>,
@@ -98,22 +80,28 @@ pub struct HealthBoard {
 struct State {
     this: PopId,
     fleet: FleetId,
-    pops: Vec<Pop>,
-    /// Of each PoP.
-    targets: Vec<Vec<Target>>,
+    settings: config::Health,
+    pops: Vec<PopState>,
     /// What was last known of PoPs that the last reload took out.
     gone: Vec<PopHealth>,
-    forced: HashMap<String, Forced>,
+    holds: Holds,
+    /// Names of sites, for people.
+    sites: HashMap<SiteHash, String>,
     /// Every target of the first config was probed once.
     first_round_done: bool,
+    targets_made: u64,
 }
 
-#[derive(Debug, Clone)]
-struct Target {
-    url: String,
-    machine: Machine,
-    last: Option<String>,
-    since: Option<Timestamp>,
+/// One PoP and what is known of it.
+#[derive(Debug)]
+struct PopState {
+    pop: Pop,
+    targets: Vec<Target>,
+    /// Whether it and each of its addresses is up, as last published.
+    shown: Option<(bool, Vec<bool>)>,
+    /// When that changed.
+    changed: Option<Timestamp>,
+    history: History,
 }
 
 impl HealthBoard {
@@ -121,54 +109,73 @@ impl HealthBoard {
     ///
     /// # Errors
     /// When `forced_file` exists but cannot be read or understood.
-    pub fn new(config: &Config, forced_file: Option<&Path>) -> std::io::Result<Arc<Self>> {
-        let forced = forced_file.map(read_forced).transpose()?.unwrap_or_default();
+    pub fn new(config: &Config, forced_file: Option<&Path>, clock: &Clock) -> std::io::Result<Arc<Self>> {
+        let holds = forced_file.map(Holds::read).transpose()?.unwrap_or_default();
         let state = State {
             this: config.this,
             fleet: FleetId::default(),
+            settings: config.health.clone(),
             pops: Vec::new(),
-            targets: Vec::new(),
             gone: Vec::new(),
-            forced,
+            holds,
+            sites: HashMap::new(),
             first_round_done: false,
+            targets_made: 0,
         };
         let board = Self {
             table: ArcSwap::default(),
             state: Mutex::new(state),
             leaving: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
+            clock: clock.clone(),
+            vitals: Arc::new(Vitals::new(config.limits.connections)),
             forced_file: forced_file.map(Path::to_owned),
             forced_writer: Mutex::new(()),
         };
         board.reconfigure(config);
+        board.tick();
         Ok(Arc::new(board))
     }
 
-    /// Takes over a new config; what is known of targets that stay is kept.
+    /// Takes over a new config. What is known of an address stays known, also when it is asked in another way now.
     pub fn reconfigure(&self, config: &Config) {
         let mut state = self.state.lock();
-        let mut old: HashMap<String, Target> =
-            state.targets.drain(..).flatten().map(|target| (target.url.clone(), target)).collect();
-        let mut target = |url: String| {
-            let machine = Machine::new(config.health.rise, config.health.fall);
-            match old.remove(&url) {
-                Some(known) => {
-                    Target { machine: known.machine.with_limits(config.health.rise, config.health.fall), ..known }
+        let mut old: HashMap<String, PopState> =
+            std::mem::take(&mut state.pops).into_iter().map(|pop| (pop.pop.name.clone(), pop)).collect();
+        for pop in &config.pops {
+            let before = old.remove(&pop.name);
+            let asked = match &pop.probe {
+                Probe::Never => &[][..],
+                Probe::Targets(targets) => targets,
+            };
+            let made = &mut state.targets_made;
+            let target = |asked: &pop::Target| {
+                *made += 1;
+                let known =
+                    before.iter().flat_map(|before| &before.targets).find(|known| known.asked.address == asked.address);
+                match known {
+                    Some(known) => known.asked_as(TargetId(*made), asked, &config.health),
+                    None => Target::new(TargetId(*made), asked, &config.health),
                 }
-                None => Target { url, machine, last: None, since: None },
-            }
-        };
-        state.targets = config
-            .pops
-            .iter()
-            .map(|pop| match &pop.probe {
-                Probe::Never => Vec::new(),
-                Probe::Urls(urls) => urls.iter().map(|url| target(url.to_string())).collect(),
-            })
-            .collect();
+            };
+            let targets = asked.iter().map(target).collect();
+            let known = match before {
+                Some(before) if before.pop.addresses == pop.addresses => {
+                    PopState { pop: pop.clone(), targets, ..before }
+                }
+                Some(before) => {
+                    let shown = None;
+                    PopState { pop: pop.clone(), targets, shown, ..before }
+                }
+                None => PopState { pop: pop.clone(), targets, shown: None, changed: None, history: History::default() },
+            };
+            state.pops.push(known);
+        }
         let stays = |known: &&PopHealth| config.pop_named(&known.name).is_some();
         state.gone = self.table.load().pops.iter().filter(|known| !stays(known)).cloned().collect();
-        state.pops.clone_from(&config.pops);
+        state.sites = config.sites.iter().map(|site| (SiteHash::of(&site.name), site.name.clone())).collect();
         state.fleet = FleetId::of(&config.pops);
+        state.settings.clone_from(&config.health);
         state.this = config.this;
         self.publish(&mut state);
     }
@@ -178,30 +185,19 @@ impl HealthBoard {
         self.table.load()
     }
 
-    /// Each PoP in full, for people.
-    pub fn status(&self) -> Vec<PopStatus> {
+    /// What is to be probed.
+    pub fn targets(&self) -> Vec<(TargetId, pop::Target)> {
         let state = self.state.lock();
-        let table = self.table.load();
-        let pops = table.pops.iter().zip(&state.targets).map(|(pop, targets)| PopStatus {
-            name: pop.name.to_string(),
-            up: pop.up,
-            reason: pop.reason,
-            forced: pop.forced,
-            targets: targets.iter().map(Target::status).collect(),
-        });
-        pops.collect()
+        state.pops.iter().flat_map(|pop| &pop.targets).map(|target| (target.id, target.asked.clone())).collect()
     }
 
-    /// Takes in the result of one probe of `url`; the error is in words.
-    pub fn report(&self, url: &str, result: Result<(), String>, now: Timestamp) {
+    /// Takes in the result of one probe. One of a target that is no more is passed over.
+    pub fn report(&self, id: TargetId, report: Report) {
+        let now = self.clock.now();
         let mut state = self.state.lock();
-        for target in state.targets.iter_mut().flatten().filter(|target| target.url == url) {
-            let before = target.machine.verdict();
-            let after = target.machine.step(result.is_ok());
-            target.last = Some(result.as_ref().err().cloned().unwrap_or_else(|| "ok".to_owned()));
-            if before != after {
-                target.since = Some(now);
-                tracing::info!(url, ?before, ?after, cause = target.last, "health verdict changed");
+        for pop in &mut state.pops {
+            for target in pop.targets.iter_mut().filter(|target| target.id == id) {
+                target.take_in(&report, &pop.pop.name, now);
             }
         }
         self.publish(&mut state);
@@ -211,26 +207,48 @@ impl HealthBoard {
     ///
     /// # Errors
     /// When there is no such PoP, or when the state could not be written down.
-    pub fn force(&self, name: &str, forced: Option<Forced>) -> Result<(), ForceError> {
+    pub fn force(&self, name: &str, hold: Option<Hold>) -> Result<(), ForceError> {
         let _one_at_a_time = self.forced_writer.lock();
         let mut state = self.state.lock();
-        if !state.pops.iter().any(|known| known.name == name) {
+        if !state.pops.iter().any(|known| known.pop.name == name) {
             return Err(ForceError::UnknownPop(name.to_owned()));
         }
-        match forced {
-            Some(forced) => state.forced.insert(name.to_owned(), forced),
-            None => state.forced.remove(name),
-        };
-        tracing::info!(pop = name, ?forced, "forced state changed");
+        let since = Some(self.clock.now().seconds());
+        let hold = hold.map(|hold| Hold { since, ..hold });
+        tracing::info!(pop = name, forced = hold.as_ref().map(Hold::words), "forced state changed");
+        state.holds.set(name, hold);
         self.publish(&mut state);
-        let forced = state.forced.clone();
+        let holds = state.holds.clone();
         drop(state);
-        match &self.forced_file {
-            Some(path) => {
-                write_forced(path, &forced).map_err(|source| ForceError::Persist { path: path.clone(), source })
-            }
-            None => Ok(()),
+        self.write_down(&holds)
+    }
+
+    /// To be called once a second or so: what ends or changes by itself does. Blocks for a file when a hold ended.
+    pub fn tick(&self) {
+        let now = self.clock.now();
+        self.vitals.sample();
+        // Who holds it writes the file just now; the next time will do.
+        let Some(_one_at_a_time) = self.forced_writer.try_lock() else { return };
+        let mut state = self.state.lock();
+        let over = state.holds.expire(now);
+        self.publish(&mut state);
+        if over.is_empty() {
+            return;
         }
+        let holds = state.holds.clone();
+        drop(state);
+        for (pop, hold) in over {
+            tracing::info!(pop, forced = hold.words(), "a forced state has come to its end");
+        }
+        if let Err(ForceError::Persist { path, source }) = self.write_down(&holds) {
+            // It carries its end: the next start will drop it, too.
+            tracing::warn!(path = %path.display(), error = %source, "forced states could not be written");
+        }
+    }
+
+    fn write_down(&self, holds: &Holds) -> Result<(), ForceError> {
+        let Some(path) = &self.forced_file else { return Ok(()) };
+        holds.write(path).map_err(|source| ForceError::Persist { path: path.clone(), source })
     }
 
     /// From now on this node says no to its probers and its own PoP is out of its own answers.
@@ -244,210 +262,92 @@ impl HealthBoard {
         self.leaving.load(Ordering::SeqCst)
     }
 
-    /// What this node tells whoever probes it.
-    pub fn says_up(&self) -> bool {
-        let drained = || {
-            let state = self.state.lock();
-            let own = state.pops.get(state.this.index()).and_then(|pop| state.forced.get(&pop.name));
-            matches!(own, Some(Forced::Drain | Forced::Down))
-        };
-        !self.leaving.load(Ordering::SeqCst) && !drained()
+    /// What this node tells whoever probes it, and why.
+    pub fn says(&self) -> Says {
+        own::says(&OwnFacts {
+            leaving: self.is_leaving(),
+            drained: self.drained.load(Ordering::SeqCst),
+            ..self.vitals.facts()
+        })
     }
 
     fn publish(&self, state: &mut State) {
-        state.first_round_done |= state.targets.iter().flatten().all(|target| target.last.is_some());
+        let now = self.clock.now();
+        let leaving = self.is_leaving();
+        state.first_round_done |= state.pops.iter().flat_map(|pop| &pop.targets).all(|target| target.last.is_some());
         let first_round = !state.first_round_done;
-        let leaving = self.leaving.load(Ordering::SeqCst);
-        let pops = state.pops.iter().zip(&state.targets).enumerate().map(|(index, (pop, targets))| {
-            let forced = state.forced.get(&pop.name).copied();
-            let is_this = index == state.this.index();
-            let (up, reason) = judge(forced, leaving && is_this, first_round, targets);
-            PopHealth {
+        let settings = &state.settings;
+        let targets: Vec<Vec<TargetFacts>> =
+            state.pops.iter().map(|pop| pop.targets.iter().map(Target::facts).collect()).collect();
+        let facts: Vec<PopFacts<'_>> = state
+            .pops
+            .iter()
+            .zip(&targets)
+            .enumerate()
+            .map(|(index, (pop, targets))| PopFacts {
+                forced: state.holds.of(&pop.pop.name).map(|hold| hold.state),
+                leaving: leaving && index == state.this.index(),
+                first_round,
+                targets,
+            })
+            .collect();
+        let judged: Vec<(bool, Reason)> =
+            facts.iter().map(|facts| judge::judge(facts, settings.addresses_min)).collect();
+        let overloaded: Vec<bool> = targets.iter().map(|targets| judge::is_overloaded(targets)).collect();
+        let out = judge::shed(&judged, &overloaded, settings.overload_share);
+
+        let mut pops = Vec::with_capacity(facts.len());
+        for (index, (pop, facts)) in state.pops.iter_mut().zip(&facts).enumerate() {
+            let (up, reason) = if out[index] { (false, Reason::Overloaded) } else { judged[index] };
+            let addresses = judge::addresses(pop.pop.addresses.len(), up, facts);
+            let hold = state.holds.of(&pop.pop.name);
+            pop.show(up, reason, &addresses, hold, now);
+            // Of one that is held no probe changes anything.
+            let is_near = facts.forced.is_none() && pop.targets.iter().any(|target| target.machine.is_undecided());
+            pops.push(PopHealth {
                 up,
                 reason,
-                forced,
-                unsettled: targets.iter().any(|target| target.machine.is_undecided()),
-                addresses: addresses(pop, up, first_round, targets),
-                ..PopHealth::unknown(pop)
-            }
-        });
-        let table = HealthTable::new(state.fleet, pops.collect()).with_gone(state.gone.clone());
-        self.table.store(Arc::new(table));
-    }
-}
-
-/// Which addresses of a PoP may be handed out. Of a PoP that is up although all of them are down, each may.
-fn addresses(pop: &Pop, up: bool, first_round: bool, targets: &[Target]) -> Vec<(IpAddr, bool)> {
-    // A single target speaks for all addresses.
-    let of = |position: usize| if targets.len() == 1 { targets.first() } else { targets.get(position) };
-    let down =
-        |position: usize| !first_round && of(position).is_some_and(|target| target.machine.verdict() == Verdict::Down);
-    let all_down = (0..pop.addresses.len()).all(down);
-    let numbered = pop.addresses.iter().enumerate();
-    numbered.map(|(position, address)| (*address, (up && all_down) || !down(position))).collect()
-}
-
-/// Whether a PoP is up and what decided it. A PoP is up when any of its targets is.
-fn judge(forced: Option<Forced>, leaving: bool, first_round: bool, targets: &[Target]) -> (bool, Reason) {
-    match forced {
-        _ if leaving => (false, Reason::Leaving),
-        Some(Forced::Up) => (true, Reason::Forced),
-        Some(Forced::Drain | Forced::Down) => (false, Reason::Forced),
-        None if targets.is_empty() => (true, Reason::NeverProbed),
-        None if first_round => (true, Reason::FirstRound),
-        None => (targets.iter().any(|target| target.machine.verdict() != Verdict::Down), Reason::Probes),
-    }
-}
-
-impl Target {
-    fn status(&self) -> TargetStatus {
-        TargetStatus {
-            url: self.url.clone(),
-            verdict: self.machine.verdict(),
-            last: self.last.clone(),
-            since: self.since.map(Timestamp::seconds),
+                forced: facts.forced,
+                unsettled: is_near || pop.changed.is_some_and(|changed| now.since(changed) < settings.settle),
+                addresses: pop.pop.addresses.iter().copied().zip(addresses).collect(),
+                unreached: target::unreached(&pop.targets),
+                ..PopHealth::unknown(&pop.pop)
+            });
+        }
+        let own = pops.get(state.this.index()).and_then(|pop| pop.forced);
+        self.drained.store(matches!(own, Some(Forced::Drain | Forced::Down)), Ordering::SeqCst);
+        let table = HealthTable::new(state.fleet, pops).with_gone(state.gone.clone());
+        if **self.table.load() != table {
+            self.table.store(Arc::new(table));
         }
     }
 }
 
-fn read_forced(path: &Path) -> std::io::Result<HashMap<String, Forced>> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::other),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(HashMap::new()),
-        Err(error) => Err(error),
+impl PopState {
+    /// Notes what is published of it, and whether that is a change.
+    fn show(&mut self, up: bool, reason: Reason, addresses: &[bool], hold: Option<&Hold>, now: Timestamp) {
+        let before = self.shown.replace((up, addresses.to_vec()));
+        let Some((was_up, before)) = before else { return };
+        if was_up != up || before != addresses {
+            self.changed = Some(now);
+        }
+        if was_up == up {
+            return;
+        }
+        let why = match reason {
+            Reason::Forced => hold.map_or_else(|| "forced".to_owned(), Hold::words),
+            Reason::Probes => {
+                let well = self.targets.iter().filter(|target| target.machine.verdict() != Verdict::Down).count();
+                format!("probes: {well} of {} well", self.targets.len())
+            }
+            Reason::Leaving | Reason::Overloaded | Reason::FirstRound | Reason::NeverProbed => {
+                reason.token().to_owned()
+            }
+        };
+        tracing::info!(pop = self.pop.name, up, why, "a PoP's state changed");
+        self.history.note(up, why, now);
     }
-}
-
-/// Written aside and renamed, so that a crash leaves the old or the new file, never half of one.
-fn write_forced(path: &Path, forced: &HashMap<String, Forced>) -> std::io::Result<()> {
-    let aside = path.with_extension("new");
-    let file = std::fs::File::create(&aside)?;
-    serde_json::to_writer(&file, forced).map_err(std::io::Error::other)?;
-    file.sync_all()?;
-    std::fs::rename(&aside, path)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Inputs;
-
-    fn config(pops: &str) -> Config {
-        let inputs = Inputs { pop: Some("fra".to_owned()), admin_token: None };
-        Config::parse(pops, Path::new("test.toml"), &inputs).unwrap()
-    }
-
-    fn three() -> Config {
-        let pop = |name: &str, octet: u8| {
-            format!("[[pop]]\nname = \"{name}\"\nlocation = [0, 0]\naddresses = [\"192.0.2.{octet}\"]\n")
-        };
-        config(&[pop("fra", 1), pop("iad", 2), pop("sin", 3)].concat())
-    }
-
-    fn url(octet: u8) -> String {
-        format!("http://192.0.2.{octet}:8080/")
-    }
-
-    fn ups(board: &HealthBoard) -> Vec<bool> {
-        board.table().pops.iter().map(|pop| pop.up).collect()
-    }
-
-    fn bad() -> Result<(), String> {
-        Err("refused".to_owned())
-    }
-
-    #[test]
-    fn nothing_is_down_before_a_full_first_round() {
-        let board = HealthBoard::new(&three(), None).unwrap();
-        for _ in 0..5 {
-            board.report(&url(1), bad(), Timestamp(1));
-        }
-        assert_eq!(ups(&board), [true, true, true]);
-        board.report(&url(2), Ok(()), Timestamp(2));
-        board.report(&url(3), Ok(()), Timestamp(3));
-        assert_eq!(ups(&board), [false, true, true]);
-    }
-
-    #[test]
-    fn forced_states_beat_probes_and_survive_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("forced.json");
-        let board = HealthBoard::new(&three(), Some(&file)).unwrap();
-        board.force("iad", Some(Forced::Drain)).unwrap();
-        assert_eq!(ups(&board), [true, false, true]);
-        assert!(board.says_up());
-        board.force("fra", Some(Forced::Drain)).unwrap();
-        assert!(!board.says_up(), "a drained node says so to its probers");
-
-        let again = HealthBoard::new(&three(), Some(&file)).unwrap();
-        assert_eq!(ups(&again), [false, false, true]);
-        again.force("iad", None).unwrap();
-        again.force("fra", Some(Forced::Up)).unwrap();
-        assert_eq!(ups(&again), [true, true, true]);
-        assert!(matches!(again.force("nowhere", None), Err(ForceError::UnknownPop(_))));
-    }
-
-    #[test]
-    fn addresses_that_are_down_are_left_out_of_a_pop_that_is_up() {
-        let pop = "[[pop]]\nname = \"fra\"\nlocation = [0, 0]\naddresses = [\"192.0.2.1\", \"192.0.2.2\"]\n";
-        let board = HealthBoard::new(&config(pop), None).unwrap();
-        let seen = || {
-            let table = board.table();
-            let addresses = [0, 1].map(|position| table.address_is_up(PopId(0), position));
-            (table.is_up(PopId(0)), addresses, table.is_unsettled(PopId(0)))
-        };
-        for (octet, result) in [(1, Ok(())), (2, Ok(())), (2, bad())] {
-            board.report(&url(octet), result, Timestamp(1));
-        }
-        assert_eq!(seen(), (true, [true, true], true));
-        board.report(&url(2), bad(), Timestamp(1));
-        board.report(&url(2), bad(), Timestamp(1));
-        assert_eq!(seen(), (true, [true, false], false));
-        for _ in 0..3 {
-            board.report(&url(1), bad(), Timestamp(1));
-        }
-        assert_eq!(seen(), (false, [false, false], false));
-        board.force("fra", Some(Forced::Up)).unwrap();
-        assert_eq!(seen(), (true, [true, true], false));
-    }
-
-    #[test]
-    fn a_leaving_node_is_out_of_its_own_answers() {
-        let board = HealthBoard::new(&three(), None).unwrap();
-        board.leave();
-        assert_eq!(ups(&board), [false, true, true]);
-        assert!(!board.says_up());
-    }
-
-    #[test]
-    fn a_new_target_does_not_bring_back_those_that_are_down() {
-        let config = three();
-        let board = HealthBoard::new(&config, None).unwrap();
-        for octet in 1..=3 {
-            for _ in 0..3 {
-                board.report(&url(octet), if octet == 2 { bad() } else { Ok(()) }, Timestamp(1));
-            }
-        }
-        let mut more = config.clone();
-        let mut new = more.pops[0].clone();
-        new.name = "gru".to_owned();
-        new.probe = Probe::Urls(vec!["http://192.0.2.4:8080".parse().unwrap()]);
-        more.pops.push(new);
-        board.reconfigure(&more);
-        assert_eq!(ups(&board), [true, false, true, true]);
-    }
-
-    #[test]
-    fn what_is_known_survives_a_reload() {
-        let config = three();
-        let board = HealthBoard::new(&config, None).unwrap();
-        for octet in 1..=3 {
-            for _ in 0..3 {
-                board.report(&url(octet), if octet == 2 { bad() } else { Ok(()) }, Timestamp(1));
-            }
-        }
-        assert_eq!(ups(&board), [true, false, true]);
-        board.reconfigure(&config);
-        assert_eq!(ups(&board), [true, false, true]);
-    }
-}
+mod tests;

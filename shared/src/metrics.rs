@@ -1,15 +1,12 @@
 //! The registry that every room registers its metrics in at wiring, and the metrics of health.
 
-use std::sync::Arc;
-
 use parking_lot::Mutex;
-use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::health::HealthBoard;
+mod health;
+
+pub use health::HealthCollector;
 
 /// All metrics of the process.
 #[derive(Debug, Default)]
@@ -34,29 +31,5 @@ impl Metrics {
         // Writing to a String cannot fail.
         let _infallible = encode(&mut text, &self.registry.lock());
         text
-    }
-}
-
-/// Shows the health table as it is at the moment of the scrape.
-#[derive(Debug)]
-pub struct HealthCollector {
-    /// The board to read.
-    pub board: Arc<HealthBoard>,
-}
-
-impl Collector for HealthCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let mut family = encoder.encode_descriptor(
-            "pop_up",
-            "Whether DNS may hand out the PoP",
-            None,
-            prometheus_client::metrics::MetricType::Gauge,
-        )?;
-        for pop in &self.board.table().pops {
-            let labels = [("pop", pop.name.as_ref())];
-            let metric = ConstGauge::new(i64::from(pop.up));
-            metric.encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
     }
 }

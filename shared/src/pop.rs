@@ -6,6 +6,10 @@ use http::Uri;
 
 use crate::geo::Coordinates;
 
+mod probe;
+
+pub use probe::{HttpProbe, Probe, Question, Target, TlsProbe};
+
 /// The index of a PoP in [`crate::config::Config::pops`]; the same on every node that has the same config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PopId(pub u16);
@@ -34,13 +38,4 @@ pub struct Pop {
     pub probe: Probe,
     /// Base URL of its admin listener, for client commands that talk to the whole fleet.
     pub admin: Option<Uri>,
-}
-
-/// How a PoP's health is learned.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Probe {
-    /// Never probed: up unless forced.
-    Never,
-    /// `GET /.nearcast/health` on each of these base URLs; the PoP is up when any of them is.
-    Urls(Vec<Uri>),
 }

@@ -13,13 +13,14 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use nearcast_shared::bearer;
 use nearcast_shared::config::Secret;
-use nearcast_shared::health::{ForceError, Forced};
 use serde::Serialize;
 use serde_json::json;
 
 use super::lease::Lease;
 use crate::control::{Control, OrderError, chain};
+use crate::reload::Force;
 
+mod hold;
 mod prefetch;
 mod purge;
 mod text;
@@ -112,11 +113,11 @@ async fn route(control: &Arc<Control>, request: Request<Incoming>, lease: Arc<Le
         ["v1", "txt"] => text::text(control, &parts.method, parts.uri.query().unwrap_or_default(), body).await,
         ["v1", "reload"] => {
             require(&parts.method, &Method::POST)?;
-            reload(control).await
+            reload(control, parts.uri.query().unwrap_or_default()).await
         }
         ["v1", "pops", name, state] => {
             require(&parts.method, &Method::POST)?;
-            force(control, name, state)
+            hold::hold(control, name, state, parts.uri.query(), &collected(body).await?)
         }
         _ => Err(Refusal::NotFound(format!("there is no {path}"))),
     }
@@ -153,7 +154,7 @@ fn authorize(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Refusal>
 }
 
 fn health(control: &Control) -> Answer {
-    let up = control.health.says_up();
+    let up = control.health.says().is_up();
     let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     text_answer(status, "text/plain; charset=utf-8", if up { "up\n" } else { "down\n" }.to_owned())
 }
@@ -251,27 +252,17 @@ fn unescape(value: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-async fn reload(control: &Arc<Control>) -> Result<Answer, Refusal> {
+async fn reload(control: &Arc<Control>, query: &str) -> Result<Answer, Refusal> {
+    let force = match query {
+        "" | "force=0" => Force::No,
+        "force=1" => Force::Yes,
+        _ => return Err(Refusal::BadRequest("post to /v1/reload or to /v1/reload?force=1".to_owned())),
+    };
     let reloading = control.clone();
-    match tokio::task::spawn_blocking(move || reloading.reload()).await {
-        Ok(Ok(generation)) => Ok(json_answer(StatusCode::OK, &json!({ "generation": generation }))),
+    match tokio::task::spawn_blocking(move || reloading.reload(force)).await {
+        Ok(Ok(reloaded)) => Ok(json_answer(StatusCode::OK, &reloaded)),
         Ok(Err(error)) => Err(Refusal::Conflict(chain(&error))),
         Err(panicked) => Err(Refusal::Unavailable(panicked.to_string())),
-    }
-}
-
-fn force(control: &Control, name: &str, state: &str) -> Result<Answer, Refusal> {
-    let forced = match state {
-        "drain" => Some(Forced::Drain),
-        "up" => Some(Forced::Up),
-        "down" => Some(Forced::Down),
-        "auto" => None,
-        _ => return Err(Refusal::NotFound(format!("`{state}` is none of drain, up, down, auto"))),
-    };
-    match control.health.force(name, forced) {
-        Ok(()) => Ok(json_answer(StatusCode::OK, &json!({ "pop": name, "forced": forced }))),
-        Err(error @ ForceError::UnknownPop(_)) => Err(Refusal::NotFound(error.to_string())),
-        Err(error @ ForceError::Persist { .. }) => Err(Refusal::Unavailable(chain(&error))),
     }
 }
 

@@ -48,7 +48,8 @@ pub(super) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let names: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
     let (zones, sites) = (config.zones.len(), config.sites.len());
     println!("{}: right for {} ({zones} zone(s), {sites} site(s))", file.display(), names.join(", "));
-    for warning in config.warnings() {
+    let geo = reload::load_geo(&config)?;
+    for warning in config.warnings().into_iter().chain(geo.warnings()) {
         println!("warning: {warning}");
     }
     for (domain, target) in config.cnames_to_set() {

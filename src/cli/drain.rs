@@ -3,27 +3,44 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::Value;
+use nearcast_shared::clock::Timestamp;
+use nearcast_shared::config::units;
+use serde_json::{Value, json};
 
 use super::client::{self, Call, Nodes};
+use crate::control::date;
 
 /// Take a PoP out of the DNS answers, or let it back in.
 ///
 /// Told to every node, since each answers DNS by its own word. The PoP keeps serving who still comes. The state holds over
-/// restarts, until another one is given. Prints a line per PoP. Exit code 1: at least one node did not follow; 2: the
+/// restarts, until another one is given or its time is over. Prints a line per PoP. Exit code 1: at least one node did not follow; 2: the
 /// command line or the config cannot be followed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    nearcast drain iad           before work on iad\n  \
-    nearcast drain iad --auto    after it")]
+    nearcast drain iad --why \"work on the switch\" --for 2h\n  \
+    nearcast drain iad --auto    let the probes decide again")]
 pub(super) struct DrainArgs {
     /// The PoP.
     #[arg(value_name = "POP")]
     drained: String,
     #[command(flatten)]
     state: State,
+    /// What for; shown by `nearcast status`.
+    #[arg(long, value_name = "TEXT")]
+    why: Option<String>,
+    /// Who says so; default: user@host.
+    #[arg(long, value_name = "NAME")]
+    who: Option<String>,
+    /// End by itself after so long, such as 90m or 2h; default: until another word.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, conflicts_with = "auto")]
+    lasts: Option<String>,
     #[command(flatten)]
     nodes: Nodes,
+}
+
+/// As it was given: the node reads it again.
+fn duration(text: &str) -> Result<String, String> {
+    units::duration(text).map(|_| text.to_owned())
 }
 
 /// At most one of these; none: drain.
@@ -58,16 +75,26 @@ pub(super) fn run(args: DrainArgs) -> anyhow::Result<ExitCode> {
         Err(unusable) => return Ok(unusable.exit()),
     };
     let target = format!("/v1/pops/{}/{}", client::encode(&args.drained), args.state.segment());
-    let answers = client.ask_all(&Call::post(target, None))?;
+    let story = json!({ "who": args.who.unwrap_or_else(whoami), "why": args.why, "for": args.lasts });
+    let answers = client.ask_all(&Call::post(target, Some(story)))?;
     Ok(client::print(&answers, line))
+}
+
+/// `user@host`, as far as this machine says.
+fn whoami() -> String {
+    let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{}@{host}", user.unwrap_or_else(|| "somebody".to_owned()))
 }
 
 fn line(answer: &Value) -> String {
     let pop = client::text(answer, "pop");
+    let until = answer.pointer("/hold/until").and_then(Value::as_i64);
+    let until = until.map(|until| format!(" until {}", date(Timestamp::from_seconds(until)))).unwrap_or_default();
     match answer.get("forced").and_then(Value::as_str) {
         None => format!("{pop} is left to the probes"),
-        Some("drain") => format!("{pop} is drained"),
-        Some(state) => format!("{pop} is held {state}"),
+        Some("drain") => format!("{pop} is drained{until}"),
+        Some(state) => format!("{pop} is held {state}{until}"),
     }
 }
 
@@ -92,7 +119,11 @@ mod tests {
         for (arguments, wanted) in rows {
             assert_eq!(parse(arguments).unwrap().drain.state.segment(), wanted);
         }
-        assert!(parse(&["--up", "--down"]).is_err());
+        for arguments in [&["--up", "--down"][..], &["--for", "soon"], &["--auto", "--for", "2h"]] {
+            assert!(parse(arguments).is_err(), "{arguments:?}");
+        }
+        let told = parse(&["--why", "work", "--for", "2h", "--who", "ann"]).unwrap().drain;
+        assert_eq!([told.why, told.lasts, told.who].map(Option::unwrap), ["work", "2h", "ann"]);
         assert!(Line::try_parse_from(["nearcast"]).is_err());
     }
 
@@ -103,9 +134,20 @@ mod tests {
     }
 
     #[test]
+    fn somebody_on_this_machine() {
+        let told = whoami();
+        let (user, host) = told.split_once('@').unwrap();
+        assert!(!user.is_empty() && !host.is_empty(), "{told}");
+    }
+
+    #[test]
     fn lines() {
         let rows = [
             (json!({ "pop": "iad", "forced": "drain" }), "iad is drained"),
+            (
+                json!({ "pop": "iad", "forced": "drain", "hold": { "until": 60 } }),
+                "iad is drained until 1970-01-01T00:01:00.000Z",
+            ),
             (json!({ "pop": "iad", "forced": "up" }), "iad is held up"),
             (json!({ "pop": "iad", "forced": "down" }), "iad is held down"),
             (json!({ "pop": "iad", "forced": null }), "iad is left to the probes"),

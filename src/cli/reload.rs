@@ -15,6 +15,10 @@ use super::client::{self, Call, Nodes};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearcast check && nearcast reload")]
 pub(super) struct ReloadArgs {
+    /// Take geo data that looks wrong all the same: older than what is in force, much smaller, or such that much of the
+    /// address space gets another PoP.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     nodes: Nodes,
 }
@@ -24,14 +28,18 @@ pub(super) fn run(args: ReloadArgs) -> anyhow::Result<ExitCode> {
         Ok(client) => client,
         Err(unusable) => return Ok(unusable.exit()),
     };
-    let answers = client.ask_all(&Call::post("/v1/reload", None))?;
+    let target = if args.force { "/v1/reload?force=1" } else { "/v1/reload" };
+    let answers = client.ask_all(&Call::post(target, None))?;
     Ok(client::print(&answers, line))
 }
 
 fn line(answer: &Value) -> String {
+    let warnings = answer.get("warnings").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let warnings: String =
+        warnings.iter().filter_map(Value::as_str).map(|warning| format!("\n  warning: {warning}")).collect();
     match answer.get("generation").and_then(Value::as_u64) {
-        Some(generation) => format!("reloaded, generation {generation}"),
-        None => "reloaded".to_owned(),
+        Some(generation) => format!("reloaded, generation {generation}{warnings}"),
+        None => format!("reloaded{warnings}"),
     }
 }
 
@@ -44,5 +52,7 @@ mod tests {
     #[test]
     fn lines() {
         assert_eq!(line(&json!({ "generation": 2 })), "reloaded, generation 2");
+        let warned = json!({ "generation": 2, "warnings": ["zone `a` has changed"] });
+        assert_eq!(line(&warned), "reloaded, generation 2\n  warning: zone `a` has changed");
     }
 }

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::control::chain;
 use crate::node::{Node, NodeError};
-use crate::reload;
+use crate::reload::{self, Force};
 
 /// Where the config is and which PoP this is.
 #[derive(Debug, Args)]
@@ -92,7 +92,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
                 _ = hangup.recv() => {
                     let control = node.control.clone();
                     // Its outcome is logged and shown in the status.
-                    tokio::task::spawn_blocking(move || drop(control.reload()));
+                    tokio::task::spawn_blocking(move || drop(control.reload(Force::No)));
                 }
             }
         }

@@ -39,13 +39,17 @@ pub(super) struct Status {
     uptime_seconds: u64,
     phase: String,
     says_up: bool,
+    says: String,
     config: Config,
     listeners: Listeners,
     geo: Vec<GeoFile>,
+    geo_refused: Option<Refused>,
+    map: Option<Map>,
     pub(super) pops: Vec<Pop>,
     cache: Cache,
     fills_running: u64,
     purge_records: u64,
+    origins_unreached: Vec<Unreached>,
 }
 
 /// The config in force.
@@ -77,6 +81,25 @@ struct GeoFile {
     /// Seconds since the epoch.
     build_epoch: i64,
     ip_version: u16,
+    detail: String,
+}
+
+/// Geo data that was not taken.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Refused {
+    at: String,
+    why: String,
+}
+
+/// The compiled maps.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Map {
+    bytes: u64,
+    prefixes: u64,
+    rankings: u64,
+    build_ms: u64,
 }
 
 /// A PoP as the node sees it.
@@ -87,7 +110,41 @@ pub(super) struct Pop {
     pub(super) up: bool,
     pub(super) reason: String,
     pub(super) forced: Option<String>,
+    hold: Option<Hold>,
+    unsettled: bool,
+    origins_unreached: Vec<String>,
     targets: Vec<Target>,
+    changes: u64,
+    history: Vec<Change>,
+}
+
+/// The story of a forced state.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Hold {
+    who: Option<String>,
+    why: Option<String>,
+    /// Seconds since the epoch, like the next one.
+    since: Option<i64>,
+    until: Option<i64>,
+}
+
+/// Once up or down.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Change {
+    /// Seconds since the epoch.
+    at: i64,
+    up: bool,
+    why: String,
+}
+
+/// A site whose origin the node does not reach.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Unreached {
+    site: String,
+    why: String,
 }
 
 /// One probed address.
@@ -99,6 +156,8 @@ struct Target {
     last: Option<String>,
     /// Seconds since the epoch.
     since: Option<i64>,
+    /// Good probes in a row that bring it back.
+    need: Option<u32>,
 }
 
 /// The store.
@@ -167,7 +226,11 @@ fn print_json(client: &Client) -> anyhow::Result<ExitCode> {
 /// The status of one node on several lines.
 fn show(status: &Status, now: Timestamp) -> String {
     let uptime = brief(Duration::from_secs(status.uptime_seconds));
-    let word = if status.says_up { "up" } else { "DOWN" };
+    let word = match (status.says_up, status.says.as_str()) {
+        (true, _) => "up".to_owned(),
+        (false, "") => "DOWN".to_owned(),
+        (false, why) => format!("DOWN ({why})"),
+    };
     let mut out = format!(
         "node {}, version {}, {} for {uptime}, tells its probers: {word}\n",
         status.node, status.version, status.phase
@@ -177,6 +240,10 @@ fn show(status: &Status, now: Timestamp) -> String {
         let _infallible = writeln!(out, "{label:<8}  {}", text.replace('\n', "\n          "));
     }
     out.push_str(&table("", &pops(&status.pops, now)));
+    let changes = changes(&status.pops, now);
+    if changes.len() > 1 {
+        out.push_str(&table("", &changes));
+    }
     out
 }
 
@@ -193,6 +260,10 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
     let listens: Vec<String> = lists.chain([format!("admin {}", listeners.admin)]).collect();
     facts.push(("listens", listens.join(", ")));
     facts.extend(status.geo.iter().map(|file| ("geo", geo(file))));
+    if let Some(refused) = &status.geo_refused {
+        facts.push(("", format!("NEW GEO DATA WAS REFUSED at {}: {}", refused.at, refused.why)));
+    }
+    facts.push(("map", status.map.as_ref().map_or_else(|| "not made yet".to_owned(), map)));
     facts.push((
         "cache",
         format!(
@@ -204,6 +275,8 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
     ));
     facts.push(("disk", cache.disk.as_ref().map_or_else(|| "none".to_owned(), disk)));
     facts.push(("work", format!("{} fills running, {} purges in force", status.fills_running, status.purge_records)));
+    let lost = |origin: &Unreached| ("", format!("THE ORIGIN OF {} IS OUT OF REACH: {}", origin.site, origin.why));
+    facts.extend(status.origins_unreached.iter().map(lost));
     facts
 }
 
@@ -236,17 +309,39 @@ fn geo(file: &GeoFile) -> String {
     let built = date(Timestamp::from_seconds(file.build_epoch));
     let day = built.split('T').next().unwrap_or_default();
     let versions = if file.ip_version == 4 { "IPv4" } else { "IPv4 and IPv6" };
-    format!("{}: {}, {versions}, built {day}", file.path, file.database_type)
+    let lacks = match file.detail.as_str() {
+        "country" => ", countries without coordinates",
+        "nothing" => ", nothing of use",
+        _ => "",
+    };
+    format!("{}: {}, {versions}, built {day}{lacks}", file.path, file.database_type)
+}
+
+fn map(map: &Map) -> String {
+    format!(
+        "{} in {} prefixes, {} rankings, made in {:.1} s",
+        HumanBytes(map.bytes),
+        HumanCount(map.prefixes),
+        HumanCount(map.rankings),
+        Duration::from_millis(map.build_ms).as_secs_f64()
+    )
 }
 
 fn pops(pops: &[Pop], now: Timestamp) -> Vec<[String; 5]> {
     let mut rows = vec![["PoP", "state", "because", "forced", "probed"].map(str::to_owned)];
     for pop in pops {
         let state = if pop.up { "up" } else { "DOWN" };
-        let forced = pop.forced.as_deref().unwrap_or("-");
-        let mut head = [&pop.name, state, &pop.reason, forced].map(str::to_owned);
-        let targets: Vec<String> = pop.targets.iter().map(|target| probed(target, now)).collect();
-        let targets = if targets.is_empty() { vec!["-".to_owned()] } else { targets };
+        let state = if pop.unsettled { format!("{state}, unsettled") } else { state.to_owned() };
+        let forced = pop.forced.clone().unwrap_or_else(|| "-".to_owned());
+        let mut head = [pop.name.clone(), state, pop.reason.clone(), forced];
+        let held = pop.hold.iter().map(|hold| held(hold, now));
+        let mut targets: Vec<String> = held.chain(pop.targets.iter().map(|target| probed(target, now))).collect();
+        if targets.is_empty() {
+            targets.push("-".to_owned());
+        }
+        if !pop.origins_unreached.is_empty() {
+            targets.push(format!("does not reach the origin of {}", pop.origins_unreached.join(", ")));
+        }
         for target in targets {
             let [name, state, reason, forced] = std::mem::take(&mut head);
             rows.push([name, state, reason, forced, target]);
@@ -255,10 +350,42 @@ fn pops(pops: &[Pop], now: Timestamp) -> Vec<[String; 5]> {
     rows
 }
 
+/// An operator's word: since when, until when, by whom and what for.
+fn held(hold: &Hold, now: Timestamp) -> String {
+    let parts = [
+        Some("held".to_owned()),
+        hold.since.map(|since| format!("for {}", ago(since, now))),
+        hold.until.map(|until| format!("ends in {}", brief(Timestamp::from_seconds(until).since(now)))),
+        hold.who.as_ref().map(|who| format!("by {who}")),
+        hold.why.as_ref().map(|why| format!("({why})")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// The newest changes of each PoP.
+fn changes(pops: &[Pop], now: Timestamp) -> Vec<[String; 5]> {
+    const SHOWN: usize = 3;
+    let mut rows = vec![["changes", "in all", "to", "ago", "because"].map(str::to_owned)];
+    for pop in pops {
+        let mut head = [pop.name.clone(), pop.changes.to_string()];
+        for change in pop.history.iter().take(SHOWN) {
+            let [name, count] = std::mem::take(&mut head);
+            let to = if change.up { "up" } else { "DOWN" };
+            rows.push([name, count, to.to_owned(), ago(change.at, now), change.why.clone()]);
+        }
+    }
+    rows
+}
+
+fn ago(seconds: i64, now: Timestamp) -> String {
+    brief(now.since(Timestamp::from_seconds(seconds)))
+}
+
 fn probed(target: &Target, now: Timestamp) -> String {
-    let since = target.since.map(|since| format!(" for {}", brief(now.since(Timestamp::from_seconds(since)))));
+    let since = target.since.map(|since| format!(" for {}", ago(since, now)));
     let last = target.last.as_deref().unwrap_or("not yet probed");
-    format!("{} {}{} ({last})", target.url, target.verdict, since.unwrap_or_default())
+    let need = target.need.map(|need| format!("; {need} good ones bring it back"));
+    format!("{} {}{} ({last}{})", target.url, target.verdict, since.unwrap_or_default(), need.unwrap_or_default())
 }
 
 fn brief(duration: Duration) -> String {
@@ -280,13 +407,22 @@ mod tests {
             "listeners": { "http": ["127.0.0.1:8080"], "https": [], "dns": ["127.0.0.1:5300", "[::1]:5300"],
                            "admin": "127.0.0.1:9053" },
             "geo": [{ "path": "built-in", "database_type": "DBIP-City-Lite", "build_epoch": 1_795_305_600_i64,
-                      "ip_version": 6 }],
+                      "ip_version": 6, "detail": "country" }],
+            "geo_refused": { "at": "2026-11-22T11:00:00.000Z", "why": "City.mmdb was built 3.0 days before" },
+            "map": { "bytes": 3_145_728, "prefixes": 250_000, "rankings": 37, "build_ms": 1_234 },
             "pops": [
                 { "name": "fra", "up": true, "reason": "probes", "forced": null, "targets": [
                     { "url": "http://192.0.2.1:8080/", "verdict": "up", "last": "ok", "since": 90 },
                     { "url": "http://[2001:db8::1]:8080/", "verdict": "unknown", "last": null, "since": null }] },
-                { "name": "iad", "up": false, "reason": "forced", "forced": "drain", "targets": [] }
+                { "name": "iad", "up": false, "reason": "forced", "forced": "drain", "targets": [],
+                  "hold": { "state": "drain", "who": "ann@desk", "why": "the switch", "since": 40, "until": 160 },
+                  "unsettled": true, "origins_unreached": ["www"], "changes": 5, "history": [
+                    { "at": 40, "up": false, "why": "drain by ann@desk: the switch" }, { "at": 30, "up": true, "why": "a" },
+                    { "at": 20, "up": false, "why": "b" }, { "at": 10, "up": true, "why": "c" }] },
+                { "name": "sin", "up": false, "reason": "probes", "forced": null, "targets": [
+                    { "url": "tcp://192.0.2.3:443", "verdict": "down", "last": "timed out", "since": 90, "need": 4 }] }
             ],
+            "origins_unreached": [{ "site": "www", "why": "the origin refused the connection" }],
             "cache": { "memory_bytes": 1_572_864, "memory_limit": 268_435_456, "memory_entries": 1234,
                        "disk": { "state": "ready", "state_seconds": 61.2, "recovery_seconds": 0.234, "entries": 5,
                                  "bytes": 1_048_576, "limit": 10_485_760, "written_bytes": 0, "read_bytes": 0,
@@ -305,15 +441,24 @@ config    /etc/nearcast.toml, generation 2, loaded 2026-11-22T10:00:00.000Z
           THE LAST RELOAD WAS REFUSED: /etc/nearcast.toml:3: pop: a
           /etc/nearcast.toml:4: pop: b
 listens   http 127.0.0.1:8080, dns 127.0.0.1:5300 [::1]:5300, admin 127.0.0.1:9053
-geo       built-in: DBIP-City-Lite, IPv4 and IPv6, built 2026-11-22
+geo       built-in: DBIP-City-Lite, IPv4 and IPv6, built 2026-11-22, countries without coordinates
+          NEW GEO DATA WAS REFUSED at 2026-11-22T11:00:00.000Z: City.mmdb was built 3.0 days before
+map       3.00 MiB in 250,000 prefixes, 37 rankings, made in 1.2 s
 cache     memory 1.50 MiB of 256.00 MiB in 1,234 entries
 disk      ready for 61s (found again in 0.2 s): 1.00 MiB of 10.00 MiB in 5 entries; 0 B written, 0 B read, 0 B wait
           not written: seen-once 7
 work      1 fills running, 3 purges in force
-PoP  state  because  forced  probed
-fra  up     probes   -       http://192.0.2.1:8080/ up for 10s (ok)
-                             http://[2001:db8::1]:8080/ unknown (not yet probed)
-iad  DOWN   forced   drain   -
+          THE ORIGIN OF www IS OUT OF REACH: the origin refused the connection
+PoP  state            because  forced  probed
+fra  up               probes   -       http://192.0.2.1:8080/ up for 10s (ok)
+                                       http://[2001:db8::1]:8080/ unknown (not yet probed)
+iad  DOWN, unsettled  forced   drain   held for 60s ends in 60s by ann@desk (the switch)
+                                       does not reach the origin of www
+sin  DOWN             probes   -       tcp://192.0.2.3:443 down for 10s (timed out; 4 good ones bring it back)
+changes  in all  to    ago  because
+iad      5       DOWN  60s  drain by ann@desk: the switch
+                 up    70s  a
+                 DOWN  80s  b
 ";
         assert_eq!(show(&status, Timestamp::from_seconds(100)), wanted);
     }

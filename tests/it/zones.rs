@@ -240,3 +240,16 @@ fn mistakes_of_zone_files_are_told_with_those_of_the_config() {
     let of_zone = lines.lines().filter(|line| line.starts_with("example.zone:")).count();
     assert_eq!(of_zone, 2, "each once, though there are three PoPs: {lines}");
 }
+
+#[test]
+fn the_readmes_zone_is_right() {
+    let readme = include_str!("../../README.md");
+    let block = readme.split("```toml").find(|block| block.contains("file = \"example.zone\"")).unwrap();
+    let zone = block.split("```").next().unwrap().replacen("[[zone]]", "", 1);
+    let mut setup = Setup::empty();
+    setup.zones = vec![zone];
+    fs::write(setup.folder().join("example.zone"), SAMPLE).unwrap();
+    let node = setup.start();
+    let reply = Query::new("imap.example.net", RecordType::A).udp(node.dns());
+    assert_eq!(reply.data(), ["192.0.2.27", "192.0.2.28"]);
+}

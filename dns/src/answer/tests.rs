@@ -46,10 +46,11 @@ fn record(record: &Record<'_>) -> String {
         Owner::Name(name) => name.to_string(),
         Owner::Wire(wire) => Name::from_wire(wire).unwrap().to_string(),
     };
-    let data = match record.data {
+    let data = match &record.data {
         Data::A(v4) => v4.to_string(),
         Data::Aaaa(v6) => v6.to_string(),
-        Data::Wire(rtype, rdata) => text(rtype, rdata),
+        Data::Wire(rtype, rdata) => text(*rtype, rdata),
+        Data::Https(rdata) => format!("HTTPS {rdata:?}"),
         Data::AnyObsoleted => "HINFO RFC8482".to_owned(),
         Data::Cname(name) => format!("CNAME {name}"),
     };
@@ -311,6 +312,58 @@ fn static_records() {
     assert_eq!(endless.matches("CNAME").count(), LINKS_MAX + 1, "{endless}");
 }
 
+/// The outcome, the scope, and each answer's TTL and data, for a client whose whole address is known.
+fn made_for<'v>(view: &'v View, client: &str, qtype: u16, down: &[&str]) -> (Outcome, u8, Vec<(u32, Data<'v>)>) {
+    let packet = fixture::query_with("www.cdn.example.net", qtype, &fixture::subnet(&format!("{client}/32")));
+    let request = decode(&packet).unwrap();
+    let (health, resolver) = (fixture::health(view, down), fixture::UNKNOWN.parse().unwrap());
+    let answer = answer(&request, resolver, view, &health, Timestamp(0), fixture::no_texts());
+    let data = answer.answers.into_iter().map(|record| (record.ttl, record.data));
+    (answer.outcome, answer.scope, data.collect())
+}
+
+/// RFC 9460 section 7.3: hints "MUST NOT be empty" and name where the service is; ours are the addresses that A and AAAA have.
+#[test]
+fn https_records_are_of_the_same_pop_as_addresses() {
+    let tls = "tls = { certificate = \"a\", key = \"b\" }\norigin = \"http://origin";
+    let text = fixture::CONFIG.replace("origin = \"http://origin", tls);
+    let text = text.replace("[1.36, 103.99]", "[1.36, 103.99]\nlisten = { https = [\":443\"] }");
+    let view = fixture::view_of(&text, "sin");
+    let ask = made_for;
+    for client in [fixture::FRANKFURT, fixture::NEW_YORK, fixture::JAKARTA, fixture::UNKNOWN] {
+        for down in [&[][..], &["fra"], &["sin", "iad"], &["fra", "iad", "sin"]] {
+            let [a, aaaa] = [A, AAAA].map(|qtype| ask(&view, client, qtype, down));
+            let https = ask(&view, client, HTTPS, down);
+            let hints: Vec<IpAddr> =
+                a.2.iter()
+                    .chain(&aaaa.2)
+                    .map(|(_, data)| match data {
+                        Data::A(v4) => IpAddr::V4(*v4),
+                        Data::Aaaa(v6) => IpAddr::V6(*v6),
+                        other => panic!("{other:?}"),
+                    })
+                    .collect();
+            let Outcome::Steered(pop) = a.0 else { panic!("{a:?}") };
+            let port = if view.pop(pop).name == "sin" { 443 } else { 8443 };
+            assert_eq!((https.0, https.1), (a.0, a.1), "{client} {down:?}");
+            let [(ttl, Data::Https(rdata))] = &https.2[..] else { panic!("{https:?}") };
+            assert_eq!((*ttl, rdata), (a.2[0].0, &binding::rdata(port, &hints)), "{client} {down:?}");
+        }
+    }
+    let off = fixture::view_of(&text.replace("tls = {", "https-record = false\ntls = {"), "sin");
+    assert_eq!(ask(&off, fixture::FRANKFURT, HTTPS, &[]).0, Outcome::NoData);
+    let edge = shown(&view, &fixture::query("edge.cdn.example.net", HTTPS), fixture::FRANKFURT, &[]);
+    assert!(edge.starts_with("NoError aa authority"), "of which site is not known: {edge}");
+    // Only Frankfurt has an IPv4 address in this fleet, and only others an IPv6 one, on another port.
+    let split = text
+        .replace("[50.03, 8.57]", "[50.03, 8.57]\nlisten = { https = [\":444\"] }")
+        .replace(", \"2001:db8:1::10\"", "");
+    let split = fixture::view_of(&split, "sin");
+    let https = ask(&split, fixture::FRANKFURT, HTTPS, &[]);
+    let [(_, Data::Https(rdata))] = &https.2[..] else { panic!("{https:?}") };
+    assert_eq!(*rdata, binding::rdata(444, &["192.0.2.10".parse().unwrap()]));
+}
+
 /// Texts add, and take nothing away.
 #[test]
 fn texts_that_come_and_go() {
@@ -326,7 +379,7 @@ fn texts_that_come_and_go() {
         text("www.a.test", 90, 1000),
         text("x.w.a.test", 30, 1000),
         text("x.del.a.test", 30, 1000),
-        text("gone.a.test", 30, 10),
+        text("gone.a.test", 30, 0),
     ]);
     let soa = "authority: a.test 20 SOA ns.other.test hostmaster.a.test 1 20";
     let mail = "mail.a.test 300 192.0.2.77";

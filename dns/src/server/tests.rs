@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
+use nearcast_shared::clock::Clock;
 use nearcast_shared::health::Forced;
 use nearcast_shared::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,7 +38,7 @@ fn start() -> Node {
     let metrics = Metrics::new();
     let dns = Arc::new(DnsMetrics::register(&metrics));
     let view = Arc::new(ArcSwap::from_pointee(View::compile(&config, fixture::geo(), &dns).unwrap()));
-    let health = HealthBoard::new(&config, None).unwrap();
+    let health = HealthBoard::new(&config, None, &Clock::System).unwrap();
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let tcp = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -133,7 +134,7 @@ async fn health_and_views_are_used_at_once() {
     let node = start();
     let query = fixture::query_with("www.cdn.example.net", 1, &fixture::subnet("5.1.2.0/24"));
     assert_eq!(address(&read(&node.ask_udp(&[&query]).await)), "192.0.2.10");
-    node.health.force("fra", Some(Forced::Drain)).unwrap();
+    node.health.force("fra", Some(Forced::Drain.into())).unwrap();
     assert_eq!(address(&read(&node.ask_udp(&[&query]).await)), "198.51.100.10");
     assert_eq!(address(&read(&node.ask_tcp(&[&query]).await[0])), "198.51.100.10");
 
@@ -230,7 +231,7 @@ async fn stopping_frees_the_sockets() {
 #[tokio::test]
 async fn one_transport_is_enough() {
     let view = Arc::new(ArcSwap::from_pointee(fixture::view()));
-    let health = HealthBoard::new(&fixture::config(fixture::CONFIG, "sin"), None).unwrap();
+    let health = HealthBoard::new(&fixture::config(fixture::CONFIG, "sin"), None, &Clock::System).unwrap();
     let metrics = Arc::new(fixture::metrics());
     let plane = plane(&view, &health, &metrics);
     let ended = serve(Sockets::default(), plane, DEADLINE, std::future::ready(())).await;

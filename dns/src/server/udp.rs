@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nearcast_shared::health::own::Ear;
 use tokio::net::UdpSocket;
 use tracing::debug;
 
@@ -23,13 +24,17 @@ const DATAGRAM_MAX: usize = 65_535;
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// Answers whatever arrives; never returns, the owner drops it.
-pub(super) async fn run(socket: UdpSocket, plane: Plane) {
+pub(super) async fn run(socket: UdpSocket, plane: Plane, ear: Ear) {
     let mut received = vec![0; DATAGRAM_MAX];
     let mut reply = Vec::with_capacity(4096);
     loop {
-        if let Err(error) = batch(&socket, &plane, &mut received, &mut reply).await {
-            debug!(%error, "UDP socket failed");
-            tokio::time::sleep(ERROR_PAUSE).await;
+        match batch(&socket, &plane, &mut received, &mut reply).await {
+            Ok(()) => ear.hears(),
+            Err(error) => {
+                ear.fails();
+                debug!(%error, "UDP socket failed");
+                tokio::time::sleep(ERROR_PAUSE).await;
+            }
         }
         tokio::task::yield_now().await;
     }

@@ -114,6 +114,30 @@ impl Failure {
         }
     }
 
+    /// Whether there was no connection to the origin at all, with TLS where it is spoken: it may be otherwise from elsewhere.
+    pub fn is_unconnected(self) -> bool {
+        match self {
+            Self::NoName
+            | Self::NameTimedOut
+            | Self::Refused
+            | Self::Unroutable
+            | Self::Unreachable
+            | Self::ConnectTimedOut
+            | Self::Certificate
+            | Self::TlsAlert
+            | Self::Tls => true,
+            Self::Closed
+            | Self::TimedOut
+            | Self::Broken
+            | Self::HeaderTooLarge
+            | Self::Coding
+            | Self::Incomplete
+            | Self::RequestTooLarge
+            | Self::RequestStalled
+            | Self::RequestBroken => false,
+        }
+    }
+
     /// As Proxy-Status calls it.
     pub fn error_type(self) -> ErrorType {
         match self {
@@ -139,6 +163,11 @@ impl Failure {
     /// What an error in the middle of an answer's body comes down to.
     pub fn of_body(error: &hyper::Error) -> Self {
         deepest(Some(error), false)
+    }
+
+    /// What an error of connecting comes down to.
+    pub(super) fn of_connecting(error: &(dyn StdError + 'static)) -> Self {
+        deepest(Some(error), true)
     }
 
     /// What an error of the client's pool comes down to.

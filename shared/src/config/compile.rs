@@ -10,13 +10,24 @@ use toml::Spanned;
 use super::file::{self, At, File};
 use super::mistake::{self, Gather};
 use super::{
-    AccessLog, Admin, Cache, Config, Disk, Dns, Health, Inputs, Limits, Listen, ListenAddress, Log, LogFormat,
-    Mistakes, Origin, Secret, Shutdown, Zone,
+    AccessLog, Admin, Cache, Config, Disk, Dns, Inputs, Limits, Listen, ListenAddress, Log, LogFormat, Mistakes,
+    Origin, Secret, Shutdown, Zone,
 };
 use crate::pop::{Pop, PopId};
 
+/// The value of an optional key, or a default.
+macro_rules! or_default {
+    ($self:ident, $method:ident, $key:expr, $value:expr, $default:expr) => {
+        match &$value {
+            Some(value) => $self.$method($key, value).unwrap_or($default),
+            None => $default,
+        }
+    };
+}
+
 mod fleet;
 mod geo;
+mod health;
 mod keying;
 mod policy;
 mod rule;
@@ -24,6 +35,9 @@ mod site;
 mod storing;
 mod values;
 mod zone;
+
+/// Where TLS is listened for when nothing is said.
+const HTTPS_DEFAULT: &str = "127.0.0.1:8443";
 
 /// See [`Config::parse`].
 pub(super) fn compile(text: &str, path: &Path, inputs: &Inputs) -> Result<Config, Mistakes> {
@@ -59,16 +73,6 @@ struct Compiler<'a> {
     misshapen: Vec<String>,
 }
 
-/// The value of an optional key, or a default.
-macro_rules! or_default {
-    ($self:ident, $method:ident, $key:expr, $value:expr, $default:expr) => {
-        match &$value {
-            Some(value) => $self.$method($key, value).unwrap_or($default),
-            None => $default,
-        }
-    };
-}
-
 impl Compiler<'_> {
     fn config(&mut self, file: &File, path: &Path, inputs: &Inputs) -> Option<Config> {
         self.names_are_unique("pop", "name", file.pop.iter().map(|p| p.get_ref().name.as_ref()));
@@ -82,7 +86,8 @@ impl Compiler<'_> {
         let mut zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
         self.names_are_unique("zone", "name", file.zone.iter().map(|z| z.get_ref().name.as_ref()));
         let cache = self.cache(&file.cache);
-        let sites = self.sites(&file.site, &cache, &policies);
+        let https_ports = https_ports(file);
+        let sites = self.sites(&file.site, &cache, &policies, &https_ports);
         self.steered_names(file, &mut zones, &sites, &policies);
         self.names_do_not_clash(file, &pops, &zones, &sites);
         self.cnames_have_room(file, (&pops, &policies, &zones, &sites));
@@ -115,6 +120,7 @@ impl Compiler<'_> {
             },
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,
+            https_ports,
             pops,
             policies,
             zones,
@@ -159,7 +165,7 @@ impl Compiler<'_> {
             None => default(otherwise),
         };
         let http = addresses("listen.http", pick(own.map(|l| &l.http), &fleet.http), "127.0.0.1:8080");
-        let https = addresses("listen.https", pick(own.map(|l| &l.https), &fleet.https), "127.0.0.1:8443");
+        let https = addresses("listen.https", pick(own.map(|l| &l.https), &fleet.https), HTTPS_DEFAULT);
         let dns = addresses("listen.dns", pick(own.map(|l| &l.dns), &fleet.dns), "127.0.0.1:5300");
         let admin = own.and_then(|l| l.admin.clone()).or_else(|| fleet.admin.clone());
         let admin_default = SocketAddr::from(([127, 0, 0, 1], 9053));
@@ -307,17 +313,6 @@ impl Compiler<'_> {
         })
     }
 
-    fn health(&mut self, health: &file::Health) -> Health {
-        let interval = or_default!(self, timeout, "health.interval", health.interval, Duration::from_secs(2));
-        let timeout = or_default!(self, timeout, "health.timeout", health.timeout, Duration::from_secs(1));
-        if timeout > interval {
-            let message = "must not exceed health.interval, else a PoP that hangs is noticed late";
-            self.gather.at(span_of(&health.timeout), "health.timeout", message);
-        }
-        let rise = self.number("health.rise", &health.rise, 1..=100, 2);
-        Health { interval, timeout, rise, fall: self.number("health.fall", &health.fall, 1..=100, 3) }
-    }
-
     fn log(&mut self, log: &file::Log) -> Log {
         let level =
             log.level.as_ref().and_then(|level| self.parse("log.level", level, "error, warn, info, debug or trace"));
@@ -369,6 +364,17 @@ impl Compiler<'_> {
             ca: o.ca.as_ref().and_then(|ca| self.path("origin.ca", ca)),
         }
     }
+}
+
+/// See [`Config::https_ports`].
+fn https_ports(file: &File) -> Vec<Option<u16>> {
+    let port = |pop: &Spanned<file::Pop>| {
+        let own = pop.get_ref().listen.as_ref().and_then(|listen| listen.https.as_ref());
+        let first = own.or(file.listen.https.as_ref()).map(|list| list.first().map(|entry| entry.get_ref().as_str()));
+        let port = first.unwrap_or(Some(HTTPS_DEFAULT))?.rsplit(':').next()?.parse().ok()?;
+        Some(port).filter(|port| *port > 0)
+    };
+    file.pop.iter().map(port).collect()
 }
 
 fn is_label(label: &str) -> bool {

@@ -109,6 +109,12 @@ tables! {
         timeout: At<String>,
         rise: At<u32>,
         fall: At<u32>,
+        flap_window: At<String>,
+        rise_max: At<u32>,
+        addresses_min: At<String>,
+        settle: At<String>,
+        ttl_unsettled: At<u32>,
+        overload_share: At<String>,
     }
 
     Shutdown {
@@ -229,6 +235,7 @@ tables! {
         tls: Option<Spanned<Certificate>>,
         policy: At<String>,
         ecs: Option<bool>,
+        https_record: At<bool>,
         trusted_proxies: Option<Vec<Spanned<String>>>,
         set_cookie: At<String>,
         client_revalidation: At<String>,
@@ -262,7 +269,20 @@ tables! {
         browser_ttl: At<String>,
     }
 
-    // Within an untagged enum: serde loses the places of values there.
+    // Within an untagged enum: serde loses the places of values there. So for the next one.
+    ProbeTable {
+        r#type: Option<String>,
+        url: Option<String>,
+        port: Option<u16>,
+        path: Option<String>,
+        host: Option<String>,
+        sni: Option<String>,
+        verify: Option<bool>,
+        status: Option<Statuses>,
+        body: Option<String>,
+        headers: Option<BTreeMap<String, String>>,
+    }
+
     NameserverTable {
         name: Option<String>,
         pop: Option<String>,
@@ -331,12 +351,16 @@ pub(super) enum Status {
     Text(String),
 }
 
-/// `false` or a URL.
+/// `false`, a URL or a table.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "expected false or a URL such as \"http://192.0.2.10:8080\"")]
+#[serde(
+    untagged,
+    expecting = "expected false, a URL such as \"http://192.0.2.10:8080\", or a table of type, url, port, path, host, sni, verify, status, body, headers"
+)]
 pub(super) enum Probe {
     Switch(bool),
     Url(String),
+    Table(Box<ProbeTable>),
 }
 
 /// `"ns1.example.net"` or `{ name = "ns1.example.net", pop = "fra" }`.

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Config, Inputs, Mistakes, file};
+use super::{Config, Inputs, Mistakes, StatusMatch, file};
+use crate::pop::{Probe, Question, TlsProbe};
 
 mod policy;
 mod site;
@@ -39,7 +40,7 @@ fn the_sample_is_right_and_shows_the_defaults() {
 /// The sample from the header of a table to the next; for tables that are written inline, all of it.
 fn part_of_the_sample(table: &str) -> String {
     let header = match table {
-        "File" | "Certificate" | "Disk" | "NameserverTable" | "Query" => return SAMPLE.to_owned(),
+        "File" | "Certificate" | "Disk" | "NameserverTable" | "ProbeTable" | "Query" => return SAMPLE.to_owned(),
         "Pop" | "Zone" | "Site" => format!("[[{}]]", table.to_lowercase()),
         "Policy" => "[[policy]]".to_owned(),
         "Rule" => "[[site.rule]]".to_owned(),
@@ -234,11 +235,101 @@ probe = "https://gru.test:444"
     let config = parse(text).unwrap();
     assert_eq!(config.listen.http, [super::ListenAddress::Socket("192.0.2.1:80".parse().unwrap())]);
     assert_eq!(config.listen.admin, "127.0.0.1:1234".parse().unwrap());
-    let probes: Vec<String> = config.pops.iter().map(|pop| format!("{:?}", pop.probe)).collect();
-    assert_eq!(probes[0], "Urls([http://192.0.2.1:80/, http://[2001:db8::1]:80/])");
-    assert_eq!(probes[1], "Urls([http://192.0.2.2:8080/])");
-    assert_eq!(probes[2], "Never");
-    assert_eq!(probes[3], "Urls([https://gru.test:444/])");
+    let probes = config.pops.iter().map(|pop| match &pop.probe {
+        Probe::Never => Vec::new(),
+        Probe::Targets(targets) => targets.iter().map(|t| (t.to_string(), t.address.is_some())).collect(),
+    });
+    let probes: Vec<Vec<(String, bool)>> = probes.collect();
+    let each = |url: &str| (format!("{url}/.nearcast/health"), true);
+    assert_eq!(probes[0], [each("http://192.0.2.1:80"), each("http://[2001:db8::1]:80")]);
+    assert_eq!(probes[1], [each("http://192.0.2.2:8080")]);
+    assert_eq!(probes[2], []);
+    assert_eq!(probes[3], [("https://gru.test:444/.nearcast/health".to_owned(), false)]);
+}
+
+#[test]
+fn probes_in_full() {
+    let of = |pop: &str| {
+        let pop = format!("[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\", \"192.0.2.2\"]\nprobe = {pop}\n");
+        parse(&pop).map(|config| match config.pops[0].probe.clone() {
+            Probe::Never => panic!("it is probed"),
+            Probe::Targets(targets) => targets,
+        })
+    };
+    let tcp = of("{ type = \"tcp\", port = 443 }").unwrap();
+    assert_eq!((tcp.len(), tcp[1].to_string()), (2, "tcp://192.0.2.2:443".to_owned()));
+    let https = of("{ type = \"https\", path = \"/a?b\", host = \"h\", sni = \"s.test\", verify = false, \
+                    status = [204, \"3xx\"], body = \"pong\", headers = { X-Token = \"hunter2\" } }")
+    .unwrap();
+    assert_eq!(https[0].to_string(), "https://192.0.2.1:8443/a");
+    let Question::Http(probe) = &*https[0].question else { panic!("over HTTP") };
+    assert_eq!(probe.tls, Some(TlsProbe { name: Some("s.test".to_owned()), verify: false }));
+    assert_eq!((probe.path.as_str(), probe.host.as_deref(), probe.body.as_deref()), ("/a?b", Some("h"), Some("pong")));
+    assert_eq!(probe.statuses, [StatusMatch::Exact(204), StatusMatch::Class(3)]);
+    assert_eq!((probe.headers[0].0.as_str(), probe.headers[0].1.reveal()), ("x-token", "hunter2"));
+    assert!(!format!("{https:?}{}", https[0]).contains("hunter2"));
+    let whole = of("{ url = \"http://[2001:db8::7]\", path = \"/up\" }").unwrap();
+    assert_eq!((whole.len(), whole[0].to_string()), (1, "http://[2001:db8::7]:80/up".to_owned()));
+
+    let rows = [
+        ("true", "pop.probe: must be false, a URL"),
+        ("{ type = \"udp\", port = 1 }", "pop.probe.type: `udp` is not one of"),
+        ("{ type = \"tcp\" }", "pop.probe.port: missing"),
+        ("{ port = 0 }", "pop.probe.port: must be from 1"),
+        (
+            "{ type = \"tcp\", port = 1, path = \"/\", sni = \"a\" }",
+            "pop.probe: sni, path means nothing to a probe over TCP",
+        ),
+        ("{ verify = false }", "pop.probe: verify means nothing to a probe over HTTP"),
+        ("{ url = \"http://a\", port = 80 }", "pop.probe.url: has type and port in it"),
+        ("{ url = \"http://a/b\" }", "pop.probe.url: `http://a/b` is not a URL"),
+        ("{ path = \"up\" }", "pop.probe.path: `up` is not a path"),
+        ("{ host = \"a b\" }", "pop.probe.host: is not a host"),
+        ("{ type = \"https\", sni = \"a b\" }", "pop.probe.sni: `a b` is not a name"),
+        ("{ status = [] }", "pop.probe.status: an empty list"),
+        ("{ status = 99 }", "pop.probe.status: `99` is not a number from 200"),
+        ("{ body = \"\" }", "pop.probe.body: must not be empty"),
+        ("{ headers = { Host = \"a\" } }", "pop.probe.headers: `host` is not for a probe"),
+        ("{ headers = { \"a b\" = \"c\" } }", "pop.probe.headers: `a b` is not a field's name"),
+        ("{ headers = { a = \"hunter2\\n\" } }", "pop.probe.headers: the value of `a` has characters"),
+        ("{ color = \"red\" }", "pop.probe: expected false, a URL such as"),
+    ];
+    for (probe, wanted) in rows {
+        let told = of(probe).unwrap_err().to_string();
+        assert!(told.contains(wanted) && !told.contains("hunter2"), "{wanted}\nin\n{told}");
+    }
+    let cname = "[[pop]]\nname = \"fra\"\ncname = \"a.test\"\n";
+    assert_eq!(parse(cname).unwrap().pops[0].probe, Probe::Never);
+    let told = parse(&format!("{cname}probe = {{ type = \"https\" }}\n")).unwrap_err().to_string();
+    assert!(told.contains("pop.probe: a PoP with cname is probed at a url"), "{told}");
+    assert!(parse(&format!("{cname}probe = {{ url = \"https://a.test\" }}\n")).is_ok());
+}
+
+#[test]
+fn health_in_full() {
+    const POP: &str = "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n";
+    let health = parse(POP).unwrap().health;
+    assert_eq!((health.flap_window, health.rise_max, health.addresses_min), (Duration::from_secs(600), 60, None));
+    assert_eq!((health.settle, health.ttl_unsettled), (Duration::from_secs(30), 5));
+    assert_eq!(health.overload_share.percent(), 25);
+    let keys = "flap-window = \"0s\"\nrise-max = 7\naddresses-min = \"50%\"\nsettle = \"1m\"\nttl-unsettled = 9\n\
+                overload-share = \"34 %\"\n";
+    let health = parse(&format!("[health]\n{keys}{POP}")).unwrap().health;
+    assert_eq!((health.flap_window, health.rise_max), (Duration::ZERO, 7));
+    assert_eq!(health.addresses_min.map(super::Share::percent), Some(50));
+    assert_eq!((health.settle, health.ttl_unsettled), (Duration::from_secs(60), 9));
+    assert_eq!(health.overload_share.percent(), 34);
+    let rows = [
+        ("rise = 9\nrise-max = 8", ":3: health.rise-max: must not be less than health.rise"),
+        ("addresses-min = \"0%\"", ":2: health.addresses-min: must be from 1% to 100%"),
+        ("overload-share = \"51%\"", ":2: health.overload-share: must be from 0% to 50%"),
+        ("overload-share = \"0.25\"", ":2: health.overload-share: `0.25` is not a share"),
+        ("ttl-unsettled = 0", ":2: health.ttl-unsettled: must be from 1 to 3600"),
+    ];
+    for (keys, wanted) in rows {
+        let told = parse(&format!("[health]\n{keys}\n{POP}")).unwrap_err().to_string();
+        assert!(told.contains(wanted), "{wanted}\nin\n{told}");
+    }
 }
 
 #[test]
@@ -262,5 +353,30 @@ fn what_purges_need() {
     for (text, wanted) in rows {
         let mistakes = parse(&format!("{head}{text}\n")).unwrap_err().to_string();
         assert!(mistakes.contains(wanted), "{mistakes} has no {wanted}");
+    }
+}
+
+#[test]
+fn https_records_need_ports() {
+    let head =
+        "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n[[pop]]\nname = \"iad\"\naddresses = [\"192.0.2.2\"]\n";
+    let site = "[[site]]\ndomains = [\"a.test\"]\norigin = \"http://b.test\"\n";
+    let tls = "tls = { certificate = \"a\", key = \"b\" }\n";
+    let of = |listen: &str, own: &str, site_keys: &str| {
+        let head = head.replace("name = \"iad\"\n", &format!("name = \"iad\"\n{own}"));
+        let config = parse(&format!("{listen}{head}{site}{site_keys}"));
+        config.map(|config| (config.sites[0].https_record, config.https_ports))
+    };
+    assert_eq!(of("", "", tls), Ok((true, vec![Some(8443), Some(8443)])));
+    assert_eq!(of("", "", ""), Ok((false, vec![Some(8443), Some(8443)])));
+    let own = "listen = { https = [\"192.0.2.2:443\", \":444\"] }\n";
+    assert_eq!(of("[listen]\nhttps = [\":8444\"]\n", own, tls), Ok((true, vec![Some(8444), Some(443)])));
+    assert_eq!(of("[listen]\nhttps = []\n", own, tls), Ok((false, vec![None, Some(443)])));
+    assert_eq!(of("[listen]\nhttps = [\":0\"]\n", own, tls), Ok((false, vec![None, Some(443)])));
+    let off = format!("{tls}https-record = false\n");
+    assert_eq!(of("", "", &off), Ok((false, vec![Some(8443), Some(8443)])));
+    for (listen, keys) in [("[listen]\nhttps = []\n", tls), ("", "")] {
+        let told = of(listen, own, &format!("{keys}https-record = true\n")).unwrap_err().to_string();
+        assert!(told.contains("site.https-record: needs tls, and a listen.https with a fixed port"), "{told}");
     }
 }

@@ -41,15 +41,41 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
-/// A share of a whole, 0 to 1, from `0 %` to `100 %`.
+/// A part of a whole, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(u8);
+
+impl Share {
+    /// Of `count`, rounded down.
+    pub fn floor(self, count: usize) -> usize {
+        count.saturating_mul(usize::from(self.0)) / 100
+    }
+
+    /// Of `count`, rounded up.
+    pub fn ceil(self, count: usize) -> usize {
+        count.saturating_mul(usize::from(self.0)).div_ceil(100)
+    }
+
+    /// From 0 to 1.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+
+    /// In percent, 0 to 100.
+    pub fn percent(self) -> u8 {
+        self.0
+    }
+}
+
+/// A share from `0%` to `100 %`.
 ///
 /// # Errors
 /// The allowed form, when `text` is not of it.
-pub fn share(text: &str) -> Result<f64, String> {
-    let form = || format!("`{text}` is not a share; write it from \"0 %\" to \"100 %\", such as \"20 %\"");
+pub fn share(text: &str) -> Result<Share, String> {
+    let form = || format!("`{text}` is not a share; write a whole number from 0 to 100 and %, such as \"50%\"");
     let (number, unit) = split(text);
-    let percent = number.parse::<u8>().ok().filter(|percent| unit == "%" && *percent <= 100).ok_or_else(form)?;
-    Ok(f64::from(percent) / 100.0)
+    let percent = number.parse::<u8>().ok().filter(|percent| *percent <= 100 && unit == "%");
+    percent.map(Share).ok_or_else(form)
 }
 
 /// `duration` as [`duration`] reads it, in the largest unit that loses nothing.
@@ -132,10 +158,14 @@ mod tests {
 
     #[test]
     fn shares() {
-        for (text, wanted) in
-            [("0 %", Some(0.0)), ("20%", Some(0.2)), ("100 %", Some(1.0)), ("20", None), ("101 %", None)]
-        {
-            assert_eq!(share(text).ok(), wanted, "{text}");
+        let rows =
+            [("0%", Some(0)), ("25 %", Some(25)), ("100%", Some(100)), ("101%", None), ("0.5", None), ("50", None)];
+        for (text, wanted) in rows {
+            assert_eq!(share(text).ok().map(Share::percent), wanted, "{text}");
+        }
+        let rows = [(25, 3, 0, 1), (25, 4, 1, 1), (50, 3, 1, 2), (100, 3, 3, 3), (0, 3, 0, 0), (34, 3, 1, 2)];
+        for (percent, count, floor, ceil) in rows {
+            assert_eq!((Share(percent).floor(count), Share(percent).ceil(count)), (floor, ceil), "{percent} {count}");
         }
     }
 

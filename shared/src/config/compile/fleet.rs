@@ -1,15 +1,15 @@
 //! PoPs, and names that are taken twice.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use toml::Spanned;
 
-use super::super::file::{self, File, Probe as ProbeEntry};
+use super::super::file::{self, File};
 use super::super::{Domain, Site, Zone};
 use super::{Compiler, span_of};
 use crate::geo::Coordinates;
-use crate::pop::{Pop, Probe};
+use crate::pop::Pop;
 
 impl Compiler<'_> {
     pub(super) fn pop(&mut self, entry: &Spanned<file::Pop>, listen: &file::Listen) -> Pop {
@@ -45,38 +45,6 @@ impl Compiler<'_> {
         let probe = self.probe(pop, listen, &addresses);
         let admin = pop.admin.as_ref().and_then(|url| self.base_url("pop.admin", url));
         Pop { name, location, addresses, cname, capacity, probe, admin }
-    }
-
-    pub(super) fn probe(&mut self, pop: &file::Pop, fleet: &file::Listen, addresses: &[IpAddr]) -> Probe {
-        match pop.probe.as_ref().map(|p| (p.get_ref(), p.span())) {
-            Some((ProbeEntry::Switch(false), _)) => Probe::Never,
-            Some((ProbeEntry::Switch(true), span)) => {
-                self.gather.at(Some(span), "pop.probe", "must be false, a URL, or left out for the default");
-                Probe::Never
-            }
-            Some((ProbeEntry::Url(text), span)) => {
-                let url = self.base_url("pop.probe", &Spanned::new(span, text.clone()));
-                url.map_or(Probe::Never, |url| Probe::Urls(vec![url]))
-            }
-            // What a name points to is probed only where the operator says.
-            None if pop.cname.is_some() => Probe::Never,
-            None => {
-                let http = pop.listen.as_ref().and_then(|l| l.http.clone()).or_else(|| fleet.http.clone());
-                let first =
-                    http.as_ref().map_or(Some("127.0.0.1:8080"), |list| list.first().map(|e| e.get_ref().as_str()));
-                let Some(first) = first else {
-                    let message = "without an HTTP listener give probe = \"https://..\", or false to never probe";
-                    self.gather.at(span_of(&pop.name), "pop.probe", message);
-                    return Probe::Never;
-                };
-                // An entry without a port is a mistake of its own.
-                let Some(port) = first.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()) else {
-                    return Probe::Never;
-                };
-                let url = |ip: &IpAddr| format!("http://{}", SocketAddr::new(*ip, port)).parse().ok();
-                Probe::Urls(addresses.iter().filter_map(url).collect())
-            }
-        }
     }
 
     /// Names that two things of a zone would have.

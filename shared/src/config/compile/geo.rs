@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::super::Geo;
 use super::super::file::{self, At, Texts};
 use super::{Compiler, span_of};
-use crate::config::units;
+use crate::config::{Share, units};
 
 /// Files of one kind: an address is looked up in all of them, one after the other.
 const FILES_MAX: usize = 16;
@@ -39,6 +39,6 @@ impl Compiler<'_> {
 
     fn part(&mut self, key: &str, given: &At<String>, default: f64) -> f64 {
         let judged = given.as_ref().map(|value: &Spanned<String>| (value.span(), units::share(value.get_ref())));
-        judged.and_then(|(span, share)| self.judge(key, span, share)).unwrap_or(default)
+        judged.and_then(|(span, share)| self.judge(key, span, share)).map_or(default, Share::fraction)
     }
 }

@@ -122,7 +122,7 @@ fn path(text: &String) -> Result<Pattern, String> {
     Ok(Pattern::new(text))
 }
 
-fn status(given: &Status) -> Result<StatusMatch, String> {
+pub(super) fn status(given: &Status) -> Result<StatusMatch, String> {
     let found = match given {
         Status::Number(number) => {
             u16::try_from(*number).ok().filter(|number| (200..=599).contains(number)).map(StatusMatch::Exact)
