@@ -14,6 +14,7 @@ mod explain;
 mod explain_url;
 mod geo;
 mod list;
+mod map;
 mod object;
 mod prefetch;
 mod purge;
@@ -46,6 +47,7 @@ enum Command {
     Txt(txt::TxtArgs),
     Reload(reload::ReloadArgs),
     Geo(geo::GeoArgs),
+    Map(map::MapArgs),
 }
 
 fn long_version() -> &'static str {
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Txt(args) => txt::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Geo(args) => geo::run(args),
+        Command::Map(args) => map::run(args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("nearcast: {error:#}");

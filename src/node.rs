@@ -209,8 +209,14 @@ impl Node {
         let (admin_stop, admin_stopped) = watch::channel(false);
         let admin = admin::start(control.clone(), bound.admin, &config, admin_stopped)?;
         let shares = share_out(bound.http, bound.https, bound.dns_tcp, bound.dns_udp, config.workers);
+        let dns_clients = dns::Clients::new(config.dns.tcp_connections, config.dns.tcp_per_client);
         let workers = shares.into_iter().enumerate().map(|(number, share)| {
-            let part = WorkerThread { control: control.clone(), doors: doors.clone(), fatal: fatal_sender.clone() };
+            let part = WorkerThread {
+                control: control.clone(),
+                doors: doors.clone(),
+                dns_clients: dns_clients.clone(),
+                fatal: fatal_sender.clone(),
+            };
             let origins = Origins::new(&config.origin, edge.reach.clone()).map_err(ReloadError::from)?;
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
@@ -223,7 +229,8 @@ impl Node {
         workers.push(prefetch::start(edge, origins, jobs, prefetches, doors.phase.clone()).map_err(thread)?);
         workers.push(control.maps.clone().start().map_err(thread)?);
         control.maps.order(control.dns_view.load_full());
-        runtime.spawn(watch_geo::watch(control.geo_desk.clone(), Arc::downgrade(&control)));
+        let watching = watch_geo::watch(control.geo_desk.clone(), Arc::downgrade(&control));
+        background.spawn_on(watching, runtime.handle());
         tracing::info!(
             pop = config.this_pop().name,
             node = control.node_id,
@@ -360,6 +367,7 @@ fn share_out(
 struct WorkerThread {
     control: Arc<Control>,
     doors: Doors,
+    dns_clients: Arc<dns::Clients>,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -401,8 +409,7 @@ impl WorkerThread {
         }
         let control = self.control.clone();
         let mut phase = self.doors.phase.clone();
-        let tcp_timeout = control.config.load().dns.tcp_timeout;
-        let clock = self.control.clock.clone();
+        let tcp = dns::Tcp { clients: self.dns_clients.clone(), timeout: control.config.load().dns.tcp_timeout };
         tasks.spawn(async move {
             let closing = async {
                 let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
@@ -412,9 +419,9 @@ impl WorkerThread {
                 health: control.health.clone(),
                 metrics: control.dns_metrics.clone(),
                 texts: control.texts.published(),
-                clock,
+                clock: control.clock.clone(),
             };
-            let served = dns::serve(share.dns, plane, tcp_timeout, closing).await;
+            let served = dns::serve(share.dns, plane, tcp, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });
         let mut left = 0;

@@ -15,6 +15,7 @@ mod it {
 mod demand;
 mod herd;
 mod hot;
+mod steered;
 mod through;
 mod uncacheable;
 
@@ -24,11 +25,12 @@ use demand::Demands;
 
 type Part = fn(&mut Demands, u64);
 
-const PARTS: [(&str, &str, Part); 4] = [
+const PARTS: [(&str, &str, Part); 5] = [
     ("herd", "500 clients on a cold 100 MiB object from an origin of 10 MiB/s", herd::run),
     ("uncacheable", "200 clients on a no-store URL whose origin takes a second", uncacheable::run),
     ("stream", "20 GiB through a cache of 1 GiB", through::stream),
     ("scan", "a million objects, each asked for once, through a cache of 1 GiB", through::scan),
+    ("steered", "5,000 DNS queries a second while PoPs die and everything is reloaded", steered::run),
 ];
 
 fn main() -> ExitCode {
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
     let (options, names): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| word.starts_with("--"));
     let known = |name: &String| PARTS.iter().any(|(part, ..)| part == name);
     if !options.iter().all(|option| option == "--tenth") || !names.iter().all(known) {
-        eprintln!("usage: cargo bench --bench heavy -- [herd] [uncacheable] [stream] [scan] [--tenth]");
+        eprintln!("usage: cargo bench --bench heavy -- [herd] [uncacheable] [stream] [scan] [steered] [--tenth]");
         return ExitCode::from(2);
     }
     // A tenth of the bytes and requests: to see whether it works at all.

@@ -38,19 +38,27 @@ pub(crate) fn message(request: &Request<'_>, answer: &Answer<'_>, udp_size: u16)
     message
 }
 
-/// Writes `message` into `out`, in at most as many bytes as the client of `request` takes.
-///
-/// What does not fit loses its additional records first, which nobody needs (RFC 2181 section 9), and then all others
-/// and says so with TC. Only in a referral they are needed: RFC 9471 section 3.1: "When a name server generates a referral
-/// response, it MUST include all available glue records for in-domain name servers in the additional section or MUST set
-/// TC=1 [..]".
+/// Writes `message` into `out`, in at most as many bytes as the client of `request` takes in a datagram.
 pub(crate) fn datagram(
-    mut message: Message,
+    message: Message,
     request: &Request<'_>,
     udp_size: u16,
     out: &mut Vec<u8>,
 ) -> Result<(), ProtoError> {
-    let limit = usize::from(limit(request, udp_size));
+    fit(message, limit(request, udp_size), out)
+}
+
+/// Writes `message` into `out`, without the length that goes before it in a stream.
+pub(crate) fn stream(message: Message, out: &mut Vec<u8>) -> Result<(), ProtoError> {
+    fit(message, u16::MAX, out)
+}
+
+/// What does not fit loses its additional records first, which nobody needs (RFC 2181 section 9), and then all others
+/// and says so with TC. Only in a referral they are needed: RFC 9471 section 3.1: "When a name server generates a referral
+/// response, it MUST include all available glue records for in-domain name servers in the additional section or MUST set
+/// TC=1 [..]".
+fn fit(mut message: Message, limit: u16, out: &mut Vec<u8>) -> Result<(), ProtoError> {
+    let limit = usize::from(limit);
     let is_referral = !message.metadata.authoritative && !message.authorities.is_empty();
     write(&message, out)?;
     if out.len() > limit && !is_referral && !message.additionals.is_empty() {

@@ -41,6 +41,6 @@ pub use explain::{ExplainError, Explanation, PopExplanation, explain};
 pub use map::diff::Moves;
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{Plane, ServeError, Sockets, serve};
+pub use server::{Clients, Plane, ServeError, Sockets, Tcp, serve};
 pub use texts::{Text, TextError, Texts};
 pub use view::{View, ViewError};

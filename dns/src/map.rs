@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nearcast_shared::config::PolicyId;
@@ -49,10 +49,15 @@ pub(crate) enum Unmade {
 impl Maps {
     /// Compiles the maps of `guide`; gives up when `cancelled`. Takes seconds with a full City file.
     pub(crate) fn build(guide: &Guide, cancelled: &AtomicBool) -> Option<Self> {
+        Self::build_counting(guide, cancelled, &AtomicU64::new(0))
+    }
+
+    /// The same; `done` counts the prefixes of the geo data as they are done with, over all policies.
+    pub(crate) fn build_counting(guide: &Guide, cancelled: &AtomicBool, done: &AtomicU64) -> Option<Self> {
         let started = std::time::Instant::now();
         let mut maps = Vec::with_capacity(guide.policies().len());
         for compiled in guide.policies() {
-            match Map::build(guide, compiled, cancelled) {
+            match Map::build(guide, compiled, cancelled, done) {
                 Ok(map) => maps.push(Some(map)),
                 Err(Unmade::Cancelled) => return None,
                 // Its rankings are worked out for each query, then.
@@ -100,10 +105,10 @@ pub struct MapSize {
 }
 
 impl Map {
-    fn build(guide: &Guide, compiled: &Compiled, cancelled: &AtomicBool) -> Result<Self, Unmade> {
+    fn build(guide: &Guide, compiled: &Compiled, cancelled: &AtomicBool, done: &AtomicU64) -> Result<Self, Unmade> {
         let mut depth = compiled.depth;
         loop {
-            match Self::build_cut(guide, compiled, depth, cancelled) {
+            match Self::build_cut(guide, compiled, depth, cancelled, done) {
                 // Fewer PoPs make fewer rankings.
                 Err(Unmade::TooMany) if depth > 1 => depth -= 1,
                 made => return made,
@@ -111,9 +116,22 @@ impl Map {
         }
     }
 
-    fn build_cut(guide: &Guide, compiled: &Compiled, depth: usize, cancelled: &AtomicBool) -> Result<Self, Unmade> {
-        let mut interning =
-            Interning { guide, compiled, depth, by_key: HashMap::new(), numbers: HashMap::new(), rankings: Vec::new() };
+    fn build_cut(
+        guide: &Guide,
+        compiled: &Compiled,
+        depth: usize,
+        cancelled: &AtomicBool,
+        done: &AtomicU64,
+    ) -> Result<Self, Unmade> {
+        let mut interning = Interning {
+            guide,
+            compiled,
+            depth,
+            by_key: HashMap::new(),
+            numbers: HashMap::new(),
+            rankings: Vec::new(),
+            done,
+        };
         let networks = compiled.rules.networks();
         let v4 = half(&mut interning, &networks.v4, atoms(guide.geo(), compiled, AddressFamily::V4), cancelled)?;
         let v6 = half(&mut interning, &networks.v6, atoms(guide.geo(), compiled, AddressFamily::V6), cancelled)?;
@@ -125,16 +143,6 @@ impl Map {
         let (inner, offset) = net::effective(address);
         let (number, length) = self.tables.lookup(inner);
         (&self.rankings[usize::from(number)], offset.map_or(128, |bits| length.saturating_add(bits)))
-    }
-
-    /// All prefixes of IPv4 and their rankings, in order.
-    pub(crate) fn v4(&self) -> impl Iterator<Item = (Part<u32>, &Ranking)> {
-        self.tables.v4.parts().map(|part| (part, &self.rankings[usize::from(part.leaf)]))
-    }
-
-    /// All prefixes of IPv6 and their rankings, in order.
-    pub(crate) fn v6(&self) -> impl Iterator<Item = (Part<u128>, &Ranking)> {
-        self.tables.v6.parts().map(|part| (part, &self.rankings[usize::from(part.leaf)]))
     }
 
     fn bytes(&self) -> usize {
@@ -169,6 +177,8 @@ struct Interning<'a> {
     by_key: HashMap<(AtomKey, u16), u16>,
     numbers: HashMap<Ranking, u16>,
     rankings: Vec<Ranking>,
+    /// For progress bars.
+    done: &'a AtomicU64,
 }
 
 impl Interning<'_> {
@@ -209,6 +219,9 @@ fn half<B: Bits>(
     let mut builder = Builder::new();
     let mut networks = networks.parts().peekable();
     for (count, atom) in atoms.enumerate() {
+        if count % PATIENCE == PATIENCE - 1 {
+            interning.done.fetch_add(PATIENCE as u64, Ordering::Relaxed);
+        }
         if count % PATIENCE == 0 && cancelled.load(Ordering::Relaxed) {
             return Err(Unmade::Cancelled);
         }

@@ -82,6 +82,8 @@ label! {
         Source = "source",
         /// The answer could not be sent.
         Send = "send",
+        /// A TCP connection beyond what its client, or all of them, may have open.
+        Connections = "connections",
     }
 }
 
@@ -127,7 +129,11 @@ impl DnsMetrics {
         metrics.register(|registry| {
             registry.register("dns_queries", "DNS queries answered", queries.clone());
             registry.register("dns_answers", "Steered DNS answers by the PoP they name", answers.clone());
-            registry.register("dns_dropped", "DNS packets not answered", dropped.clone());
+            registry.register(
+                "dns_dropped",
+                "DNS packets not answered, and TCP connections not taken",
+                dropped.clone(),
+            );
         });
         let query = |r#type, rcode, transport| queries.get_or_create_owned(&QueryLabels { r#type, rcode, transport });
         Self {

@@ -1,5 +1,4 @@
-//! The listeners of one worker: UDP by our own loop, TCP through hickory-server, both through the same
-//! decode, answer and count.
+//! The listeners of one worker, UDP and TCP, both through the same decode, answer, encode and count.
 
 use std::future::Future;
 use std::io;
@@ -25,6 +24,8 @@ use crate::view::View;
 mod tcp;
 mod udp;
 
+pub use tcp::Clients;
+
 /// What one worker listens on.
 #[derive(Debug, Default)]
 pub struct Sockets {
@@ -43,9 +44,6 @@ pub enum ServeError {
     /// A task of the server panicked: a bug.
     #[error("the DNS server failed")]
     Task(#[source] tokio::task::JoinError),
-    /// The TCP side ended by itself.
-    #[error("the DNS server over TCP ended: {0}")]
-    Tcp(String),
 }
 
 /// What every listener works with. The view, the health table and the texts are loaded once per query.
@@ -63,31 +61,43 @@ pub struct Plane {
     pub clock: Clock,
 }
 
+/// What TCP connections may take.
+#[derive(Debug, Clone)]
+pub struct Tcp {
+    /// Shared by all workers.
+    pub clients: Arc<Clients>,
+    /// A connection is closed when no whole query came for so long.
+    pub timeout: Duration,
+}
+
 /// Answers queries on `sockets`, on the current runtime, until `shutdown` is ready. TCP connections that are open then
-/// are closed; a TCP connection that is idle for `tcp_timeout` is closed too.
+/// are closed.
 ///
 /// # Errors
 /// When a socket cannot be used, or serving ended by itself.
 pub async fn serve(
     sockets: Sockets,
     plane: Plane,
-    tcp_timeout: Duration,
+    tcp: Tcp,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let mut udp = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for socket in sockets.udp {
         socket.set_nonblocking(true).map_err(ServeError::Socket)?;
         let socket = tokio::net::UdpSocket::from_std(socket).map_err(ServeError::Socket)?;
-        udp.spawn(udp::run(socket, plane.clone(), plane.health.vitals.listener()));
+        tasks.spawn(udp::run(socket, plane.clone(), plane.health.vitals.listener()));
     }
-    let mut tcp = tcp::start(sockets.tcp, plane, tcp_timeout).map_err(ServeError::Socket)?;
+    for listener in sockets.tcp {
+        listener.set_nonblocking(true).map_err(ServeError::Socket)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(ServeError::Socket)?;
+        tasks.spawn(tcp::run(listener, plane.clone(), plane.health.vitals.listener(), tcp.clone()));
+    }
     tokio::select! {
         () = shutdown => {}
-        Some(Err(error)) = udp.join_next() => return Err(ServeError::Task(error)),
-        error = tcp.ended(), if !tcp.is_empty() => return Err(error),
+        Some(Err(error)) = tasks.join_next() => return Err(ServeError::Task(error)),
     }
-    udp.shutdown().await;
-    tcp.shutdown().await
+    tasks.shutdown().await;
+    Ok(())
 }
 
 /// A packet's answer, not yet in bytes.

@@ -155,7 +155,7 @@ impl Guide {
             policies: config.policies.iter().map(compiled).collect(),
             sites: config.sites.iter().map(|site| site.name.clone()).collect(),
             depth: config.ranking_depth,
-            ttl_unsettled: 5,
+            ttl_unsettled: config.health.ttl_unsettled,
             maps: OnceLock::new(),
         }
     }

@@ -18,7 +18,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use nearcast_shared::config::{Config, PolicyId};
 use nearcast_shared::geo::GeoDb;
@@ -186,6 +186,11 @@ impl View {
     /// worked out from the geo data.
     pub fn build_maps(&self, cancelled: &AtomicBool) -> Option<Arc<Maps>> {
         Maps::build(&self.guide, cancelled).map(Arc::new)
+    }
+
+    /// The same; `done` counts the prefixes of the geo data as they are done with, once for each policy.
+    pub fn build_maps_counting(&self, cancelled: &AtomicBool, done: &AtomicU64) -> Option<Arc<Maps>> {
+        Maps::build_counting(&self.guide, cancelled, done).map(Arc::new)
     }
 
     /// Answers from `maps` from now on; they must have been made by this view or one that steers alike.

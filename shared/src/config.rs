@@ -346,8 +346,12 @@ pub struct Origin {
 pub struct Dns {
     /// Largest UDP answer to clients with EDNS, 512 to 4096.
     pub udp_size: u16,
-    /// An idle TCP connection is closed after so long.
+    /// A TCP connection is closed when no whole query came for so long.
     pub tcp_timeout: Duration,
+    /// Open TCP connections of the node.
+    pub tcp_connections: usize,
+    /// Open TCP connections of one client: an IPv4 address or a /64.
+    pub tcp_per_client: usize,
 }
 
 /// What comes from outside the file.

@@ -7,8 +7,8 @@ use hickory_proto::rr::RecordType::{A, AAAA, ANY, HTTPS, MX, NS, SOA, TXT};
 use crate::harness::client::Ask;
 use crate::harness::dns::{ID, Query, Reply, Udp};
 use crate::harness::node::{Node, Setup};
-use crate::harness::noise;
 use crate::harness::origin::{Origin, Reply as Scripted};
+use crate::harness::{eventually, noise};
 
 const WWW: &str = "www.cdn.test";
 
@@ -227,7 +227,28 @@ fn tcp_keeps_a_connection_for_several_queries_and_closes_an_idle_one() {
     for (v4, _, a, _) in NEAR {
         assert_eq!(client.ask(&Query::from(WWW, A, v4)).address(), a);
     }
+    // RFC 7766 section 6.2.1.1: "clients SHOULD pipeline their queries".
+    let replies = client.ask_all(&NEAR.map(|(v4, ..)| Query::from(WWW, A, v4)));
+    assert_eq!(replies.map(|reply| reply.address()), NEAR.map(|(_, _, a, _)| a));
     assert!(client.is_closed());
+}
+
+#[test]
+fn a_client_has_only_so_many_tcp_connections() {
+    let node = setup().set("dns.tcp-per-client", "2").start();
+    let query = Query::from(WWW, A, NEAR[0].0);
+    let connect = || crate::harness::dns::Tcp::connect(node.dns());
+    let mut held = [connect(), connect()];
+    for client in &mut held {
+        assert_eq!(client.ask(&query).address(), NEAR[0].2);
+    }
+    assert!(connect().is_closed(), "by whichever worker took it");
+    assert_eq!(node.metric("nearcast_dns_dropped_total{reason=\"connections\"}"), Some(1.0));
+    for client in &mut held {
+        assert_eq!(client.ask(&query).address(), NEAR[0].2);
+    }
+    drop(held);
+    eventually("a free place", || connect().try_ask(&query).is_some());
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::harness::dns::Query;
 use crate::harness::eventually;
 use crate::harness::node::{Node, Setup};
+use crate::harness::process::Process;
 
 const FRANKFURT: (f64, f64) = (50.1, 8.7);
 const NEW_YORK: (f64, f64) = (40.7, -74.0);
@@ -137,6 +138,29 @@ fn moves_that_are_allowed_are_taken() {
     setup.clone().set("geo.size-min", "\"0 %\"").write();
     assert_eq!(node.admin("POST", "/v1/reload", "").status, 200);
     assert_eq!(pop_of(&node, "10.0.0.0/24"), "203.0.113.10");
+}
+
+#[test]
+fn map_diff_tells_what_would_move() {
+    let (setup, _node) = start("\"0s\"");
+    let folder = setup.folder();
+    fs::copy(folder.join("city.mmdb"), folder.join("old.mmdb")).unwrap();
+    put_world(folder, 1_000_001, 16);
+    let file = setup.write();
+    let file = file.to_str().unwrap();
+    let diff = |arguments: &[&str]| {
+        let process = Process::command(&[&["map", "diff", file, file], arguments].concat(), folder);
+        (process.exit_code(), process.log())
+    };
+    let (code, text) = diff(&["--geo", "old.mmdb", "--new-geo", "city.mmdb"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("policy default, IPv4: 25.000 % of 16,777,216 known addresses"), "{text}");
+    assert!(text.contains("fra  ->  iad    25.000 %  4,194,304"), "{text}");
+    assert!(text.contains("policy default, IPv6: nothing moves"), "{text}");
+    let (code, text) = diff(&[]);
+    assert_eq!((code, text.contains("IPv4: nothing moves")), (Some(0), true), "{text}");
+    let (code, text) = diff(&["--new-geo", "missing.mmdb"]);
+    assert_eq!((code, text.contains("missing.mmdb")), (Some(2), true), "{text}");
 }
 
 #[test]

@@ -5,14 +5,20 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod client;
 pub(crate) mod dns;
+pub(crate) mod fleet;
 pub(crate) mod gate;
+pub(crate) mod geo;
 pub(crate) mod h2;
+pub(crate) mod load;
+pub(crate) mod loopback;
 pub(crate) mod node;
 pub(crate) mod nsd;
 pub(crate) mod origin;
+pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod shelf;
 pub(crate) mod tls;
+pub(crate) mod unbound;
 pub(crate) mod vast;
 pub(crate) mod wire;
 

@@ -521,6 +521,7 @@ fn whom_an_answer_is_for() {
         ("unknown subnet", fixture::NEW_YORK, ecs("10.1.2.0/24"), &[], "sin", 10, 24),
         ("unknown subnet, this PoP down", fixture::NEW_YORK, ecs("10.1.2.0/24"), &["sin"], "fra", 10, 24),
         ("unknown IPv6 subnet", fixture::NEW_YORK, ecs("fd00::/48"), &[], "sin", 10, 48),
+        // The client's IPv4 address is in the last bits: all of the /32 is many places.
         ("Teredo subnet", fixture::NEW_YORK, ecs("2001::/32"), &[], "sin", 10, 56),
         // RFC 7871 section 7.1.2: privacy. Decided by the resolver's address, for all.
         ("source 0", fixture::NEW_YORK, privacy, &[], "iad", 60, 0),

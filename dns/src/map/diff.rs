@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use nearcast_shared::config::PolicyId;
 use nearcast_shared::geo::AddressFamily;
 
 use super::Map;
@@ -37,15 +38,12 @@ impl View {
     pub fn moves(&self, new: &Self) -> Vec<Moves> {
         let (Some(ours), Some(theirs)) = (self.guide().maps(), new.guide().maps()) else { return Vec::new() };
         let mut all = Vec::new();
-        for (position, compiled) in self.guide().policies().iter().enumerate() {
+        for (id, compiled) in (0..).map(PolicyId).zip(self.guide().policies()) {
             let name = &compiled.policy.name;
-            let Some(other) = new.guide().policies().iter().position(|compiled| compiled.policy.name == *name) else {
-                continue;
-            };
+            let other = (0..).map(PolicyId).zip(new.guide().policies()).find(|(_, other)| other.policy.name == *name);
             // A policy with too many rankings has no map.
-            let (Some(Some(old_map)), Some(Some(new_map))) = (ours.maps.get(position), theirs.maps.get(other)) else {
-                continue;
-            };
+            let maps = other.and_then(|(other, _)| Some((ours.of(id)?, theirs.of(other)?)));
+            let Some((old_map, new_map)) = maps else { continue };
             let sides = (Side::new(self, old_map), Side::new(new, new_map));
             for family in [AddressFamily::V4, AddressFamily::V6] {
                 all.push(moves_of(name, family, &sides));

@@ -1,112 +1,105 @@
-//! DNS over TCP through hickory-server: it frames, times out and pipelines (RFC 7766), we answer from the raw bytes.
+//! DNS over TCP (RFC 7766): connections are ours to count, hickory's streams frame and time them out.
 //!
-//! hickory-server decodes a message itself before we see it, and settles some things first:
-//! - What it cannot decode gets its own FORMERR, with neither question nor OPT, and is not in our counters. That
-//!   includes two OPT records and an ECS option of family 0, which is accepted over UDP.
-//! - An answer (QR=1) that it can decode is ignored, as ours would be; one that it cannot is answered FORMERR, which is
-//!   harmless on a connection.
-//! - The number of connections per client is not limited; a connection that is idle for the timeout is closed.
+//! Not hickory-server's own listener: it decodes a message before it hands it on, answers what it cannot decode with
+//! a FORMERR of its own, without question and OPT, and it cannot decode what we accept over UDP, such as an ECS option
+//! of family 0. It also takes any number of connections. Its streams give the raw bytes.
+//!
+//! Queries of one connection may be sent without waiting, and are answered in their order: an answer takes microseconds
+//! and waits for nothing, so there is none to overtake. The next query is read once the answer before it is written, so
+//! no answers pile up. A connection is closed when no whole query came for the timeout, also while an answer
+//! cannot be written because the client does not read.
 
-use std::io;
-use std::net::TcpListener;
+use std::fmt::Display;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use hickory_proto::op::{Header, HeaderCounts, Message};
-use hickory_proto::serialize::binary::BinDecoder;
-use hickory_server::Server;
-use hickory_server::net::NetError;
-use hickory_server::net::runtime::Time;
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::{MessageResponseBuilder, Queries};
-use tracing::debug;
+use futures_util::StreamExt;
+use hickory_proto::op::SerialMessage;
+use hickory_server::net::runtime::iocompat::AsyncIoTokioAsStd;
+use hickory_server::net::tcp::TcpStream;
+use hickory_server::net::{BufDnsStreamHandle, DnsStreamHandle};
+use hickory_server::server::TimeoutStream;
+use nearcast_shared::health::own::Ear;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tracing::{debug, error};
 
-use super::{Plane, ServeError};
+use super::{Plane, Tcp};
+use crate::encode;
 use crate::metrics::{Dropped, Transport};
 
-/// Answers of one connection that wait to be written; hickory reads no further query while one does.
-const ANSWERS_WAITING: usize = 32;
+mod clients;
 
-/// The listeners, accepting.
-pub(super) struct Listeners {
-    server: Server<Handler>,
-    count: usize,
-}
+pub use clients::Clients;
 
-/// Accepts on all of `listeners`.
-pub(super) fn start(listeners: Vec<TcpListener>, plane: Plane, timeout: Duration) -> io::Result<Listeners> {
-    let mut server = Server::new(Handler { plane });
-    let count = listeners.len();
-    for listener in listeners {
-        listener.set_nonblocking(true)?;
-        server.register_listener(tokio::net::TcpListener::from_std(listener)?, timeout, ANSWERS_WAITING);
-    }
-    Ok(Listeners { server, count })
-}
+/// Answers of one connection that wait to be written; there is never more than one.
+const ANSWERS_WAITING: usize = 1;
 
-impl Listeners {
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
+/// After an error of the listener itself, such as no more files, so that a lasting one does not spin.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-    /// Waits until they end by themselves, which they should not.
-    pub(super) async fn ended(&mut self) -> ServeError {
-        match self.server.block_until_done().await {
-            Ok(()) => ServeError::Tcp("all listeners closed".to_owned()),
-            Err(error) => ServeError::Tcp(error.to_string()),
-        }
-    }
-
-    /// Closes the listeners and their connections.
-    pub(super) async fn shutdown(mut self) -> Result<(), ServeError> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        self.server.shutdown_gracefully().await.map_err(|error| ServeError::Tcp(error.to_string()))
-    }
-}
-
-struct Handler {
-    plane: Plane,
-}
-
-#[async_trait]
-impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, handle: R) -> ResponseInfo {
-        let reply = match self.plane.reply(request.as_slice(), request.src(), Transport::Tcp) {
-            Ok(reply) => reply,
-            Err(reason) => {
-                self.plane.count_drop(reason);
-                return silence(request);
+/// Takes connections and answers on them; never returns, the owner drops it and all connections with it.
+pub(super) async fn run(listener: TcpListener, plane: Plane, ear: Ear, limits: Tcp) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => {
+                    ear.hears();
+                    accepted
+                }
+                Err(error) => {
+                    ear.fails();
+                    debug!(%error, "TCP connection not accepted");
+                    tokio::time::sleep(ERROR_PAUSE).await;
+                    continue;
+                }
+            },
+            // What has ended is forgotten at once.
+            Some(ended) = connections.join_next() => {
+                if let Err(error) = ended {
+                    error!(%error, "a TCP connection failed: a bug");
+                }
+                continue;
             }
         };
-        let question = reply.request.question.map(|question| question.wire);
-        match send(reply.message, question.unwrap_or_default(), handle).await {
-            Ok(info) => info,
-            Err(error) => {
-                debug!(%error, "TCP answer not sent");
-                self.plane.count_drop(Dropped::Send);
-                silence(request)
+        match limits.clients.admit(peer.ip()) {
+            Some(admission) => {
+                let (plane, timeout) = (plane.clone(), limits.timeout);
+                connections.spawn(async move {
+                    converse(stream, peer, &plane, timeout).await;
+                    drop(admission);
+                });
             }
+            // Closed at once: the client may try another server rather than wait here.
+            None => plane.count_drop(Dropped::Connections),
         }
     }
 }
 
-/// Sends `message`; its question is taken from the bytes asked, so that letter case is kept.
-async fn send<R: ResponseHandler>(message: Message, question: &[u8], mut handle: R) -> Result<ResponseInfo, NetError> {
-    let count = usize::from(!question.is_empty());
-    let queries = Queries::read(&mut BinDecoder::new(question), count).expect("a question that was read before");
-    let response = MessageResponseBuilder::new(&queries, message.edns.as_ref()).build(
-        message.metadata,
-        &message.answers,
-        &message.authorities,
-        [],
-        &message.additionals,
-    );
-    handle.send_response(response).await
+/// Answers the queries of one connection until it ends.
+async fn converse(stream: tokio::net::TcpStream, peer: SocketAddr, plane: &Plane, timeout: Duration) {
+    let stream = AsyncIoTokioAsStd(stream);
+    let (messages, mut answers) = TcpStream::from_stream_with_buffer_size(stream, peer, ANSWERS_WAITING);
+    let mut messages = TimeoutStream::new(messages, timeout);
+    while let Some(message) = messages.next().await {
+        let outcome = match message {
+            Ok(message) => answer(plane, message.bytes(), peer, &mut answers),
+            Err(error) => return debug!(%error, "TCP connection failed"),
+        };
+        if let Err(reason) = outcome {
+            plane.count_drop(reason);
+        }
+    }
 }
 
-/// What hickory-server wants to hear when nothing was sent.
-fn silence(request: &Request) -> ResponseInfo {
-    ResponseInfo::from(Header { metadata: request.metadata, counts: HeaderCounts::default() })
+fn answer(plane: &Plane, packet: &[u8], peer: SocketAddr, answers: &mut BufDnsStreamHandle) -> Result<(), Dropped> {
+    let reply = plane.reply(packet, peer, Transport::Tcp)?;
+    let mut bytes = Vec::new();
+    let failed = |error: &dyn Display| {
+        debug!(%error, "TCP answer not sent");
+        Dropped::Send
+    };
+    encode::stream(reply.message, &mut bytes).map_err(|error| failed(&error))?;
+    answers.send(SerialMessage::new(bytes, peer)).map_err(|error| failed(&error))
 }

@@ -17,6 +17,10 @@ use crate::fixture;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
+fn tcp() -> Tcp {
+    Tcp { clients: Clients::new(4, 4), timeout: DEADLINE }
+}
+
 struct Node {
     udp: SocketAddr,
     tcp: SocketAddr,
@@ -34,6 +38,10 @@ fn plane(view: &Arc<ArcSwap<View>>, health: &Arc<HealthBoard>, metrics: &Arc<Dns
 }
 
 fn start() -> Node {
+    start_with(tcp())
+}
+
+fn start_with(tcp_limits: Tcp) -> Node {
     let config = fixture::config(fixture::CONFIG, "sin");
     let metrics = Metrics::new();
     let dns = Arc::new(DnsMetrics::register(&metrics));
@@ -48,7 +56,7 @@ fn start() -> Node {
         let _either = stopped.await;
     };
     let plane = plane(&view, &health, &dns);
-    let task = tokio::spawn(serve(sockets, plane, DEADLINE, shutdown));
+    let task = tokio::spawn(serve(sockets, plane, tcp_limits, shutdown));
     Node { udp: udp_address, tcp: tcp_address, health, view, metrics, dns, stop, task }
 }
 
@@ -186,17 +194,103 @@ async fn every_answer_is_counted() {
 }
 
 #[tokio::test]
-async fn what_tcp_leaves_to_hickory() {
+async fn tcp_takes_what_udp_takes() {
     let node = start();
-    // Accepted over UDP; see the module's doc.
-    let family_0 = fixture::query_with("www.cdn.example.net", 1, &[0, 8, 0, 4, 0, 0, 0, 0]);
-    let reply = read(&node.ask_tcp(&[&family_0]).await[0]);
-    assert_eq!((reply.response_code, reply.id), (ResponseCode::FormErr, 0x1234));
     let mut two_questions = fixture::query("www.cdn.example.net", 1);
     two_questions[5] = 2;
     two_questions.extend_from_within(12..);
-    let reply = read(&node.ask_tcp(&[&two_questions]).await[0]);
-    assert_eq!((reply.response_code, reply.queries.len()), (ResponseCode::FormErr, 0));
+    let mut two_opts = fixture::query_with("www.cdn.example.net", 1, &[]);
+    two_opts[11] = 2;
+    two_opts.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0]);
+    let rows = [
+        ("family 0", fixture::query_with("www.cdn.example.net", 1, &[0, 8, 0, 4, 0, 0, 0, 0]), ResponseCode::NoError),
+        ("family 3", fixture::query_with("www.cdn.example.net", 1, &[0, 8, 0, 4, 0, 3, 0, 0]), ResponseCode::FormErr),
+        ("two questions", two_questions, ResponseCode::FormErr),
+        ("two OPT records", two_opts, ResponseCode::FormErr),
+        (
+            "a name without an end",
+            [&[0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], &[63, 1][..]].concat(),
+            ResponseCode::FormErr,
+        ),
+    ];
+    for (name, packet, code) in rows {
+        let over_tcp = node.ask_tcp(&[&packet]).await.remove(0);
+        assert_eq!(node.ask_udp(&[&packet]).await, over_tcp, "{name}: byte for byte");
+        assert_eq!(over_tcp[3] & 0x0f, code.low(), "{name}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn tcp_drops_what_udp_drops_and_goes_on() {
+    let node = start();
+    let query = fixture::query("cdn.example.net", 6);
+    let mut response = query.clone();
+    response[2] |= 0x80;
+    let mut stream = TcpStream::connect(node.tcp).await.unwrap();
+    stream.write_all(&[frame(&[1, 2, 3]), frame(&response), frame(&query)].concat()).await.unwrap();
+    // A client may say that it sends no more, and still wants its answer.
+    stream.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    assert_eq!(usize::from(u16::from_be_bytes([rest[0], rest[1]])), rest.len() - 2, "one answer");
+    assert_eq!(read(&rest[2..]).answers[0].record_type(), RecordType::SOA);
+    let text = node.metrics.render();
+    for line in ["nearcast_dns_dropped_total{reason=\"short\"} 1", "nearcast_dns_dropped_total{reason=\"response\"} 1"]
+    {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_at_once() {
+    let node = start();
+    let query = fixture::query("cdn.example.net", 6);
+    let ask = async |stream: &mut TcpStream| -> io::Result<u16> {
+        stream.write_all(&frame(&query)).await?;
+        let length = stream.read_u16().await?;
+        stream.read_exact(&mut vec![0; usize::from(length)]).await?;
+        Ok(length)
+    };
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(node.tcp).await.unwrap();
+        ask(&mut stream).await.unwrap();
+        held.push(stream);
+    }
+    let mut fifth = TcpStream::connect(node.tcp).await.unwrap();
+    assert!(tokio::time::timeout(DEADLINE, ask(&mut fifth)).await.unwrap().is_err());
+    assert!(node.metrics.render().contains("nearcast_dns_dropped_total{reason=\"connections\"} 1"));
+    for stream in &mut held {
+        ask(stream).await.unwrap();
+    }
+    drop(held.pop());
+    tokio::time::timeout(DEADLINE, async {
+        // Until the end of the other one was seen.
+        loop {
+            let mut stream = TcpStream::connect(node.tcp).await.unwrap();
+            if ask(&mut stream).await.is_ok() {
+                break;
+            }
+        }
+    })
+    .await
+    .unwrap();
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_closed_too() {
+    let node = start_with(Tcp { timeout: Duration::from_millis(300), ..tcp() });
+    let mut stream = TcpStream::connect(node.tcp).await.unwrap();
+    let query = frame(&fixture::query("cdn.example.net", 2));
+    // More than all buffers on the way hold: in the end the node can no longer write, and no longer reads.
+    let flood = async {
+        let many = query.repeat(1000);
+        while stream.write_all(&many).await.is_ok() {}
+    };
+    tokio::time::timeout(DEADLINE, flood).await.expect("closed in time");
     node.stop().await;
 }
 
@@ -234,6 +328,6 @@ async fn one_transport_is_enough() {
     let health = HealthBoard::new(&fixture::config(fixture::CONFIG, "sin"), None, &Clock::System).unwrap();
     let metrics = Arc::new(fixture::metrics());
     let plane = plane(&view, &health, &metrics);
-    let ended = serve(Sockets::default(), plane, DEADLINE, std::future::ready(())).await;
+    let ended = serve(Sockets::default(), plane, tcp(), std::future::ready(())).await;
     assert!(ended.is_ok());
 }

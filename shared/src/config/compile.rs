@@ -108,16 +108,7 @@ impl Compiler<'_> {
             log: self.log(&file.log),
             limits: self.limits(&file.limits),
             origin: self.origin(&file.origin),
-            dns: Dns {
-                udp_size: self.number("dns.udp-size", &file.dns.udp_size, 512..=4096, 1232),
-                tcp_timeout: or_default!(
-                    self,
-                    timeout,
-                    "dns.tcp-timeout",
-                    file.dns.tcp_timeout,
-                    Duration::from_secs(10)
-                ),
-            },
+            dns: self.dns(&file.dns),
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,
             https_ports,
@@ -231,6 +222,17 @@ impl Compiler<'_> {
         }
         let prefetch_jobs = self.number("admin.prefetch-jobs", &admin.prefetch_jobs, 1..=1000, 8) as usize;
         Admin { token, purge_method, tls, prefetch_jobs }
+    }
+
+    fn dns(&mut self, dns: &file::Dns) -> Dns {
+        let connections =
+            |at: &mut Self, key: &str, value, default| at.number(key, value, 1..=1_000_000, default) as usize;
+        Dns {
+            udp_size: self.number("dns.udp-size", &dns.udp_size, 512..=4096, 1232),
+            tcp_timeout: or_default!(self, timeout, "dns.tcp-timeout", dns.tcp_timeout, Duration::from_secs(10)),
+            tcp_connections: connections(self, "dns.tcp-connections", &dns.tcp_connections, 1000),
+            tcp_per_client: connections(self, "dns.tcp-per-client", &dns.tcp_per_client, 100),
+        }
     }
 
     fn cache(&mut self, cache: &file::Cache) -> Cache {

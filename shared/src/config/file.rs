@@ -158,6 +158,8 @@ tables! {
     Dns {
         udp_size: At<u16>,
         tcp_timeout: At<String>,
+        tcp_connections: At<u32>,
+        tcp_per_client: At<u32>,
         ranking_depth: At<u16>,
     }
 

@@ -275,6 +275,15 @@ mod tests {
     }
 
     #[test]
+    fn a_record_at_the_place_of_ipv4_may_be_elsewhere_too() {
+        let one = || json!({ "country": { "iso_code": "FR" } });
+        let geo = db(&[mmdb(&[("::/3", one()), ("2000::/4", one()), ("3000::/4", city(1.0, "DE"))])], &[]);
+        check(&geo, &[]);
+        let france = |atom: &Atom| geo.place_of(atom).country.as_deref() == Some("FR");
+        assert_eq!(geo.partition(AddressFamily::V6, false).filter(france).count(), 2);
+    }
+
+    #[test]
     fn autonomous_systems_cut_only_where_asked_for() {
         let places = mmdb(&[("10.0.0.0/8", city(1.0, "DE"))]);
         let asns = mmdb(&[

@@ -57,7 +57,11 @@ impl<'a> Walk<'a> {
 }
 
 fn networks<'a>(file: &'a GeoFile, network: String) -> impl Iterator<Item = LookupResult<'a, Vec<u8>>> + 'a {
-    let all = WithinOptions::default().include_networks_without_data();
+    let mut all = WithinOptions::default().include_networks_without_data();
+    if !file.ipv4_inside {
+        // Without a tree of IPv4 the reader takes every record like that at `::/96` for an alias of it.
+        all = all.include_aliased_networks();
+    }
     let within = network.parse().ok().and_then(|network| file.reader.within(network, all).ok());
     within.into_iter().flatten().filter_map(Result::ok)
 }

@@ -1,7 +1,8 @@
 //! DNS queries byte by byte, over UDP and TCP.
 
 use std::io::{BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
@@ -10,7 +11,7 @@ use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use super::DEADLINE;
 use super::origin::is_closed;
 
-/// The id of every query here.
+/// The id of every query here that is given no other.
 pub(crate) const ID: u16 = 0x1234;
 
 /// A query.
@@ -18,18 +19,25 @@ pub(crate) const ID: u16 = 0x1234;
 pub(crate) struct Query {
     name: String,
     kind: RecordType,
+    id: u16,
     /// The data of an OPT record, if there is one.
     options: Option<Vec<u8>>,
 }
 
 impl Query {
     pub(crate) fn new(name: &str, kind: RecordType) -> Self {
-        Self { name: name.to_owned(), kind, options: None }
+        Self { name: name.to_owned(), kind, id: ID, options: None }
     }
 
     /// For the address of `name` nearest to `subnet`.
     pub(crate) fn from(name: &str, kind: RecordType, subnet: &str) -> Self {
         Self::new(name, kind).subnet(subnet)
+    }
+
+    /// With this id.
+    pub(crate) fn id(mut self, id: u16) -> Self {
+        self.id = id;
+        self
     }
 
     /// With EDNS and this option.
@@ -56,7 +64,7 @@ impl Query {
     /// On the wire.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let additionals = u8::from(self.options.is_some());
-        let mut packet = [&ID.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, additionals]].concat();
+        let mut packet = [&self.id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, additionals]].concat();
         for label in self.name.split('.').filter(|label| !label.is_empty()) {
             packet.push(u8::try_from(label.len()).unwrap());
             packet.extend(label.as_bytes());
@@ -72,9 +80,26 @@ impl Query {
         packet
     }
 
+    /// Asks over UDP; all bytes of the reply.
+    pub(crate) fn raw_udp(&self, to: SocketAddr) -> Vec<u8> {
+        let client = Udp::connect(to);
+        client.send(&self.bytes());
+        client.receive_raw()
+    }
+
+    /// Asks over TCP; all bytes of the reply.
+    pub(crate) fn raw_tcp(&self, to: SocketAddr) -> Vec<u8> {
+        Tcp::connect(to).exchange(self)
+    }
+
     /// Asks over UDP.
     pub(crate) fn udp(&self, to: SocketAddr) -> Reply {
         Udp::connect(to).ask(&self.bytes())
+    }
+
+    /// Asks over UDP, from this address of the machine.
+    pub(crate) fn udp_from(&self, from: IpAddr, to: SocketAddr) -> Reply {
+        Udp::between(from, to).ask(&self.bytes())
     }
 
     /// Asks over TCP; `None` when nobody listens there.
@@ -100,19 +125,34 @@ impl Tcp {
 
     /// Sends a query and reads its reply.
     pub(crate) fn ask(&mut self, query: &Query) -> Reply {
-        Reply::parse(&self.exchange(query))
+        self.try_ask(query).unwrap()
+    }
+
+    /// Sends a query and reads its reply; `None` when the connection ends instead.
+    pub(crate) fn try_ask(&mut self, query: &Query) -> Option<Reply> {
+        self.0.get_mut().write_all(&framed(query)).ok()?;
+        self.receive().ok().map(|reply| Reply::parse(&reply))
     }
 
     /// Sends a query and takes its reply as it is.
     pub(crate) fn exchange(&mut self, query: &Query) -> Vec<u8> {
-        let bytes = query.bytes();
-        let framed = [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat();
-        self.0.get_mut().write_all(&framed).unwrap();
+        self.0.get_mut().write_all(&framed(query)).unwrap();
+        self.receive().unwrap()
+    }
+
+    /// Sends all queries at once and reads their replies, in the order they come in.
+    pub(crate) fn ask_all<const N: usize>(&mut self, queries: &[Query; N]) -> [Reply; N] {
+        let bytes: Vec<u8> = queries.iter().flat_map(framed).collect();
+        self.0.get_mut().write_all(&bytes).unwrap();
+        [(); N].map(|()| Reply::parse(&self.receive().unwrap()))
+    }
+
+    fn receive(&mut self) -> std::io::Result<Vec<u8>> {
         let mut length = [0; 2];
-        self.0.read_exact(&mut length).unwrap();
+        self.0.read_exact(&mut length)?;
         let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
-        self.0.read_exact(&mut reply).unwrap();
-        reply
+        self.0.read_exact(&mut reply)?;
+        Ok(reply)
     }
 
     /// Whether the other side closes the connection.
@@ -121,12 +161,22 @@ impl Tcp {
     }
 }
 
+/// A query as it goes over TCP.
+fn framed(query: &Query) -> Vec<u8> {
+    let bytes = query.bytes();
+    [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], &bytes].concat()
+}
+
 /// A UDP socket of one client.
 pub(crate) struct Udp(UdpSocket);
 
 impl Udp {
     pub(crate) fn connect(to: SocketAddr) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::between(Ipv4Addr::LOCALHOST.into(), to)
+    }
+
+    fn between(from: IpAddr, to: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((from, 0)).unwrap();
         socket.connect(to).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         Self(socket)
@@ -137,6 +187,15 @@ impl Udp {
         self.0.send(packet).unwrap();
     }
 
+    /// Sends a packet and reads the reply, if there is one soon.
+    pub(crate) fn try_ask(&self, packet: &[u8]) -> Option<Reply> {
+        self.0.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut reply = [0; 4096];
+        let replied = self.0.send(packet).and_then(|_| self.0.recv(&mut reply));
+        self.0.set_read_timeout(Some(DEADLINE)).unwrap();
+        replied.ok().map(|length| Reply::parse(&reply[..length]))
+    }
+
     /// Sends a packet and reads the next reply, whichever packet that is to.
     pub(crate) fn ask(&self, packet: &[u8]) -> Reply {
         self.send(packet);
@@ -145,9 +204,13 @@ impl Udp {
 
     /// The next reply.
     pub(crate) fn receive(&self) -> Reply {
+        Reply::parse(&self.receive_raw())
+    }
+
+    fn receive_raw(&self) -> Vec<u8> {
         let mut reply = [0; 4096];
         let length = self.0.recv(&mut reply).expect("a reply in time");
-        Reply::parse(&reply[..length])
+        reply[..length].to_vec()
     }
 }
 
@@ -156,7 +219,8 @@ impl Udp {
 pub(crate) struct Reply(pub(crate) Message);
 
 impl Reply {
-    fn parse(bytes: &[u8]) -> Self {
+    /// Reads a message.
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         Self(Message::from_vec(bytes).unwrap())
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Setup {
     keys: BTreeMap<(String, String), String>,
     /// Bodies of `[[pop]]`.
     pub(crate) pops: Vec<String>,
+    /// Bodies of `[[policy]]`.
+    pub(crate) policies: Vec<String>,
     /// Bodies of `[[zone]]`.
     pub(crate) zones: Vec<String>,
     /// Bodies of `[[site]]`.
@@ -60,6 +62,7 @@ impl Setup {
             pop: "fra".to_owned(),
             keys: BTreeMap::new(),
             pops: POPS.map(str::to_owned).to_vec(),
+            policies: Vec::new(),
             zones: vec!["name = \"cdn.test\"\nnameservers = [\"ns1.cdn.test\", \"ns2.cdn.test\"]\nttl = 30".to_owned()],
             sites: Vec::new(),
             clock: Clock::System,
@@ -105,6 +108,15 @@ impl Setup {
         self.keys.contains_key(&("cache".to_owned(), "disk".to_owned()))
     }
 
+    /// With a policy, a site that has it, and the name `<policy>.cdn.test`.
+    #[must_use]
+    pub(crate) fn policy(mut self, name: &str, body: &str) -> Self {
+        self.policies.push(format!("name = \"{name}\"\n{body}"));
+        let site = format!("domains = [\"{name}.cdn.test\"]\norigin = \"http://127.0.0.1:1\"\npolicy = \"{name}\"");
+        self.sites.push(site);
+        self
+    }
+
     /// This one of the PoPs.
     #[must_use]
     pub(crate) fn pop(mut self, name: &str) -> Self {
@@ -146,7 +158,9 @@ impl Setup {
             text.push_str(&format!("{key} = {value}\n"));
             last = table;
         }
-        for (name, bodies) in [("pop", &self.pops), ("zone", &self.zones), ("site", &self.sites)] {
+        for (name, bodies) in
+            [("pop", &self.pops), ("policy", &self.policies), ("zone", &self.zones), ("site", &self.sites)]
+        {
             for body in bodies {
                 text.push_str(&format!("[[{name}]]\n{body}\n"));
             }

@@ -1,62 +1,36 @@
 //! NSD, Debian's authoritative name server, as the reference for what a zone's records mean.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use hickory_proto::rr::RecordType;
+use hickory_proto::rr::RecordType::SOA;
 
 use super::dns::Query;
-use super::eventually;
+use super::loopback;
+use super::peer::{self, Peer};
 
-/// A running NSD; ends when dropped.
+/// A running NSD.
 pub(crate) struct Nsd {
-    child: Child,
+    _peer: Peer,
     pub(crate) address: SocketAddr,
 }
 
 impl Nsd {
-    /// Serves the file `zonefile` of `folder` as `zone`, or `None` where NSD is not installed.
+    /// Serves the file `zonefile` of `folder` as `zone`; `None` where NSD is not installed.
     pub(crate) fn start(folder: &Path, zone: &str, zonefile: &str) -> Option<Self> {
-        let program = ["/usr/sbin/nsd", "/usr/local/sbin/nsd"].into_iter().find(|path| Path::new(path).exists())?;
-        let address = free_port();
-        let (ip, port, folder) = (address.ip(), address.port(), folder.display());
+        let program = peer::installed("nsd")?;
+        let [address] = loopback::ports(loopback::address());
+        let (ip, port, at) = (address.ip(), address.port(), folder.display());
         let config = format!(
-            "server:\n  ip-address: {ip}@{port}\n  username: \"\"\n  chroot: \"\"\n  pidfile: \"{folder}/nsd.pid\"\n  \
-             zonesdir: \"{folder}\"\n  zonelistfile: \"{folder}/zone.list\"\n  xfrdfile: \"{folder}/xfrd.state\"\n  \
-             xfrdir: \"{folder}\"\n  database: \"\"\n  logfile: \"{folder}/nsd.log\"\n  server-count: 1\n  \
+            "server:\n  ip-address: {ip}@{port}\n  username: \"\"\n  chroot: \"\"\n  pidfile: \"{at}/nsd.pid\"\n  \
+             zonesdir: \"{at}\"\n  zonelistfile: \"{at}/zone.list\"\n  xfrdfile: \"{at}/xfrd.state\"\n  \
+             xfrdir: \"{at}\"\n  database: \"\"\n  logfile: \"{at}/nsd.log\"\n  server-count: 1\n  \
              minimal-responses: yes\n  rrl-ratelimit: 0\nremote-control:\n  control-enable: no\n\
-             zone:\n  name: {zone}\n  zonefile: \"{folder}/{zonefile}\"\n"
+             zone:\n  name: {zone}\n  zonefile: \"{at}/{zonefile}\"\n"
         );
-        let file = format!("{folder}/nsd.conf");
-        std::fs::write(&file, config).unwrap();
-        let mut command = Command::new(program);
-        command.args(["-d", "-c", &file]).stdout(Stdio::null()).stderr(Stdio::null());
-        let nsd = Self { child: command.spawn().unwrap(), address };
-        eventually("an answer from NSD", || Query::new(zone, RecordType::SOA).try_tcp(address).is_some());
-        Some(nsd)
-    }
-}
-
-impl Drop for Nsd {
-    fn drop(&mut self) {
-        // The process that was started ends its own children at SIGTERM, but not when it is killed.
-        if let Ok(pid) = i32::try_from(self.child.id())
-            && let Some(pid) = rustix::process::Pid::from_raw(pid)
-        {
-            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _status = self.child.wait();
-    }
-}
-
-/// A port that was free for UDP and TCP a moment ago.
-fn free_port() -> SocketAddr {
-    loop {
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = tcp.local_addr().unwrap();
-        if std::net::UdpSocket::bind(address).is_ok() {
-            return address;
-        }
+        fs::write(folder.join("nsd.conf"), config).unwrap();
+        let ready = || Query::new(zone, SOA).try_tcp(address).is_some();
+        Some(Self { _peer: Peer::run(&program, &["-d", "-c", "nsd.conf"], folder, ready), address })
     }
 }

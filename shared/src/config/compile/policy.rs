@@ -18,6 +18,8 @@ use crate::pop::{Pop, PopId};
 const DEFAULT: &str = "default";
 /// PoPs of one answer.
 const ANSWERS_MAX: u32 = 8;
+/// Rules of one policy.
+const RULES_MAX: usize = 10_000;
 /// Networks of one policy.
 const NETWORKS_MAX: usize = 1_000_000;
 
@@ -190,6 +192,10 @@ impl Compiler<'_> {
                 }
             }
             rules.push(rule);
+        }
+        if policy.rule.len() > RULES_MAX {
+            let message = format!("a policy has at most {RULES_MAX} rules, not {}", policy.rule.len());
+            self.gather.at(policy.rule.get(RULES_MAX).map(Spanned::span), "policy.rule", message);
         }
         if networks > NETWORKS_MAX {
             let message = format!("a policy has at most {NETWORKS_MAX} networks, not {networks}");

@@ -159,7 +159,8 @@ mod tests {
         let large = format!("HTTP/1.1 200 OK\r\na: {}\r\n\r\n", "x".repeat(HEADER_MAX));
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(FIELDS_MAX + 1));
         let without = "answered 200 without the text";
-        let rows: [(&str, Option<&str>, &str, Result<bool, &str>); 14] = [
+        type Row<'r> = (&'r str, Option<&'r str>, &'r str, Result<bool, &'r str>);
+        let rows: [Row<'_>; 14] = [
             ("good", None, "HTTP/1.1 204 No\r\n\r\n", Ok(false)),
             ("good by its class", None, "HTTP/1.1 299 Odd\r\n\r\n", Ok(false)),
             ("another status", None, "HTTP/1.1 404 No\r\n\r\n", Err("answered 404")),

@@ -1,0 +1,134 @@
+//! Three nodes as processes, each on an address of its own, that watch each other: the addresses that DNS hands out are
+//! those where they serve.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use hickory_proto::rr::RecordType::A;
+use serde_json::Value;
+
+use super::dns::Query;
+use super::node::{Setup, admin};
+use super::process::Process;
+use super::{eventually, geo, loopback};
+
+/// Between two probes; one may take as long.
+const INTERVAL_MS: u64 = 200;
+
+/// Bad probes until a PoP is down.
+const FALL: u64 = 3;
+
+/// From the moment that a PoP is gone until no answer names it.
+pub(crate) const PROMISED: Duration = Duration::from_millis(FALL * INTERVAL_MS + 1000);
+
+/// Name, location, and a network near it: Zurich, Boston, Singapore.
+pub(crate) const POPS: [(&str, &str, &str); 3] = [
+    ("fra", "[50.03, 8.57]", "129.132.19.0/24"),
+    ("iad", "[38.95, -77.45]", "18.9.22.0/24"),
+    ("sin", "[1.36, 103.99]", "137.132.21.0/24"),
+];
+
+/// The steered name.
+pub(crate) const EDGE: &str = "edge.cdn.test";
+
+/// Running nodes, in the order of [`POPS`].
+pub(crate) struct Fleet {
+    pub(crate) nodes: Vec<Process>,
+    /// The address of each of them.
+    pub(crate) addresses: [IpAddr; 3],
+    pub(crate) setups: Vec<Setup>,
+    pub(crate) dns: SocketAddr,
+}
+
+impl Fleet {
+    /// Starts all of them with the built-in geo data, and waits until each knows that all are up.
+    pub(crate) fn start() -> Self {
+        Self::start_with(|setup| setup)
+    }
+
+    /// The same with geo data in two files: what the first, a small one, says of Singapore comes before all else.
+    pub(crate) fn start_with_geo_files() -> Self {
+        Self::start_with(|setup| {
+            fs::write(setup.folder().join("city.mmdb"), geo::built_in()).unwrap();
+            write_first_file(&setup, 1_700_000_000, geo::place(1.3, 103.8));
+            setup.set("geo.database", "[\"first.mmdb\", \"city.mmdb\"]").set("geo.watch", "\"100ms\"")
+        })
+    }
+
+    fn start_with(change: impl Fn(Setup) -> Setup) -> Self {
+        let addresses = POPS.map(|_| loopback::address());
+        let setups: Vec<Setup> = setups(addresses).into_iter().map(change).collect();
+        let nodes: Vec<Process> = setups.iter().map(Process::run).collect();
+        for node in &nodes {
+            eventually("all up by their probes", || {
+                let pops = status(node)["pops"].clone();
+                (0..3).all(|pop| pops[pop]["up"] == true && pops[pop]["reason"] == "probes")
+            });
+        }
+        let dns = nodes[0].dns();
+        Self { nodes, addresses, setups, dns }
+    }
+
+    /// Has the first node read its config and geo data again, and waits until its map is made anew.
+    pub(crate) fn reload(&self) {
+        let next = status(&self.nodes[0])["config"]["generation"].as_u64().unwrap() + 1;
+        self.nodes[0].signal("HUP");
+        self.first_says("the reload", |status| status["config"]["generation"] == next);
+    }
+
+    /// Replaces the first file of the first node's geo data, which the node watches: those near Singapore are near
+    /// Washington now. Waits until its map is made anew.
+    pub(crate) fn move_singapore(&self) {
+        const EPOCH: u64 = 1_700_086_400;
+        write_first_file(&self.setups[0], EPOCH, geo::place(39.0, -77.5));
+        self.first_says("the new file", |status| status["geo"][0]["build_epoch"] == EPOCH);
+    }
+
+    fn first_says(&self, what: &str, said: impl Fn(&Value) -> bool) {
+        eventually(what, || {
+            let status = status(&self.nodes[0]);
+            said(&status) && !status["map"].is_null()
+        });
+    }
+
+    /// What clients near each PoP ask.
+    pub(crate) fn queries() -> [Query; 3] {
+        POPS.map(|(_, _, network)| Query::from(EDGE, A, network))
+    }
+}
+
+/// What `GET /v1/status` shows.
+pub(crate) fn status(node: &Process) -> Value {
+    serde_json::from_slice(&admin(node.admin(), "GET", "/v1/status", "").body).unwrap()
+}
+
+fn write_first_file(setup: &Setup, build_epoch: u64, place: Value) {
+    let aside = setup.folder().join("first.new");
+    fs::write(&aside, geo::mmdb(build_epoch, &[("137.132.0.0/16", place)])).unwrap();
+    fs::rename(aside, setup.folder().join("first.mmdb")).unwrap();
+}
+
+fn setups(addresses: [IpAddr; 3]) -> Vec<Setup> {
+    let pop = |((name, location, _), address): (&(&str, &str, &str), IpAddr)| {
+        let [http, dns, admin] = loopback::ports(address);
+        format!(
+            "name = \"{name}\"\nlocation = {location}\naddresses = [\"{address}\"]\n\
+             listen = {{ http = [\"{http}\"], https = [], dns = [\"{dns}\"], admin = \"{admin}\" }}"
+        )
+    };
+    let pops: Vec<String> = POPS.iter().zip(addresses).map(pop).collect();
+    let setup = |(name, ..): &(&str, &str, &str)| {
+        let interval = format!("\"{INTERVAL_MS}ms\"");
+        let mut setup = Setup::empty()
+            .built_in_geo()
+            .pop(name)
+            .set("health.interval", &interval)
+            .set("health.timeout", &interval)
+            .set("health.fall", &FALL.to_string())
+            .set("health.rise", "2");
+        setup.pops.clone_from(&pops);
+        setup
+    };
+    POPS.iter().map(setup).collect()
+}
