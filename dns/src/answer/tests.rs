@@ -662,7 +662,7 @@ fn for_others_there_is_no_such_name() {
 #[test]
 fn a_pop_that_is_a_cname_answers_whatever_is_asked_for() {
     let far = "[[pop]]\nname = \"far\"\nlocation = [50.1, 8.7]\ncname = \"far.example.org\"\n";
-    let view = fixture::view_of(&format!("{far}{}", fixture::CONFIG), "sin");
+    let view = fixture::view_of(&format!("{}{far}", fixture::CONFIG), "sin");
     let at = |rtype, down: &[&str]| {
         let packet = fixture::query("www.cdn.example.net", rtype);
         shown(&view, &packet, fixture::FRANKFURT, down)
