@@ -20,6 +20,7 @@ mod prefetch;
 mod purge;
 mod reload;
 mod run;
+mod simulate;
 mod status;
 mod table;
 mod txt;
@@ -42,6 +43,7 @@ enum Command {
     Prefetch(prefetch::PrefetchArgs),
     Status(status::StatusArgs),
     Explain(explain::ExplainArgs),
+    Simulate(simulate::SimulateArgs),
     Object(object::ObjectArgs),
     Drain(drain::DrainArgs),
     Txt(txt::TxtArgs),
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Prefetch(args) => prefetch::run(args),
         Command::Status(args) => status::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Simulate(args) => simulate::run(args),
         Command::Object(args) => object::run(args),
         Command::Drain(args) => drain::run(args),
         Command::Txt(args) => txt::run(args),

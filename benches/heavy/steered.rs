@@ -41,7 +41,7 @@ fn gone(demands: &mut Demands, look: Duration) {
 }
 
 fn renewed(demands: &mut Demands, reloads: u64) {
-    let fleet = Fleet::start_with_geo_files();
+    let fleet = Fleet::start_with_geo_files(&built_in_geo());
     let load = Load::start(fleet.dns, PACE, &Fleet::queries());
     load.rounds(1000);
     for _ in 0..reloads {
@@ -60,6 +60,12 @@ fn renewed(demands: &mut Demands, reloads: u64) {
         outcome.named(moved - Duration::from_secs(3600)..moving, 2) == [sin] && outcome.named(moved..ended, 2) == [iad];
     demands.exactly("answers as the files say, before and after", right, true);
     demands.tell("reloads", reloads + 1);
+}
+
+/// The built-in data as a file's content.
+fn built_in_geo() -> Vec<u8> {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/geo/nearcast-city.mmdb.zst");
+    zstd::decode_all(std::fs::File::open(file).unwrap()).unwrap()
 }
 
 /// All is answered, well and soon.

@@ -19,8 +19,9 @@ use nearcast_shared::health::HealthTable;
 use nearcast_shared::pop::PopId;
 use nearcast_shared::rtype;
 
+use crate::explain::{explain_to, texts};
 use crate::message::{Fault, Question, Request};
-use crate::metrics::Rcode;
+use crate::metrics::{Cause, Rcode};
 use crate::name::Name;
 use crate::steering::{Asker, Family, Verdict};
 use crate::texts::Texts;
@@ -40,6 +41,8 @@ pub(crate) struct Answer<'v> {
     pub(crate) answers: Vec<Record<'v>>,
     pub(crate) authority: Vec<Record<'v>>,
     pub(crate) additional: Vec<Record<'v>>,
+    /// The strings of a TXT record of the name asked for, made for this very query.
+    pub(crate) texts: Vec<String>,
     /// The scope for the client subnet option, if the query has one.
     pub(crate) scope: u8,
 }
@@ -50,7 +53,9 @@ pub(crate) enum Outcome {
     /// Data that everyone gets.
     Static,
     /// The addresses of the PoP chosen for this client.
-    Steered(PopId),
+    Steered(Sent),
+    /// Why this client is answered what it is answered elsewhere.
+    Explained,
     /// All its PoPs are down: the addresses for that case.
     Fallback,
     /// All its PoPs are down.
@@ -65,6 +70,16 @@ pub(crate) enum Outcome {
     Refused(Refusal),
     /// It could not be understood.
     Fault(Fault),
+}
+
+/// Where a client is sent, and how that came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// The first of the answer's PoPs.
+    pub(crate) pop: PopId,
+    pub(crate) cause: Cause,
+    /// The ranking is of the compiled map; else it was worked out from the geo data.
+    pub(crate) mapped: bool,
 }
 
 /// Why a query is refused.
@@ -112,7 +127,9 @@ pub(crate) enum Data<'v> {
 impl Outcome {
     pub(crate) fn rcode(self) -> Rcode {
         match self {
-            Self::Static | Self::Steered(_) | Self::Fallback | Self::Referral | Self::NoData => Rcode::NoError,
+            Self::Static | Self::Steered(_) | Self::Explained | Self::Fallback | Self::Referral | Self::NoData => {
+                Rcode::NoError
+            }
             Self::AllDown => Rcode::ServFail,
             Self::NoName => Rcode::NxDomain,
             Self::Refused(_) => Rcode::Refused,
@@ -125,7 +142,7 @@ impl Outcome {
     /// Whether we speak for the zone: the AA bit.
     pub(crate) fn is_authoritative(self) -> bool {
         match self {
-            Self::Static | Self::Steered(_) | Self::Fallback | Self::NoData | Self::NoName => true,
+            Self::Static | Self::Steered(_) | Self::Explained | Self::Fallback | Self::NoData | Self::NoName => true,
             Self::AllDown | Self::Referral | Self::Refused(_) | Self::Fault(_) => false,
         }
     }
@@ -139,6 +156,7 @@ impl Outcome {
             Self::AllDown => Some(14),
             Self::Static
             | Self::Steered(_)
+            | Self::Explained
             | Self::Fallback
             | Self::Referral
             | Self::NoData
@@ -150,7 +168,8 @@ impl Outcome {
 
 impl<'v> Answer<'v> {
     fn empty(outcome: Outcome) -> Self {
-        Self { outcome, answers: Vec::new(), authority: Vec::new(), additional: Vec::new(), scope: 0 }
+        let (answers, authority, additional) = (Vec::new(), Vec::new(), Vec::new());
+        Self { outcome, answers, authority, additional, texts: Vec::new(), scope: 0 }
     }
 
     /// RFC 2308 section 3: "Name servers authoritative for a zone MUST include the SOA record of the zone in the authority
@@ -203,7 +222,8 @@ pub(crate) fn answer<'v>(
     if question.qclass != CLASS_IN || is_refused(question.qtype) {
         return Answer::empty(Outcome::Refused(Refusal::NotSupported));
     }
-    Asked { question, request, resolver, view, health, now, texts }.answer()
+    let asked = Asked { question, request, resolver, view, health, now, texts };
+    asked.explanation().unwrap_or_else(|| asked.answer())
 }
 
 /// ANY is answered; the other types that no name has are not.
@@ -231,6 +251,30 @@ enum Step<'v> {
 }
 
 impl<'v> Asked<'_, 'v> {
+    /// What the steered name below the label for that is answered, if this resolver may know; for all others there is no
+    /// such name. Whom the query is for does not count there: anybody can claim any subnet.
+    fn explanation(&self) -> Option<Answer<'v>> {
+        let name = self.question.name;
+        let has_label = name.get(..texts::LABEL.len()).is_some_and(|label| label.eq_ignore_ascii_case(texts::LABEL));
+        if !has_label || !self.view.may_explain_to(self.resolver) {
+            return None;
+        }
+        let name = &name[texts::LABEL.len()..];
+        let Found::Node(zone, Node { target: Target::Steered(_), .. }) = self.view.find(name) else { return None };
+        if self.question.qtype != rtype::TXT {
+            return Some(Answer::empty(Outcome::NoData).denied(Outcome::NoData, zone));
+        }
+        let name = Name::from_wire(name)?.to_string();
+        let explained = explain_to(self.view, &name, self.asker(), self.health).ok()?;
+        let scope = self.asker().subnet.map_or(0, |subnet| subnet.source);
+        Some(Answer { texts: texts::texts(&explained), scope, ..Answer::empty(Outcome::Explained) })
+    }
+
+    fn asker(&self) -> Asker {
+        let subnet = self.request.edns.and_then(|edns| edns.subnet?.subnet());
+        Asker { resolver: self.resolver, subnet, now: self.now }
+    }
+
     /// RFC 1034 section 4.3.2: from the name asked for through its CNAMEs to data, to nothing, or to where others know.
     fn answer(&self) -> Answer<'v> {
         let mut answer = Answer::empty(Outcome::Static);
@@ -353,11 +397,6 @@ impl<'v> Asked<'_, 'v> {
         }
     }
 
-    fn asker(&self) -> Asker {
-        let subnet = self.request.edns.and_then(|edns| edns.subnet?.subnet());
-        Asker { resolver: self.resolver, subnet, now: self.now }
-    }
-
     /// The HTTPS record, with the port and the addresses of the PoPs that A and AAAA name for this client. When these are not
     /// the same it is about that of A, and has the addresses of another only if that one listens on the same port.
     fn binding(&self, mut answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, steered: Steered) -> Answer<'v> {
@@ -393,7 +432,8 @@ impl<'v> Asked<'_, 'v> {
             }
         };
         answer.answers.push(Record { owner, ttl, data });
-        Answer { outcome: Outcome::Steered(pop), scope, ..answer }
+        let mapped = decisions.iter().all(|(_, made)| made.mapped);
+        Answer { outcome: Outcome::Steered(Sent { pop, cause: first.cause, mapped }), scope, ..answer }
     }
 
     /// The addresses, or the name, of the PoP for this client; after CNAMEs of ours only if everyone may have them.
@@ -422,7 +462,8 @@ impl<'v> Asked<'_, 'v> {
                         answer.answers.extend(addresses.into_iter().map(|address| record(Data::from(address))));
                     }
                 }
-                Answer { outcome: Outcome::Steered(chosen.first()), scope, ..answer }
+                let sent = Sent { pop: chosen.first(), cause: chosen.cause, mapped: decision.mapped };
+                Answer { outcome: Outcome::Steered(sent), scope, ..answer }
             }
             Verdict::Addresses(addresses) => {
                 let mut fitting = addresses.iter().copied().filter(|address| Family::of(*address) == family).peekable();

@@ -3,7 +3,7 @@
 use hickory_proto::ProtoError;
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, HINFO, MX, NS, NULL, PTR, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, HINFO, MX, NS, NULL, PTR, SOA, TXT};
 use hickory_proto::rr::{Name as ProtoName, RData, Record as ProtoRecord, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder, BinEncodable, BinEncoder};
 
@@ -31,6 +31,11 @@ pub(crate) fn message(request: &Request<'_>, answer: &Answer<'_>, udp_size: u16)
         section.iter().filter_map(|record| proto_record(record, owner)).collect()
     };
     message.answers = records(&answer.answers);
+    if let (false, Some(question)) = (answer.texts.is_empty(), &question) {
+        // For this very query, so not to be kept.
+        let text = RData::TXT(TXT::new(answer.texts.clone()));
+        message.answers.push(ProtoRecord::from_rdata(question.name.clone(), 0, text));
+    }
     message.authorities = records(&answer.authority);
     message.additionals = records(&answer.additional);
     message.edns = edns(request, answer, udp_size);
@@ -211,6 +216,29 @@ mod tests {
         let bytes = reply(&fixture::view(), &fixture::query_with("www.cdn.example.net", 1, &option));
         assert!(bytes.ends_with(&option));
         assert_eq!(bytes[3] & 0x0f, 0, "NOERROR");
+    }
+
+    #[test]
+    fn an_explanation_is_one_record_that_nobody_keeps() {
+        let text = format!("[dns]\nexplain-to = [\"5.1.2.3\"]\n{}", fixture::CONFIG);
+        let packet = fixture::query_with("_explain.www.cdn.example.net", 16, &fixture::subnet("3.16.1.0/24"));
+        let bytes = reply(&fixture::view_of(&text, "sin"), &packet);
+        let message = read(&bytes);
+        let [record] = message.answers.as_slice() else { panic!("{message:?}") };
+        let RData::TXT(text) = &record.data else { panic!("{record:?}") };
+        assert_eq!((record.ttl, record.name.to_string().as_str()), (0, "_explain.www.cdn.example.net."));
+        assert_eq!(&*text.txt_data[0], b"client 3.16.1.0");
+        assert!(bytes.ends_with(&[0, 8, 0, 7, 0, 1, 24, 24, 3, 16, 1]), "for this very client");
+        let plain = fixture::query("_explain.www.cdn.example.net", 16);
+        let plain = reply(&fixture::view_of(&text_of_many(), "sin"), &plain);
+        assert!(plain.len() <= 512 && read(&plain).truncation);
+    }
+
+    /// A fleet of so many PoPs that an explanation has no room in 512 bytes.
+    fn text_of_many() -> String {
+        let pop = |n: usize| format!("[[pop]]\nname = \"pop{n}\"\naddresses = [\"192.0.2.{}\"]\n", 100 + n);
+        let pops: String = (0..20).map(pop).collect();
+        format!("[dns]\nexplain-to = [\"0.0.0.0/0\"]\n{pops}{}", fixture::CONFIG)
     }
 
     #[test]

@@ -12,11 +12,14 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::ecs::Subnet;
+use crate::metrics::Cause;
 use crate::name::Name;
-use crate::steering::choose::{Cause, Chosen};
+use crate::steering::choose::Chosen;
 use crate::steering::ranking::{Basis, Ranked};
 use crate::steering::{Asker, Decision, Family, Survey, Verdict};
 use crate::view::{Found, Steered, Target, View};
+
+pub(crate) mod texts;
 
 /// What a client would be answered, and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -114,19 +117,21 @@ pub fn explain(
     now: Timestamp,
 ) -> Result<Explanation, ExplainError> {
     let health = &*view.health(health);
-    let wire = Name::parse(name).ok_or_else(|| ExplainError::NotAName(name.to_owned()))?;
-    let (name, client) = (wire.to_string(), net::unmapped(client));
-    let (ttl, steered) = match view.find(wire.wire()) {
-        Found::Outside => return Err(outside(name, view)),
-        Found::NoName(_) => return Err(ExplainError::NoSuchName(name)),
-        Found::Delegated(_, delegation) => return Err(ExplainError::Delegated(name, delegation.cut.to_string())),
-        Found::Node(zone, node) => match node.target {
-            Target::Steered(steered) => (zone.ttl, steered),
-            Target::Nothing => return Err(ExplainError::NotSteered(name)),
-        },
-    };
+    let client = net::unmapped(client);
+    explain_to(view, name, Asker { resolver: client, subnet: Some(customary(client)), now }, health)
+}
+
+/// Explains what `asker` is answered; `health` must be in the order of the view's PoPs.
+pub(crate) fn explain_to(
+    view: &View,
+    name: &str,
+    asker: Asker,
+    health: &HealthTable,
+) -> Result<Explanation, ExplainError> {
+    let (name, ttl, steered) = steered_name(view, name)?;
+    let asker = Asker { subnet: asker.subnet.filter(|_| steered.ecs), ..asker };
+    let client = asker.client();
     let it = Case { view, health, steered, client, survey: view.guide().survey(steered.policy, client) };
-    let asker = Asker { resolver: client, subnet: Some(customary(client)), now };
     let decide = |family| (family, view.guide().decide(steered, asker, family, health, ttl));
     let decisions = [Family::V4, Family::V6].map(decide);
     let chosen: Vec<(Family, Chosen)> =
@@ -159,6 +164,21 @@ pub fn explain(
         name,
         client,
     })
+}
+
+/// The steered name that `name` is, in lower case, the seconds its answers live, and how its PoP is chosen.
+pub(crate) fn steered_name(view: &View, name: &str) -> Result<(String, u32, Steered), ExplainError> {
+    let wire = Name::parse(name).ok_or_else(|| ExplainError::NotAName(name.to_owned()))?;
+    let name = wire.to_string();
+    match view.find(wire.wire()) {
+        Found::Outside => Err(outside(name, view)),
+        Found::NoName(_) => Err(ExplainError::NoSuchName(name)),
+        Found::Delegated(_, delegation) => Err(ExplainError::Delegated(name, delegation.cut.to_string())),
+        Found::Node(zone, node) => match node.target {
+            Target::Steered(steered) => Ok((name, zone.ttl, steered)),
+            Target::Nothing => Err(ExplainError::NotSteered(name)),
+        },
+    }
 }
 
 fn outside(name: String, view: &View) -> ExplainError {
@@ -398,7 +418,7 @@ fn instead(verdict: &Verdict<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::{Outcome, answer};
+    use crate::answer::{Outcome, Sent, answer};
     use crate::fixture;
     use crate::message::decode;
 
@@ -554,7 +574,7 @@ mod tests {
                 let request = decode(&packet).unwrap();
                 let answer =
                     answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &health, NOW, fixture::no_texts());
-                let Outcome::Steered(pop) = answer.outcome else { panic!("{:?}", answer.outcome) };
+                let Outcome::Steered(Sent { pop, .. }) = answer.outcome else { panic!("{:?}", answer.outcome) };
                 let answered = (Some(view.pop(pop).name.clone()), answer.scope, answer.answers[0].ttl);
                 assert_eq!((it.pop, it.scope, it.ttl), answered, "{client} with {down:?} down");
             }

@@ -28,6 +28,8 @@ mod answer;
 
 mod explain;
 
+mod simulate;
+
 mod encode;
 
 mod metrics;
@@ -42,5 +44,6 @@ pub use map::diff::Moves;
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
 pub use server::{Clients, Plane, ServeError, Sockets, Tcp, serve};
+pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
 pub use texts::{Text, TextError, Texts};
 pub use view::{View, ViewError};

@@ -1,15 +1,24 @@
 //! The DNS plane's counters. All are resolved beforehand: counting a query adds to one atomic and takes no lock.
 
+use std::net::IpAddr;
+
 use nearcast_shared::metrics::Metrics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-/// `dns_queries_total`, `dns_answers_total` and `dns_dropped_total`.
+use crate::ecs::ClientSubnet;
+
+/// `dns_queries_total`, `dns_answers_total` and what else starts with `dns_`.
 #[derive(Debug)]
 pub struct DnsMetrics {
     queries: [[[Counter; Transport::ALL.len()]; Rcode::ALL.len()]; QueryType::ALL.len()],
     answers: Family<AnswerLabels, Counter>,
+    without_pop: [Counter; WithoutPop::ALL.len()],
+    rankings: [Counter; RankingSource::ALL.len()],
+    client_subnets: [Counter; ClientSubnetKind::ALL.len()],
+    /// By family, then by class of length.
+    scopes: [Vec<Counter>; 2],
     dropped: [Counter; Dropped::ALL.len()],
 }
 
@@ -87,6 +96,89 @@ label! {
     }
 }
 
+label! {
+    /// What made it that PoP.
+    Cause {
+        /// It is the first of all that have the family, or was drawn from their first group.
+        First = "first",
+        /// Those before it are down, or do not reach the site's origin.
+        Failover = "failover",
+        /// The same, and the next ones share those clients.
+        Spread = "spread",
+        /// It is what would be first, and all are down.
+        FailOpen = "fail-open",
+    }
+}
+
+label! {
+    /// What is answered when all PoPs are down, instead of one.
+    WithoutPop {
+        /// Addresses for that case.
+        Fallback = "fallback",
+        /// SERVFAIL.
+        AllDown = "all-down",
+    }
+}
+
+label! {
+    /// Where a steered answer's ranking is from.
+    RankingSource {
+        /// The compiled map.
+        Map = "map",
+        /// Worked out from the geo data: the map is not made yet, or all PoPs that it keeps are out.
+        Geo = "geo",
+    }
+}
+
+label! {
+    /// Whom a query says it is for (RFC 7871).
+    ClientSubnetKind {
+        /// It does not say.
+        None = "none",
+        /// It says that it does not tell.
+        Withheld = "withheld",
+        V4 = "ipv4",
+        V6 = "ipv6",
+    }
+}
+
+impl RankingSource {
+    pub(crate) fn of(mapped: bool) -> Self {
+        if mapped { Self::Map } else { Self::Geo }
+    }
+}
+
+impl ClientSubnetKind {
+    /// Of a query's option.
+    pub(crate) fn of(option: Option<ClientSubnet<'_>>) -> Self {
+        match option.map(|option| option.subnet().map(|subnet| subnet.address)) {
+            None => Self::None,
+            Some(None) => Self::Withheld,
+            Some(Some(IpAddr::V4(_))) => Self::V4,
+            Some(Some(IpAddr::V6(_))) => Self::V6,
+        }
+    }
+}
+
+/// The counters of a PoP, by [`Cause`].
+pub(crate) type CauseCounters = [Counter; Cause::ALL.len()];
+
+/// Classes of scope lengths: the longest of each, and what it is called.
+type ScopeClasses = &'static [(u8, &'static str)];
+
+const V4_SCOPES: ScopeClasses =
+    &[(0, "0"), (8, "1-8"), (12, "9-12"), (16, "13-16"), (20, "17-20"), (24, "21-24"), (32, "25-32")];
+const V6_SCOPES: ScopeClasses = &[
+    (0, "0"),
+    (20, "1-20"),
+    (28, "21-28"),
+    (32, "29-32"),
+    (40, "33-40"),
+    (48, "41-48"),
+    (56, "49-56"),
+    (128, "57-128"),
+];
+
 impl QueryType {
     /// From QTYPE.
     pub(crate) fn from_number(qtype: u16) -> Self {
@@ -113,6 +205,28 @@ struct QueryLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AnswerLabels {
     pop: String,
+    cause: Cause,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WithoutPopLabels {
+    cause: WithoutPop,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RankingLabels {
+    from: RankingSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SubnetLabels {
+    subnet: ClientSubnetKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScopeLabels {
+    family: &'static str,
+    length: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -125,10 +239,21 @@ impl DnsMetrics {
     pub fn register(metrics: &Metrics) -> Self {
         let queries = Family::<QueryLabels, Counter>::default();
         let answers = Family::default();
+        let without_pop = Family::<WithoutPopLabels, Counter>::default();
+        let rankings = Family::<RankingLabels, Counter>::default();
+        let subnets = Family::<SubnetLabels, Counter>::default();
+        let scopes = Family::<ScopeLabels, Counter>::default();
         let dropped = Family::<DropLabels, Counter>::default();
         metrics.register(|registry| {
             registry.register("dns_queries", "DNS queries answered", queries.clone());
-            registry.register("dns_answers", "Steered DNS answers by the PoP they name", answers.clone());
+            let help = "Steered DNS answers by the PoP they name first, and why that one";
+            registry.register("dns_answers", help, answers.clone());
+            let help = "DNS answers for when all PoPs are down, that name none";
+            registry.register("dns_answers_without_pop", help, without_pop.clone());
+            registry.register("dns_rankings", "Steered DNS answers by where their ranking is from", rankings.clone());
+            registry.register("dns_client_subnets", "DNS queries by the client subnet they name", subnets.clone());
+            let help = "Steered DNS answers to queries with a client subnet, by the length of the scope answered";
+            registry.register("dns_scopes", help, scopes.clone());
             registry.register(
                 "dns_dropped",
                 "DNS packets not answered, and TCP connections not taken",
@@ -140,6 +265,14 @@ impl DnsMetrics {
             queries: QueryType::ALL
                 .map(|kind| Rcode::ALL.map(|rcode| Transport::ALL.map(|transport| query(kind, rcode, transport)))),
             answers,
+            without_pop: WithoutPop::ALL.map(|cause| without_pop.get_or_create_owned(&WithoutPopLabels { cause })),
+            rankings: RankingSource::ALL.map(|from| rankings.get_or_create_owned(&RankingLabels { from })),
+            client_subnets: ClientSubnetKind::ALL.map(|subnet| subnets.get_or_create_owned(&SubnetLabels { subnet })),
+            scopes: [("ipv4", V4_SCOPES), ("ipv6", V6_SCOPES)].map(|(family, classes)| {
+                let counter =
+                    |(_, length): &(u8, &'static str)| scopes.get_or_create_owned(&ScopeLabels { family, length });
+                classes.iter().map(counter).collect()
+            }),
             dropped: Dropped::ALL.map(|reason| dropped.get_or_create_owned(&DropLabels { reason })),
         }
     }
@@ -152,9 +285,31 @@ impl DnsMetrics {
         &self.dropped[reason as usize]
     }
 
-    /// The counter of a PoP, to be kept: this takes a lock.
-    pub(crate) fn steered(&self, pop: &str) -> Counter {
-        self.answers.get_or_create_owned(&AnswerLabels { pop: pop.to_owned() })
+    pub(crate) fn without_pop(&self, cause: WithoutPop) -> &Counter {
+        &self.without_pop[cause as usize]
+    }
+
+    pub(crate) fn ranking(&self, from: RankingSource) -> &Counter {
+        &self.rankings[from as usize]
+    }
+
+    pub(crate) fn client_subnet(&self, kind: ClientSubnetKind) -> &Counter {
+        &self.client_subnets[kind as usize]
+    }
+
+    /// Of answers with a scope of that length, for a client at `address`.
+    pub(crate) fn scope(&self, address: IpAddr, length: u8) -> &Counter {
+        let (family, classes) = match address {
+            IpAddr::V4(_) => (0, V4_SCOPES),
+            IpAddr::V6(_) => (1, V6_SCOPES),
+        };
+        let class = classes.partition_point(|(longest, _)| *longest < length);
+        &self.scopes[family][class.min(classes.len() - 1)]
+    }
+
+    /// The counters of a PoP, to be kept: this takes a lock.
+    pub(crate) fn steered(&self, pop: &str) -> CauseCounters {
+        Cause::ALL.map(|cause| self.answers.get_or_create_owned(&AnswerLabels { pop: pop.to_owned(), cause }))
     }
 }
 
@@ -169,15 +324,45 @@ mod tests {
         dns.query(QueryType::Aaaa, Rcode::NxDomain, Transport::Tcp).inc();
         dns.query(QueryType::from_number(0xff00), Rcode::NotImp, Transport::Udp).inc_by(2);
         dns.dropped(Dropped::Response).inc();
-        dns.steered("fra").inc();
+        dns.steered("fra")[Cause::Spread as usize].inc();
+        dns.without_pop(WithoutPop::AllDown).inc();
+        dns.ranking(RankingSource::of(true)).inc();
+        dns.client_subnet(ClientSubnetKind::of(None)).inc();
         let text = metrics.render();
         for line in [
             "nearcast_dns_queries_total{type=\"AAAA\",rcode=\"NXDOMAIN\",transport=\"tcp\"} 1",
             "nearcast_dns_queries_total{type=\"other\",rcode=\"NOTIMP\",transport=\"udp\"} 2",
             "nearcast_dns_queries_total{type=\"A\",rcode=\"NOERROR\",transport=\"udp\"} 0",
             "nearcast_dns_dropped_total{reason=\"response\"} 1",
-            "nearcast_dns_answers_total{pop=\"fra\"} 1",
+            "nearcast_dns_answers_total{pop=\"fra\",cause=\"spread\"} 1",
+            "nearcast_dns_answers_total{pop=\"fra\",cause=\"first\"} 0",
+            "nearcast_dns_answers_without_pop_total{cause=\"all-down\"} 1",
+            "nearcast_dns_rankings_total{from=\"map\"} 1",
+            "nearcast_dns_client_subnets_total{subnet=\"none\"} 1",
         ] {
+            assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
+        }
+    }
+    #[test]
+    fn scopes_fall_into_classes() {
+        let metrics = Metrics::new();
+        let dns = DnsMetrics::register(&metrics);
+        let (v4, v6) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let rows = [
+            (v4, 0, "ipv4", "0"),
+            (v4, 1, "ipv4", "1-8"),
+            (v4, 24, "ipv4", "21-24"),
+            (v4, 25, "ipv4", "25-32"),
+            (v4, 32, "ipv4", "25-32"),
+            (v6, 48, "ipv6", "41-48"),
+            (v6, 49, "ipv6", "49-56"),
+            (v6, 128, "ipv6", "57-128"),
+        ];
+        for (address, length, family, class) in rows {
+            let before = dns.scope(address, length).get();
+            dns.scope(address, length).inc();
+            let line = format!("nearcast_dns_scopes_total{{family=\"{family}\",length=\"{class}\"}} {}", before + 1);
+            let text = metrics.render();
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
         }
     }

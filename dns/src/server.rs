@@ -14,10 +14,10 @@ use nearcast_shared::net;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use crate::answer::{Outcome, answer};
+use crate::answer::{Answer, Outcome, answer};
 use crate::encode;
 use crate::message::{Request, Silence, decode};
-use crate::metrics::{DnsMetrics, Dropped, QueryType, Transport};
+use crate::metrics::{ClientSubnetKind, DnsMetrics, Dropped, QueryType, RankingSource, Transport, WithoutPop};
 use crate::texts::Texts;
 use crate::view::View;
 
@@ -119,11 +119,36 @@ impl Plane {
         let answer = answer(&request, net::unmapped(peer.ip()), &view, &health, self.clock.now(), &texts);
         let kind = request.question.map_or(QueryType::Other, |question| QueryType::from_number(question.qtype));
         self.metrics.query(kind, answer.outcome.rcode(), transport).inc();
-        if let Outcome::Steered(pop) = answer.outcome {
-            view.steered_counter(pop).inc();
-        }
+        self.count_steering(&view, &request, &answer);
         let udp_size = view.udp_size();
         Ok(Reply { message: encode::message(&request, &answer, udp_size), request, udp_size })
+    }
+
+    fn count_steering(&self, view: &View, request: &Request<'_>, answer: &Answer<'_>) {
+        let subnet = request.edns.and_then(|edns| edns.subnet);
+        self.metrics.client_subnet(ClientSubnetKind::of(subnet)).inc();
+        match answer.outcome {
+            Outcome::Steered(sent) => {
+                view.steered_counter(sent.pop, sent.cause).inc();
+                self.metrics.ranking(RankingSource::of(sent.mapped)).inc();
+                if let Some(subnet) = subnet.and_then(|subnet| subnet.subnet()) {
+                    self.metrics.scope(subnet.address, answer.scope).inc();
+                }
+            }
+            Outcome::Fallback => {
+                self.metrics.without_pop(WithoutPop::Fallback).inc();
+            }
+            Outcome::AllDown => {
+                self.metrics.without_pop(WithoutPop::AllDown).inc();
+            }
+            Outcome::Static
+            | Outcome::Explained
+            | Outcome::Referral
+            | Outcome::NoData
+            | Outcome::NoName
+            | Outcome::Refused(_)
+            | Outcome::Fault(_) => {}
+        }
     }
 
     fn count_drop(&self, reason: Dropped) {

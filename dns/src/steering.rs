@@ -26,6 +26,7 @@ use nearcast_shared::pop::{Pop, PopId};
 
 use crate::ecs::{self, Coverage, Subnet};
 use crate::map::Maps;
+use crate::metrics::Cause;
 use crate::view::Steered;
 
 pub(crate) mod choose;
@@ -33,7 +34,7 @@ pub(crate) mod draw;
 pub(crate) mod ranking;
 pub(crate) mod rules;
 
-use choose::{Cause, Chosen, Circumstances, Dices, Fit};
+use choose::{Chosen, Circumstances, Dices, Fit};
 use draw::Dice;
 use ranking::{FullRanking, Ranking, rank};
 use rules::{Facts, Rules};
@@ -106,6 +107,8 @@ pub(crate) struct Survey {
 pub(crate) struct Decision<'g> {
     pub(crate) verdict: Verdict<'g>,
     pub(crate) coverage: Coverage,
+    /// The ranking is of the compiled map; else it was worked out from the geo data.
+    pub(crate) mapped: bool,
 }
 
 /// Whom a client is sent to.
@@ -275,7 +278,7 @@ impl Guide {
             (None, AllDown::ServFail) => Verdict::ServFail,
         };
         let coverage = self.covered(coverage, &verdict, asker);
-        Decision { verdict, coverage }
+        Decision { verdict, coverage, mapped: matches!(located.ranking, Cow::Borrowed(_)) }
     }
 
     /// The addresses of the chosen PoPs that are up; those of a CNAME are not among them. `turn` says who comes first where

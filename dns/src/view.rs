@@ -17,9 +17,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use ipnet::IpNet;
 use nearcast_shared::config::{Config, PolicyId};
 use nearcast_shared::geo::GeoDb;
 use nearcast_shared::health::{FleetId, HealthTable};
@@ -28,7 +30,7 @@ use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 
 use crate::map::Maps;
-use crate::metrics::DnsMetrics;
+use crate::metrics::{Cause, CauseCounters, DnsMetrics};
 use crate::name::{Lowered, Name, suffixes};
 use crate::steering::Guide;
 
@@ -55,7 +57,9 @@ pub struct View {
     /// By PoP: where it listens for TLS.
     https_ports: Vec<Option<u16>>,
     /// Steered answers, in the order of `pops`.
-    steered: Vec<Counter>,
+    steered: Vec<CauseCounters>,
+    /// Who may ask why.
+    explain_to: Vec<IpNet>,
 }
 
 /// Why a config gives no view.
@@ -178,6 +182,7 @@ impl View {
             https_ports: config.https_ports.clone(),
             udp_size: config.dns.udp_size,
             steered: config.pops.iter().map(|pop| metrics.steered(&pop.name)).collect(),
+            explain_to: config.explain_to.clone(),
         })
     }
 
@@ -294,9 +299,14 @@ impl View {
         self.udp_size
     }
 
-    /// Counts the answers that sent a client to this PoP.
-    pub(crate) fn steered_counter(&self, pop: PopId) -> &Counter {
-        &self.steered[pop.index()]
+    /// Counts the answers that sent a client to this PoP for that reason.
+    pub(crate) fn steered_counter(&self, pop: PopId, cause: Cause) -> &Counter {
+        &self.steered[pop.index()][cause as usize]
+    }
+
+    /// Whether whoever asks from there may know why clients are answered what they are.
+    pub(crate) fn may_explain_to(&self, resolver: IpAddr) -> bool {
+        self.explain_to.iter().any(|network| network.contains(&resolver))
     }
 
     /// The first zone's name, for hints to people.

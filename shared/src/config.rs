@@ -75,6 +75,8 @@ pub struct Config {
     pub https_ports: Vec<Option<u16>>,
     /// PoPs of a ranking that the compiled map keeps.
     pub ranking_depth: usize,
+    /// Resolvers that may ask for TXT records of `_explain.<steered name>`.
+    pub explain_to: Vec<IpNet>,
     /// How PoPs are chosen. The first is that of whoever names none.
     pub policies: Vec<Policy>,
     /// Zones this fleet is authoritative for.

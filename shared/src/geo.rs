@@ -218,7 +218,8 @@ fn decide<'a>(
     address: IpAddr,
     judge: impl Fn(&LookupResult<'a, Vec<u8>>) -> Worth,
 ) -> (Option<LookupResult<'a, Vec<u8>>>, u8) {
-    let (mut best, mut depth): (Option<(Worth, LookupResult<'a, Vec<u8>>)>, u8) = (None, 0);
+    let mut best: Option<(Worth, LookupResult<'a, Vec<u8>>)> = None;
+    let mut depth = 0;
     for (length, found) in files.iter().filter_map(|file| file.lookup(address)) {
         depth = depth.max(length);
         let Some(found) = found else { continue };

@@ -9,8 +9,8 @@ use clap::Args;
 use nearcast_dns::{DnsMetrics, View};
 use nearcast_shared::clock::Clock;
 use nearcast_shared::config::Config;
-use nearcast_shared::health::HealthTable;
 use nearcast_shared::metrics::Metrics;
+use nearcast_shared::pop::PopId;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -26,12 +26,12 @@ use crate::reload;
 /// it, and which directive or rule of the site decided; nothing is fetched.
 ///
 /// Asks the first node that answers; others may see the health of the fleet differently. With --offline no node is asked:
-/// the answer comes from the config here, as the node of --pop would give it while all PoPs are up. Exit code 1: no node
+/// the answer comes from the config here, as the node of --pop would give it while all PoPs are up but those of --down. Exit code 1: no node
 /// answered, or there is nothing to explain; 2: the command line or the config cannot be followed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     nearcast explain www.cdn.example.net 193.0.0.1\n  \
-    nearcast explain www.cdn.example.net 2001:db8::1 --offline --config new.toml --pop fra\n  \
+    nearcast explain www.cdn.example.net 2001:db8::1 --offline --config new.toml --pop fra --down iad\n  \
     nearcast explain https://www.cdn.example.net/logo.png -H 'accept-encoding: br'")]
 pub(super) struct ExplainArgs {
     /// The name that the client asks for, or a URL of http:// or https://.
@@ -47,6 +47,9 @@ pub(super) struct ExplainArgs {
     /// Ask no node: compile the config and suppose that all PoPs are up.
     #[arg(long)]
     offline: bool,
+    /// With --offline: suppose that this PoP is down; as often as needed.
+    #[arg(long, value_name = "POP", requires = "offline")]
+    down: Vec<String>,
     #[command(flatten)]
     nodes: Nodes,
 }
@@ -60,11 +63,16 @@ struct Shown {
     location: Option<Location>,
     precision: String,
     country: Option<String>,
+    subdivision: Option<String>,
+    asn: Option<u32>,
     unknown: Option<String>,
+    policy: String,
+    rule: Option<String>,
     measured_from: String,
     ranking: Vec<Ranked>,
-    pop: String,
+    pop: Option<String>,
     addresses: Vec<String>,
+    cname: Option<String>,
     scope: u8,
     ttl: u32,
     why: String,
@@ -79,13 +87,30 @@ struct Location {
 }
 
 /// A PoP of the ranking.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(default)]
 struct Ranked {
     name: String,
     distance_km: Option<f64>,
+    /// 0 from a node that does not know of groups.
+    group: u16,
     up: bool,
     reason: String,
+    reaches_origin: bool,
+}
+
+impl Default for Ranked {
+    /// Who does not say that a PoP fails to reach the origin does not mean it.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            distance_km: None,
+            group: 0,
+            up: false,
+            reason: String::new(),
+            reaches_origin: true,
+        }
+    }
 }
 
 pub(super) fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
@@ -156,17 +181,41 @@ fn offline(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(BAD_CONFIG));
         }
     };
-    let explained = nearcast_dns::explain(&view, &args.name, client, &HealthTable::default(), Clock::System.now());
+    let down = match pops_named(&config, &args.down) {
+        Ok(down) => down,
+        Err(mistake) => {
+            eprintln!("{mistake}");
+            return Ok(ExitCode::from(BAD_CONFIG));
+        }
+    };
+    let health = nearcast_dns::supposed(&config.pops, &down);
+    let explained = nearcast_dns::explain(&view, &args.name, client, &health, Clock::System.now());
     let mut value = serde_json::to_value(explained?)?;
     for pop in value["ranking"].as_array_mut().into_iter().flatten() {
         pop["reason"] = "supposed".into();
     }
-    let source = format!("{} says, if all PoPs are up", config.file.display());
+    let why = value["why"].as_str().map(|why| why.replace(", by an operator's word", ", as supposed"));
+    value["why"] = why.into();
+    let state = match args.down.as_slice() {
+        [] => "if all PoPs are up".to_owned(),
+        down => format!("if all PoPs but {} are up", down.join(", ")),
+    };
+    let source = format!("{} says, {state}", config.file.display());
     print(&value, args.json, &source);
     Ok(ExitCode::SUCCESS)
 }
 
-fn compile(config: &Config) -> anyhow::Result<View> {
+/// The PoPs of these names.
+pub(super) fn pops_named(config: &Config, names: &[String]) -> anyhow::Result<Vec<PopId>> {
+    let known = || config.pops.iter().map(|pop| pop.name.as_str()).collect::<Vec<_>>().join(", ");
+    let named = |name: &String| {
+        config.pop_named(name).with_context(|| format!("no [[pop]] is named `{name}`; there are: {}", known()))
+    };
+    names.iter().map(named).collect()
+}
+
+/// What DNS knows by `config`.
+pub(super) fn compile(config: &Config) -> anyhow::Result<View> {
     let geo = reload::load_geo(config)?;
     Ok(View::compile(config, geo.into(), &DnsMetrics::register(&Metrics::new()))?)
 }
@@ -190,35 +239,60 @@ fn show(it: &Shown, source: &str) -> String {
         let _infallible = writeln!(out, "  {label:<8}  {text}");
     };
     fact("located", &located(it));
-    fact("answer", &format!("{}: {}", it.pop, it.addresses.join(", ")));
+    if let Some(asn) = it.asn {
+        fact("network", &format!("AS{asn}"));
+    }
+    if !it.policy.is_empty() {
+        let rule = it.rule.as_ref().map(|rule| format!(", rule `{rule}`")).unwrap_or_default();
+        fact("policy", &format!("{}{rule}", it.policy));
+    }
+    fact("answer", &answered(it));
     fact("kept", &format!("for {} s, by everybody in its /{}", it.ttl, it.scope));
     fact("why", &it.why);
     fact(
         "ranking",
-        &format!("by distance from {}", if it.measured_from == "client" { "the client" } else { &it.measured_from }),
+        &format!("distances from {}", if it.measured_from == "client" { "the client" } else { &it.measured_from }),
     );
     out.push_str(&table("    ", &ranking(it)));
     out
 }
 
-fn located(it: &Shown) -> String {
-    let country = it.country.as_deref().map(|country| format!(" ({country})")).unwrap_or_default();
-    match (&it.location, &it.unknown) {
-        (Some(at), _) if it.precision == "country" => {
-            format!("{:.2}, {:.2}{country}: the middle of the country, all that is known", at.latitude, at.longitude)
-        }
-        (Some(at), _) => format!("{:.2}, {:.2}{country}", at.latitude, at.longitude),
-        (None, Some(reason)) => format!("nowhere: {reason}"),
-        (None, None) => "nowhere".to_owned(),
+fn answered(it: &Shown) -> String {
+    let what = match (&it.cname, it.addresses.as_slice()) {
+        (Some(name), _) => format!("CNAME {name}"),
+        (None, []) => "no addresses".to_owned(),
+        (None, addresses) => addresses.join(", "),
+    };
+    match &it.pop {
+        Some(pop) => format!("{pop}: {what}"),
+        None => format!("no PoP: {what}"),
     }
 }
 
+fn located(it: &Shown) -> String {
+    let place = it.subdivision.as_deref().or(it.country.as_deref());
+    let place = place.map(|place| format!(" ({place})")).unwrap_or_default();
+    match (&it.location, &it.unknown) {
+        (Some(at), _) if it.precision == "country" => {
+            format!("{:.2}, {:.2}{place}: the middle of the country, all that is known", at.latitude, at.longitude)
+        }
+        (Some(at), _) => format!("{:.2}, {:.2}{place}", at.latitude, at.longitude),
+        (None, Some(reason)) => format!("nowhere{place}: {reason}"),
+        (None, None) => format!("nowhere{place}"),
+    }
+}
+
+/// Places are counted by PoPs; equals have that of their group in brackets, if any PoP has an equal.
 fn ranking(it: &Shown) -> Vec<[String; 5]> {
+    let has_equal = |group: u16| group > 0 && it.ranking.iter().filter(|pop| pop.group == group).count() > 1;
+    let some_are_equal = it.ranking.iter().any(|pop| has_equal(pop.group));
     let row = |(place, pop): (usize, &Ranked)| {
         let distance = pop.distance_km.map_or("-".to_owned(), |km| format!("{km:.0} km"));
-        let chosen = if pop.name == it.pop { "<- chosen" } else { "" };
-        let state = format!("{} ({})", if pop.up { "up" } else { "DOWN" }, pop.reason);
-        [format!("{}.", place + 1), pop.name.clone(), format!("{distance:>9}"), state, chosen.to_owned()]
+        let chosen = if it.pop.as_ref() == Some(&pop.name) { "<- chosen" } else { "" };
+        let origin = if pop.reaches_origin { "" } else { ", does not reach the origin" };
+        let state = format!("{} ({}){origin}", if pop.up { "up" } else { "DOWN" }, pop.reason);
+        let place = if some_are_equal { format!("{}. [{}]", place + 1, pop.group) } else { format!("{}.", place + 1) };
+        [place, pop.name.clone(), format!("{distance:>9}"), state, chosen.to_owned()]
     };
     it.ranking.iter().enumerate().map(row).collect()
 }
@@ -278,7 +352,7 @@ www.cdn.example.net for 193.0.0.1, fra says:
   answer    iad: 192.0.2.1, 2001:db8::1
   kept      for 30 s, by everybody in its /21
   why       Because.
-  ranking   by distance from the client
+  ranking   distances from the client
     1.  fra     364 km  DOWN (probes)
     2.  iad    6207 km  up (probes)       <- chosen
     3.  new          -  up (first-round)
@@ -287,11 +361,43 @@ www.cdn.example.net for 193.0.0.1, fra says:
     }
 
     #[test]
+    fn policies_groups_and_what_is_answered_instead() {
+        let value = json!({
+            "name": "www.cdn.example.net", "client": "193.0.0.1",
+            "location": { "latitude": 52.5, "longitude": 5.0 }, "country": "NL", "subdivision": "NL-NH", "asn": 3333,
+            "policy": "europe", "rule": "office", "measured_from": "client",
+            "ranking": [
+                { "name": "fra", "distance_km": 363.6, "group": 1, "up": true, "reason": "probes", "reaches_origin": false },
+                { "name": "ams", "distance_km": 12.0, "group": 1, "up": true, "reason": "probes", "reaches_origin": true },
+                { "name": "iad", "distance_km": 6207.1, "group": 2, "up": true, "reason": "probes" }
+            ],
+            "pop": "ams", "cname": "lb.example.com", "addresses": [], "scope": 24, "ttl": 5, "why": "Because."
+        });
+        let wanted = "\
+www.cdn.example.net for 193.0.0.1, fra says:
+  located   52.50, 5.00 (NL-NH)
+  network   AS3333
+  policy    europe, rule `office`
+  answer    ams: CNAME lb.example.com
+  kept      for 5 s, by everybody in its /24
+  why       Because.
+  ranking   distances from the client
+    1. [1]  fra     364 km  up (probes), does not reach the origin
+    2. [1]  ams      12 km  up (probes)                             <- chosen
+    3. [2]  iad    6207 km  up (probes)
+";
+        assert_eq!(show(&Shown::deserialize(&value).unwrap(), "fra says"), wanted);
+        let nobody = |addresses: &[&str]| Shown::deserialize(&json!({ "pop": null, "addresses": addresses })).unwrap();
+        assert_eq!(answered(&nobody(&[])), "no PoP: no addresses");
+        assert_eq!(answered(&nobody(&["192.0.2.99"])), "no PoP: 192.0.2.99");
+    }
+
+    #[test]
     fn a_client_without_a_place() {
         let value = json!({ "unknown": "no geo data is loaded", "measured_from": "sin" });
         let shown = show(&Shown::deserialize(&value).unwrap(), "fra says");
         assert!(shown.contains("located   nowhere: no geo data is loaded\n"), "{shown}");
-        assert!(shown.contains("ranking   by distance from sin\n"), "{shown}");
+        assert!(shown.contains("ranking   distances from sin\n"), "{shown}");
         let at = json!({ "latitude": 50.29, "longitude": 9.39 });
         let value = json!({ "location": at, "precision": "country", "country": "DE" });
         let shown = show(&Shown::deserialize(&value).unwrap(), "offline");

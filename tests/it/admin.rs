@@ -196,7 +196,7 @@ fn metrics_after_traffic() {
         format!("nearcast_http_sent_bytes_total{{{site}}} 25"),
         format!("nearcast_origin_received_bytes_total{{{site}}} 10"),
         format!("nearcast_http_first_byte_seconds_count{{{site}}} 6"),
-        "nearcast_dns_answers_total{pop=\"fra\"} 1".to_owned(),
+        "nearcast_dns_answers_total{pop=\"fra\",cause=\"first\"} 1".to_owned(),
         "nearcast_dns_queries_total{type=\"A\",rcode=\"NXDOMAIN\",transport=\"tcp\"} 1".to_owned(),
         "nearcast_pop_up{pop=\"sin\"} 1".to_owned(),
         "nearcast_cache_memory_limit_bytes 67108864".to_owned(),

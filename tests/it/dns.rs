@@ -262,7 +262,7 @@ fn several_workers_answer() {
             (NEAR[2].2, NEAR[2].2)
         );
     }
-    assert_eq!(node.metric("nearcast_dns_answers_total{pop=\"sin\"}"), Some(128.0));
+    assert_eq!(node.metric("nearcast_dns_answers_total{pop=\"sin\",cause=\"first\"}"), Some(128.0));
     let udp = "nearcast_dns_queries_total{type=\"A\",rcode=\"NOERROR\",transport=\"udp\"}";
     assert_eq!(node.metric(udp), Some(64.0));
 }

@@ -36,8 +36,8 @@ fn a_hold_has_a_story_and_an_end() {
     clock.advance(3_600_000);
     eventually("its end", || iad(&node)["up"] == true);
     assert_eq!(iad(&node)["hold"], Value::Null);
-    let kept = std::fs::read_to_string(setup.folder().join("state/fra/forced.json")).unwrap();
-    assert_eq!(kept, "{}");
+    let kept = || std::fs::read_to_string(setup.folder().join("state/fra/forced.json")).unwrap();
+    eventually("the file that knows of it", || kept() == "{}");
 
     // And while no process does.
     let body = r#"{ "for": "1m", "why": "again" }"#;

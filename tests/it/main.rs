@@ -42,6 +42,7 @@ mod resume;
 mod rfc_table;
 mod scan;
 mod sharing;
+mod simulate;
 mod steered_load;
 mod tls;
 mod unbound;

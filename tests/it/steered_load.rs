@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::eventually;
 use crate::harness::fleet::{Fleet, POPS, PROMISED, status};
 use crate::harness::load::{Load, Outcome, Pace};
+use crate::harness::{eventually, geo};
 
 const PACE: Pace = Pace { rate: 1000, open_max: 128 };
 
@@ -66,7 +66,7 @@ fn a_dead_pop_and_a_frozen_one_are_out_of_the_answers_in_time() {
 
 #[test]
 fn reloads_new_geo_data_and_new_maps_lose_no_query() {
-    let fleet = Fleet::start_with_geo_files();
+    let fleet = Fleet::start_with_geo_files(&geo::city());
     let [fra, iad, sin] = fleet.addresses;
     let load = Load::start(fleet.dns, PACE, &Fleet::queries());
     let started = Instant::now();

@@ -343,7 +343,7 @@ fn https_records_are_of_the_same_pop_as_addresses() {
                         other => panic!("{other:?}"),
                     })
                     .collect();
-            let Outcome::Steered(pop) = a.0 else { panic!("{a:?}") };
+            let Outcome::Steered(Sent { pop, .. }) = a.0 else { panic!("{a:?}") };
             let port = if view.pop(pop).name == "sin" { 443 } else { 8443 };
             assert_eq!((https.0, https.1), (a.0, a.1), "{client} {down:?}");
             let [(ttl, Data::Https(rdata))] = &https.2[..] else { panic!("{https:?}") };
@@ -482,7 +482,7 @@ fn steered(view: &View, resolver: &str, options: &[u8], down: &[&str]) -> (Strin
         Timestamp(0),
         fixture::no_texts(),
     );
-    let Outcome::Steered(pop) = answer.outcome else { panic!("not steered: {:?}", answer.outcome) };
+    let Outcome::Steered(Sent { pop, .. }) = answer.outcome else { panic!("not steered: {:?}", answer.outcome) };
     (view.pop(pop).name.clone(), answer.answers[0].ttl, answer.scope)
 }
 
@@ -600,5 +600,67 @@ fn within(base: IpAddr, length: u32, bits: u128) -> IpAddr {
             let free = u128::MAX.checked_shr(length).unwrap_or(0);
             IpAddr::V6(Ipv6Addr::from(u128::from(v6) & !free | bits & free))
         }
+    }
+}
+
+fn explaining() -> View {
+    let text = format!("[dns]\nexplain-to = [\"198.18.0.0/15\"]\n{}", fixture::CONFIG);
+    fixture::view_of(&text, "sin")
+}
+
+/// RCODE, the strings, the scope.
+fn told(view: &View, name: &str, qtype: u16, resolver: &str, options: &[u8]) -> (Rcode, Vec<String>, u8) {
+    let packet = fixture::query_with(name, qtype, options);
+    let request = decode(&packet).unwrap();
+    let answer = answer(
+        &request,
+        resolver.parse().unwrap(),
+        view,
+        &fixture::health(view, &["fra"]),
+        Timestamp(0),
+        fixture::no_texts(),
+    );
+    (answer.outcome.rcode(), answer.texts, answer.scope)
+}
+
+#[test]
+fn why_for_those_who_may_know() {
+    let view = explaining();
+    let subnet = fixture::subnet("5.1.2.0/24");
+    let (rcode, texts, scope) = told(&view, "_Explain.WWW.cdn.example.net", TXT, "198.18.0.1", &subnet);
+    assert_eq!((rcode, scope), (Rcode::NoError, 24), "it is about this very client");
+    let wanted = [
+        "client 5.1.2.0",
+        "location 50.10, 8.70 DE",
+        "policy default",
+        "answer iad: 198.51.100.10, 198.51.100.11, 2001:db8:2::10",
+        "scope /10, ttl 60 s",
+        "1. fra 12 km group 1 DOWN (probes)",
+        "2. iad 6556 km group 2 up (probes)",
+        "3. sin 10268 km group 3 up (probes)",
+    ];
+    assert_eq!(texts[..wanted.len()], wanted);
+    assert!(
+        texts[wanted.len()].starts_with("5.1.2.0 is known to be near 50.10, 8.70 (DE); iad is the first that is up")
+    );
+    let (_, texts, scope) = told(&view, "_explain.edge.cdn.example.net", TXT, "198.18.0.1", &[]);
+    assert_eq!((texts[0].as_str(), scope), ("client 198.18.0.1", 0), "without a subnet the resolver is the client");
+}
+
+#[test]
+fn for_others_there_is_no_such_name() {
+    let (open, closed) = (explaining(), fixture::view());
+    let subnet = fixture::subnet("198.18.0.0/24");
+    let name = "_explain.www.cdn.example.net";
+    let rows = [
+        ("another resolver", &open, name, TXT, "203.0.113.7", Rcode::NxDomain),
+        ("a resolver that claims another subnet", &open, name, TXT, "5.1.2.3", Rcode::NxDomain),
+        ("nobody is allowed", &closed, name, TXT, "198.18.0.1", Rcode::NxDomain),
+        ("not a steered name", &open, "_explain.fra.cdn.example.net", TXT, "198.18.0.1", Rcode::NxDomain),
+        ("outside", &open, "_explain.www.example.com", TXT, "198.18.0.1", Rcode::Refused),
+        ("another type", &open, name, A, "198.18.0.1", Rcode::NoError),
+    ];
+    for (case, view, name, qtype, resolver, rcode) in rows {
+        assert_eq!(told(view, name, qtype, resolver, &subnet), (rcode, Vec::new(), 0), "{case}");
     }
 }

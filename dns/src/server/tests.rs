@@ -185,8 +185,12 @@ async fn every_answer_is_counted() {
         "nearcast_dns_queries_total{type=\"AAAA\",rcode=\"NOERROR\",transport=\"udp\"} 1",
         "nearcast_dns_queries_total{type=\"AAAA\",rcode=\"NOERROR\",transport=\"tcp\"} 2",
         "nearcast_dns_queries_total{type=\"TXT\",rcode=\"NXDOMAIN\",transport=\"udp\"} 1",
-        "nearcast_dns_answers_total{pop=\"fra\"} 3",
-        "nearcast_dns_answers_total{pop=\"iad\"} 0",
+        "nearcast_dns_answers_total{pop=\"fra\",cause=\"first\"} 3",
+        "nearcast_dns_rankings_total{from=\"geo\"} 3",
+        "nearcast_dns_client_subnets_total{subnet=\"ipv4\"} 3",
+        "nearcast_dns_client_subnets_total{subnet=\"none\"} 1",
+        "nearcast_dns_scopes_total{family=\"ipv4\",length=\"9-12\"} 3",
+        "nearcast_dns_answers_total{pop=\"iad\",cause=\"first\"} 0",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

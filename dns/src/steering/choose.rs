@@ -7,6 +7,7 @@ use nearcast_shared::pop::{Pop, PopId};
 use super::Family;
 use super::draw::Dice;
 use super::ranking::Ranking;
+use crate::metrics::Cause;
 
 /// PoPs of one answer at most; the config allows no more.
 const CHOSEN_MAX: usize = 8;
@@ -23,19 +24,6 @@ pub(crate) struct Chosen {
     pub(crate) wants_more: bool,
     /// A PoP that it hangs on is about to change its state, or just did.
     pub(crate) unsettled: bool,
-}
-
-/// What made it that PoP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// It is the first of all that have the family, or was drawn from their first group.
-    First,
-    /// Those before it are down, or do not reach the site's origin.
-    Failover,
-    /// The same, and the next ones share those clients.
-    Spread,
-    /// It is what would be first, and all are down.
-    FailOpen,
 }
 
 /// What a choice goes by beside the ranking.

@@ -83,6 +83,7 @@ impl Compiler<'_> {
         let listen = self.listen(&file.listen, this_listen.as_ref());
         let pops: Vec<Pop> = file.pop.iter().map(|entry| self.pop(entry, &file.listen)).collect();
         let policies = self.policies(file, &pops);
+        self.asns_are_known(file);
         let mut zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
         self.names_are_unique("zone", "name", file.zone.iter().map(|z| z.get_ref().name.as_ref()));
         let cache = self.cache(&file.cache);
@@ -109,6 +110,7 @@ impl Compiler<'_> {
             limits: self.limits(&file.limits),
             origin: self.origin(&file.origin),
             dns: self.dns(&file.dns),
+            explain_to: self.networks("dns.explain-to", file.dns.explain_to.as_deref()),
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,
             https_ports,

@@ -161,6 +161,7 @@ tables! {
         tcp_connections: At<u32>,
         tcp_per_client: At<u32>,
         ranking_depth: At<u16>,
+        explain_to: Option<Vec<Spanned<String>>>,
     }
 
     Pop {

@@ -1,12 +1,55 @@
 //! What a right config may still do that its writer should know of.
 
-use super::{Config, SetCookie, Site};
+use super::{Config, Order, Pick, Policy, PolicyId, Ring, SetCookie, Site};
+
+/// Seconds of a TTL under which resolvers ask all the time, and some keep answers longer anyway.
+const TTL_MIN: u32 = 5;
 
 impl Config {
     /// One sentence for each risk that the config takes, with the site and key, or the file and line, that it is about. None of them is a mistake.
     pub fn warnings(&self) -> Vec<String> {
         let zones = self.zones.iter().flat_map(|zone| zone.warnings.iter().cloned());
-        zones.chain(self.sites.iter().flat_map(warnings_of)).collect()
+        let short = self.zones.iter().filter(|zone| zone.ttl < TTL_MIN).map(|zone| {
+            format!(
+                "zone `{}`: ttl = {}: resolvers ask for nearly every client, and some keep answers for {TTL_MIN} s and \
+                 more anyway",
+                zone.name, zone.ttl
+            )
+        });
+        let policies = self.policies.iter().zip((0..).map(PolicyId)).flat_map(|(policy, id)| self.risks_of(policy, id));
+        zones.chain(short).chain(policies).chain(self.sites.iter().flat_map(warnings_of)).collect()
+    }
+
+    fn risks_of(&self, policy: &Policy, id: PolicyId) -> Vec<String> {
+        let of_zones = self.zones.iter().map(|zone| (zone.policy, zone.ecs));
+        let of_sites = self.sites.iter().map(|site| (site.policy, site.ecs));
+        let of_names = self.zones.iter().flat_map(|zone| zone.steered.iter().map(|name| (name.policy, zone.ecs)));
+        let uses: Vec<bool> =
+            of_zones.chain(of_sites).chain(of_names).filter(|(of, _)| *of == id).map(|(_, ecs)| ecs).collect();
+        let mut all = Vec::new();
+        let mut warn = |what: String| all.push(format!("policy `{}`: {what}", policy.name));
+        // The first one is there whether it is wanted or not.
+        if uses.is_empty() {
+            if id != PolicyId(0) {
+                warn("nobody uses it: no zone, site or steered name has it as its policy".to_owned());
+            }
+            return all;
+        }
+        let candidates = || policy.pops.iter().flatten().map(|pop| &self.pops[pop.index()]);
+        if matches!(policy.order, Order::Nearest { .. }) && candidates().any(|pop| pop.location.is_some()) {
+            for pop in candidates().filter(|pop| pop.location.is_none()) {
+                warn(format!("PoP `{}` has no location, so it is nearest to nobody, only the last resort", pop.name));
+            }
+        }
+        let draws = policy.pick == Pick::Sticky && !matches!(policy.order, Order::Nearest { ring: Ring::None, .. });
+        if draws && uses.contains(&true) {
+            warn(
+                "pick = \"sticky\" narrows answers to a /24 or /48 wherever there are equals: resolvers that send client \
+                 subnets keep one for each such network, and ask as often"
+                    .to_owned(),
+            );
+        }
+        all
     }
 }
 

@@ -47,10 +47,10 @@ impl Fleet {
         Self::start_with(|setup| setup)
     }
 
-    /// The same with geo data in two files: what the first, a small one, says of Singapore comes before all else.
-    pub(crate) fn start_with_geo_files() -> Self {
+    /// The same with geo data in two files: what the first, a small one, says of Singapore comes before what `city` says.
+    pub(crate) fn start_with_geo_files(city: &[u8]) -> Self {
         Self::start_with(|setup| {
-            fs::write(setup.folder().join("city.mmdb"), geo::built_in()).unwrap();
+            fs::write(setup.folder().join("city.mmdb"), city).unwrap();
             write_first_file(&setup, 1_700_000_000, geo::place(1.3, 103.8));
             setup.set("geo.database", "[\"first.mmdb\", \"city.mmdb\"]").set("geo.watch", "\"100ms\"")
         })

@@ -373,6 +373,18 @@ impl Compiler<'_> {
         }
     }
 
+    /// A rule for autonomous systems that nobody can be found to be in would never count.
+    pub(super) fn asns_are_known(&mut self, file: &File) {
+        if file.geo.asn.is_some() {
+            return;
+        }
+        let rules = file.policy.iter().flat_map(|policy| &policy.get_ref().rule);
+        for asn in rules.filter_map(|rule| rule.get_ref().asns.as_ref()?.first()) {
+            let message = "needs geo.asn, an mmdb of autonomous systems: without it the rule never counts";
+            self.gather.at(Some(asn.span()), "policy.rule.asns", message);
+        }
+    }
+
     /// `[[zone.steered]]`.
     pub(super) fn steered_names(&mut self, file: &File, zones: &mut [Zone], sites: &[Site], policies: &[Policy]) {
         for (entry, zone) in file.zone.iter().zip(zones) {

@@ -93,6 +93,29 @@ fn the_default_one_is_first_and_names_find_theirs() {
 }
 
 #[test]
+fn risks_of_policies() {
+    let at = "location = [1.0, 2.0]";
+    let rows: [(&str, &[&str]); 7] = [
+        ("", &[]),
+        ("ttl = 4", &["zone `cdn.test`: ttl = 4: resolvers ask for nearly every client"]),
+        ("[[policy]]\nname = \"a\"", &["policy `a`: nobody uses it"]),
+        ("[[policy]]\nname = \"default\"", &[]),
+        (at, &["policy `default`: PoP `fra` has no location", "policy `default`: PoP `iad` has no location"]),
+        ("policy = \"a\"\n[[policy]]\nname = \"a\"\norder = \"weighted\"\npick = \"sticky\"", &["policy `a`: pick = "]),
+        ("policy = \"a\"\necs = false\n[[policy]]\nname = \"a\"\norder = \"weighted\"\npick = \"sticky\"", &[]),
+    ];
+    for (text, wanted) in rows {
+        let text = match text == at {
+            true => HEAD.replace("[[zone]]", &format!("{at}\n[[zone]]")),
+            false => format!("{HEAD}{text}"),
+        };
+        let told = parse(&text).unwrap_or_else(|mistakes| panic!("{mistakes}")).warnings();
+        assert_eq!(told.len(), wanted.len(), "{text}: {told:#?}");
+        assert!(told.iter().zip(wanted).all(|(line, wanted)| line.starts_with(wanted)), "{text}: {told:#?}");
+    }
+}
+
+#[test]
 fn mistakes_of_policies() {
     let rows: [(&str, &[&str]); 16] = [
         ("[[policy]]", &["14: policy.name: missing; a name for sites"]),
