@@ -42,7 +42,7 @@ pub enum TextError {
     /// Not a domain name.
     #[error("`{0}` is not a domain name")]
     NotAName(String),
-    /// Not between one and [`LENGTH_MAX`] bytes.
+    /// Empty, or too long.
     #[error("a text must have from 1 to {LENGTH_MAX} bytes")]
     Length,
     /// The name is in none of our zones.
