@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn a_change_is_taken_once_it_is_settled() {
         // What is there at each look, and whether it is taken; in force is what was taken last.
-        let rows: &[(&str, &[(&[Option<u64>], bool)])] = &[
+        type Look<'a> = (&'a [Option<u64>], bool);
+        let rows: &[(&str, &[Look<'_>])] = &[
             ("nothing changes", &[(&[Some(1)], false), (&[Some(1)], false)]),
             ("a new file", &[(&[Some(2)], false), (&[Some(2)], true), (&[Some(2)], false)]),
             ("it grows", &[(&[Some(2)], false), (&[Some(3)], false), (&[Some(3)], true)]),
