@@ -48,7 +48,8 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
     let (parts, body) = request.into_parts();
     let version = parts.version;
     let line = worker.edge.access_log.is_on().then(|| line(&worker, &connection, &parts));
-    let (site, mut response, outcome) = match admit(&parts, connection.door(), &view) {
+    let admitted = if connection.is_beyond() { Err(Refusal::Full) } else { admit(&parts, connection.door(), &view) };
+    let (site, mut response, outcome) = match admitted {
         Err(refusal) => (None, refusal.response(&worker.edge.identity), Outcome::Refused),
         Ok(admitted) => {
             let site = admitted.site.clone();

@@ -134,6 +134,17 @@ impl Vitals {
         Open(self.clone())
     }
 
+    /// A client came for whom there is no room.
+    pub fn full(&self) {
+        self.overload.lock().fill();
+        if !self.overloaded.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                connections = self.connections_max,
+                "no room for more clients: so this node tells its probers"
+            );
+        }
+    }
+
     /// How things stand; whether the node leaves or is drained is not known here.
     pub fn facts(&self) -> OwnFacts {
         let now = self.now();
@@ -357,6 +368,19 @@ mod tests {
         }
         assert_eq!(says(&vitals.facts()), Says::Overloaded);
         drop(open);
+        for _ in 0..20 {
+            vitals.sample();
+        }
+        assert_eq!(says(&vitals.facts()), Says::Up);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_room_is_told_at_once() {
+        let vitals = Vitals::new(4);
+        vitals.full();
+        assert_eq!(says(&vitals.facts()), Says::Overloaded);
+        vitals.sample();
+        assert_eq!(says(&vitals.facts()), Says::Overloaded, "though there is room again");
         for _ in 0..20 {
             vitals.sample();
         }
