@@ -169,9 +169,9 @@ fn a_node_with_nearly_all_its_connections_open_says_so() {
     let answer = node.ask(&Ask::get("/"));
     assert_eq!((answer.status, answer.field("retry-after").as_deref()), (503, Some("1")));
     drop(more);
-    // What else is the matter comes first, and is not told to strangers.
+    // That it is to be out comes first.
     node.admin("POST", "/v1/pops/fra/drain", "");
     let answer = node.ask(&health);
-    assert_eq!((answer.status, answer.field("nearcast-health")), (503, None));
+    assert_eq!((answer.status, answer.field("nearcast-health").as_deref()), (503, Some("leaving")));
     drop(idle);
 }
