@@ -33,7 +33,7 @@ use history::History;
 use judge::{PopFacts, TargetFacts};
 use own::{OwnFacts, Says, Vitals};
 use sites::SiteHash;
-pub use status::{PopStatus, TargetStatus};
+pub use status::{OrphanedHold, PopStatus, TargetStatus};
 pub use table::{FleetId, HealthTable, PopHealth, Reason};
 use target::Target;
 pub use target::{Report, TargetId};
@@ -216,7 +216,9 @@ impl HealthBoard {
     pub fn force(&self, name: &str, hold: Option<Hold>) -> Result<(), ForceError> {
         let _one_at_a_time = self.forced_writer.lock();
         let mut state = self.state.lock();
-        if !state.pops.iter().any(|known| known.pop.name == name) {
+        let is_known = state.pops.iter().any(|known| known.pop.name == name);
+        // A hold may outlive its PoP, and would be in force when that comes back.
+        if !is_known && (hold.is_some() || state.holds.of(name).is_none()) {
             return Err(ForceError::UnknownPop(name.to_owned()));
         }
         let since = Some(self.clock.now().seconds());
@@ -314,7 +316,7 @@ impl HealthBoard {
                 up,
                 reason,
                 forced: facts.forced,
-                unsettled: is_near || pop.changed.is_some_and(|changed| now.since(changed) < settings.settle),
+                unsettled: is_near || pop.changed.is_some_and(|changed| now.is_within(settings.settle, changed)),
                 addresses: pop.pop.addresses.iter().copied().zip(addresses).collect(),
                 unreached: target::unreached(&pop.targets),
                 ..PopHealth::unknown(&pop.pop)

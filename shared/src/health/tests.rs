@@ -120,6 +120,23 @@ fn forced_states_end_by_themselves() {
 }
 
 #[test]
+fn a_hold_that_outlives_its_pop_can_be_lifted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("forced.json");
+    let board = Bench::new(&three(), Some(&file)).board;
+    board.force("iad", Some(Forced::Drain.into())).unwrap();
+    assert!(board.orphaned_holds().is_empty());
+    board.reconfigure(&config(&pop("fra", &[1])));
+    let orphans = board.orphaned_holds();
+    assert_eq!((orphans.len(), orphans[0].pop.as_str(), orphans[0].hold.state), (1, "iad", Forced::Drain));
+    assert!(board.force("iad", Some(Forced::Up.into())).is_err(), "nobody new is held");
+    board.force("iad", None).unwrap();
+    assert!(board.orphaned_holds().is_empty());
+    assert_eq!(Holds::read(&file).unwrap(), Holds::default());
+    assert!(board.force("iad", None).is_err(), "nothing is left to be lifted");
+}
+
+#[test]
 fn addresses_that_are_down_are_left_out_of_a_pop_that_is_up() {
     let bench = Bench::new(&config(&pop("fra", &[1, 2])), None);
     let seen = || {
@@ -175,6 +192,20 @@ fn unsettled_while_a_change_is_near_and_after_it() {
     bench.clock.advance(31_000);
     bench.report(2, "+");
     assert!(!unsettled(), "probes change nothing now");
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_nothing_unsettled() {
+    let bench = Bench::new(&three(), None);
+    for octet in 1..=3 {
+        bench.report(octet, "+");
+    }
+    bench.report(2, "---++---");
+    assert_eq!(bench.board.status()[1].targets[0].need, Some(4));
+    bench.clock.advance(-3_600_000);
+    bench.board.tick();
+    assert!(!bench.board.table().is_unsettled(PopId(1)));
+    assert_eq!(bench.board.status()[1].targets[0].need, Some(2), "nor down");
 }
 
 #[test]
