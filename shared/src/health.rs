@@ -32,7 +32,7 @@ pub use forced::{Forced, Hold};
 use history::History;
 use judge::{PopFacts, TargetFacts};
 use own::{OwnFacts, Says, Vitals};
-use sites::SiteHash;
+use sites::{Shared, SiteHash};
 pub use status::{OrphanedHold, PopStatus, TargetStatus};
 pub use table::{FleetId, HealthTable, PopHealth, Reason};
 use target::Target;
@@ -91,6 +91,7 @@ struct State {
     holds: Holds,
     /// Names of sites, for people.
     sites: HashMap<SiteHash, String>,
+    shared: Shared,
     /// Every target of the first config was probed once.
     first_round_done: bool,
     targets_made: u64,
@@ -123,6 +124,7 @@ impl HealthBoard {
             gone: Vec::new(),
             holds,
             sites: HashMap::new(),
+            shared: Shared::default(),
             first_round_done: false,
             targets_made: 0,
         };
@@ -178,6 +180,7 @@ impl HealthBoard {
         let stays = |known: &&PopHealth| config.pop_named(&known.name).is_some();
         state.gone = self.table.load().pops.iter().filter(|known| !stays(known)).cloned().collect();
         state.sites = config.sites.iter().map(|site| (SiteHash::of(&site.name), site.name.clone())).collect();
+        state.shared = Shared::of(&config.sites);
         state.fleet = FleetId::of(&config.pops);
         state.settings.clone_from(&config.health);
         state.this = config.this;
@@ -318,7 +321,7 @@ impl HealthBoard {
                 forced: facts.forced,
                 unsettled: is_near || pop.changed.is_some_and(|changed| now.is_within(settings.settle, changed)),
                 addresses: pop.pop.addresses.iter().copied().zip(addresses).collect(),
-                unreached: target::unreached(&pop.targets),
+                unreached: state.shared.widen(&target::unreached(&pop.targets)),
                 ..PopHealth::unknown(&pop.pop)
             });
         }

@@ -298,6 +298,25 @@ fn origins_are_unreached_when_no_node_of_a_pop_reaches_them() {
 }
 
 #[test]
+fn sites_that_share_an_origin_are_unreached_together() {
+    let site = |name: &str, origin: &str| {
+        format!("[[site]]\ndomains = [\"{name}.test\"]\norigin = \"{origin}\"\nname = \"{name}\"\n")
+    };
+    let many: String = (0..1000).map(|number| site(&format!("s{number}"), "http://o.test")).collect();
+    let others = [site("port", "http://o.test:81"), site("tls", "https://o.test")].concat();
+    let text = [pop("fra", &[1]), many, others].concat();
+    let bench = Bench::new(&config(&text), None);
+    let told = Report { unreached: vec![SiteHash::of("s7")], ..Report::plain(Ok(()), Duration::ZERO) };
+    bench.report_in_full(1, &told);
+    let table = bench.board.table();
+    assert!((0..1000).all(|number| !table.reaches_origin(PopId(0), &format!("s{number}"))));
+    assert!(table.reaches_origin(PopId(0), "port") && table.reaches_origin(PopId(0), "tls"));
+    drop(table);
+    bench.report(1, "+");
+    assert!(bench.board.table().reaches_origin(PopId(0), "s7"));
+}
+
+#[test]
 fn a_leaving_node_is_out_of_its_own_answers() {
     let bench = Bench::new(&three(), None);
     bench.board.leave();
