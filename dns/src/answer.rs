@@ -516,7 +516,7 @@ impl<'v> Asked<'_, 'v> {
             Verdict::Addresses(addresses) => {
                 let mut fitting = addresses.iter().copied().filter(|address| Family::of(*address) == family).peekable();
                 if fitting.peek().is_none() {
-                    return answer.denied(Outcome::NoData, zone);
+                    return answer.denied_for(Outcome::NobodyUp, zone, ttl);
                 }
                 answer.answers.extend(fitting.map(|address| record(Data::from(address))));
                 Answer { outcome: Outcome::Fallback, scope, ..answer }
