@@ -23,6 +23,7 @@ mod run;
 mod simulate;
 mod status;
 mod table;
+mod txt;
 
 /// A CDN edge node with GeoDNS in one binary: answers DNS with the nearest healthy point of presence, and serves that
 /// PoP's HTTP traffic from a memory-plus-disk cache in front of your origin.
@@ -45,6 +46,7 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     Object(object::ObjectArgs),
     Drain(drain::DrainArgs),
+    Txt(txt::TxtArgs),
     Reload(reload::ReloadArgs),
     Geo(geo::GeoArgs),
     Map(map::MapArgs),
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(args),
         Command::Object(args) => object::run(args),
         Command::Drain(args) => drain::run(args),
+        Command::Txt(args) => txt::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Geo(args) => geo::run(args),
         Command::Map(args) => map::run(args),

@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use crate::geo::maps::MapMaker;
 use crate::geo::{GeoDesk, Refused};
 use crate::prefetch::Prefetcher;
+use crate::texts::TextDesk;
 
 mod prefetch;
 mod purge;
@@ -74,6 +75,7 @@ pub struct Control {
     /// All metrics.
     pub metrics: Arc<Metrics>,
     pub(crate) prefetcher: Prefetcher,
+    pub(crate) texts: TextDesk,
     pub(crate) geo: Arc<ArcSwap<GeoDb>>,
     pub(crate) geo_desk: Arc<GeoDesk>,
     pub(crate) maps: Arc<MapMaker>,

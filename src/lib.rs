@@ -9,6 +9,7 @@ pub mod geo;
 pub mod prefetch;
 pub mod reload;
 pub mod state;
+pub mod texts;
 
 pub mod admin;
 

@@ -38,6 +38,7 @@ use crate::geo::{GeoCollector, GeoDesk, watch as watch_geo};
 use crate::prefetch;
 use crate::reload::{self, ReloadError};
 use crate::state::{State, StateError};
+use crate::texts::TextDesk;
 
 /// Why a node cannot run.
 #[derive(Debug, Error)]
@@ -116,6 +117,8 @@ impl Node {
         let dns_metrics = Arc::new(dns::DnsMetrics::register(&metrics));
         let unreadable = |error| NodeError::Io("forced.json of the state folder cannot be read; move it away", error);
         let health = HealthBoard::new(&config, Some(&state.forced_file()), &clock).map_err(unreadable)?;
+        let damaged = |error| NodeError::Io("texts.json of the state folder cannot be read; move it away", error);
+        let texts = TextDesk::open(state.texts_file()).map_err(damaged)?;
         let collector = HealthCollector { board: health.clone() };
         metrics.register(|registry| registry.register_collector(Box::new(collector)));
 
@@ -177,6 +180,7 @@ impl Node {
             health,
             metrics,
             prefetcher,
+            texts,
             geo,
             geo_desk,
             maps: Arc::default(),
@@ -410,10 +414,14 @@ impl WorkerThread {
             let closing = async {
                 let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
             };
-            let (view, health, metrics) =
-                (control.dns_view.clone(), control.health.clone(), control.dns_metrics.clone());
-            let clock = control.clock.clone();
-            let served = dns::serve(share.dns, view, health, metrics, clock, tcp, closing).await;
+            let plane = dns::Plane {
+                view: control.dns_view.clone(),
+                health: control.health.clone(),
+                metrics: control.dns_metrics.clone(),
+                texts: control.texts.published(),
+                clock: control.clock.clone(),
+            };
+            let served = dns::serve(share.dns, plane, tcp, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });
         let mut left = 0;

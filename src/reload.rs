@@ -82,6 +82,15 @@ pub fn log_warnings(config: &Config) {
     }
 }
 
+/// A reload that took.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Reloaded {
+    /// Which one it is.
+    pub generation: u64,
+    /// What the operator should know of it.
+    pub warnings: Vec<String>,
+}
+
 /// Whether what looks wrong with geo data stops it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
@@ -105,16 +114,19 @@ impl Control {
     ///
     /// # Errors
     /// With the old world left as it was.
-    pub fn reload(&self, force: Force) -> Result<u64, ReloadError> {
+    pub fn reload(&self, force: Force) -> Result<Reloaded, ReloadError> {
         let _one_at_a_time = self.reloading.lock();
         let outcome = self.try_reload(force);
         let mut generation = self.generation.lock();
         match &outcome {
-            Ok(config) => {
+            Ok((config, serials)) => {
                 let number = generation.number + 1;
                 *generation = Generation { number, loaded: self.clock.now(), last_error: None };
                 tracing::info!(generation = number, file = %config.file.display(), "config reloaded");
                 log_warnings(config);
+                for warning in serials {
+                    tracing::warn!(warning, "secondaries do not see what has changed");
+                }
             }
             Err(error) => {
                 let text = chain(error);
@@ -123,7 +135,10 @@ impl Control {
                 generation.last_error = Some(text);
             }
         }
-        outcome.map(|_| generation.number)
+        outcome.map(|(config, serials)| Reloaded {
+            generation: generation.number,
+            warnings: serials.into_iter().chain(config.warnings()).collect(),
+        })
     }
 
     /// Takes over what the geo files have now, under the config in force, or says why not. Blocks as a reload does.
@@ -152,7 +167,8 @@ impl Control {
         Ok(())
     }
 
-    fn try_reload(&self, force: Force) -> Result<Arc<Config>, ReloadError> {
+    /// The new config, and what is wrong with the serials of its zones.
+    fn try_reload(&self, force: Force) -> Result<(Arc<Config>, Vec<String>), ReloadError> {
         let old = self.config.load_full();
         let config = Arc::new(Config::load(&old.file, &self.inputs)?);
         let restart = old.needs_restart(&config);
@@ -167,6 +183,7 @@ impl Control {
         if let Some(judged) = next.as_ref().and_then(|next| next.judged.as_ref()) {
             maps::adopt(&dns_view, judged);
         }
+        let serials = dns_view.serial_warnings(&self.dns_view.load());
 
         // Nothing fails from here on. Health first: it must know the PoPs that the new view names.
         self.health.reconfigure(&config);
@@ -182,7 +199,7 @@ impl Control {
         *self.probes.lock() = probe::spawn(&config, &self.health, &tls);
         self.config.store(config.clone());
         self.geo_desk.reloaded.notify_one();
-        Ok(config)
+        Ok((config, serials))
     }
 
     /// What the geo files of `config` have; `None` when that is in force. `old` is the config in force.

@@ -1,4 +1,4 @@
-//! The node's own folder: who it is, its secret, the states it was forced into, its purges. Locked, so that a second
+//! The node's own folder: who it is, its secret, the states it was forced into, its texts, its purges. Locked, so that a second
 //! process refuses to start.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -74,6 +74,11 @@ impl State {
     /// Where forced states are kept.
     pub fn forced_file(&self) -> PathBuf {
         self.folder.join("forced.json")
+    }
+
+    /// Where texts are kept.
+    pub fn texts_file(&self) -> PathBuf {
+        self.folder.join("texts.json")
     }
 
     /// Where purges are kept.

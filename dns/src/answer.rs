@@ -24,7 +24,10 @@ use crate::message::{Fault, Question, Request};
 use crate::metrics::{Cause, Rcode};
 use crate::name::Name;
 use crate::steering::{Asker, Family, Verdict};
+use crate::texts::Texts;
 use crate::view::{Delegation, Found, Node, RrSet, Steered, Target, View, Zone};
+
+mod binding;
 
 const CLASS_IN: u16 = 1;
 
@@ -89,7 +92,7 @@ pub(crate) enum Refusal {
 }
 
 /// One record.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Record<'v> {
     pub(crate) owner: Owner<'v>,
     pub(crate) ttl: u32,
@@ -108,12 +111,14 @@ pub(crate) enum Owner<'v> {
 }
 
 /// What a record says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Data<'v> {
     A(Ipv4Addr),
     Aaaa(Ipv6Addr),
     /// Of that type, on the wire, names uncompressed.
     Wire(u16, &'v [u8]),
+    /// An HTTPS record's, on the wire, made for this client.
+    Https(Vec<u8>),
     /// The one of RFC 8482: CPU "RFC8482", OS empty.
     AnyObsoleted,
     Cname(&'v Name),
@@ -207,6 +212,7 @@ pub(crate) fn answer<'v>(
     view: &'v View,
     health: &HealthTable,
     now: Timestamp,
+    texts: &'v Texts,
 ) -> Answer<'v> {
     let question = match (request.fault, request.question) {
         (Some(fault), _) => return Answer::empty(Outcome::Fault(fault)),
@@ -216,7 +222,7 @@ pub(crate) fn answer<'v>(
     if question.qclass != CLASS_IN || is_refused(question.qtype) {
         return Answer::empty(Outcome::Refused(Refusal::NotSupported));
     }
-    let asked = Asked { question, request, resolver, view, health, now };
+    let asked = Asked { question, request, resolver, view, health, now, texts };
     asked.explanation().unwrap_or_else(|| asked.answer())
 }
 
@@ -233,6 +239,7 @@ struct Asked<'r, 'v> {
     view: &'v View,
     health: &'r HealthTable,
     now: Timestamp,
+    texts: &'v Texts,
 }
 
 /// What is at one name.
@@ -271,30 +278,34 @@ impl<'v> Asked<'_, 'v> {
     /// RFC 1034 section 4.3.2: from the name asked for through its CNAMEs to data, to nothing, or to where others know.
     fn answer(&self) -> Answer<'v> {
         let mut answer = Answer::empty(Outcome::Static);
-        let (mut owner, mut found) = (Owner::Question, self.view.find(self.question.name));
+        let (mut owner, mut name) = (Owner::Question, self.question.name);
         for links in 0..=LINKS_MAX {
-            match self.step(answer, owner, found, links) {
+            match self.step(answer, owner, name, links) {
                 Step::Done(done) => return done,
                 Step::Alias(so_far, target) => {
                     answer = so_far;
                     owner = Owner::Wire(target);
-                    found = self.view.find(target);
+                    name = target;
                 }
             }
         }
         answer
     }
 
-    fn step(&self, answer: Answer<'v>, owner: Owner<'v>, found: Found<'v>, links: usize) -> Step<'v> {
-        Step::Done(match found {
+    fn step(&self, answer: Answer<'v>, owner: Owner<'v>, name: &[u8], links: usize) -> Step<'v> {
+        Step::Done(match self.view.find(name) {
             Found::Outside if links == 0 => Answer::empty(Outcome::Refused(Refusal::NotOurs)),
             Found::Outside => answer,
+            Found::NoName(zone) if self.texts.has(name, self.now) => self.texts(answer, owner, zone, None, name),
             Found::NoName(zone) => answer.denied(Outcome::NoName, zone),
             Found::Delegated(zone, delegation) => self.delegated(answer, owner, zone, &delegation, links),
             // RFC 4035 section 3.1.4.1: the DS set of a zone's own name is the parent zone's.
             Found::Node(zone, node) if self.question.qtype == rtype::DS && node.apex => {
                 let zone = self.view.parent_of(zone).unwrap_or(zone);
                 self.of_type(answer, owner, zone, node.parental())
+            }
+            Found::Node(zone, node) if self.question.qtype == rtype::TXT && self.texts.at(name, self.now).is_some() => {
+                self.texts(answer, owner, zone, node.set(rtype::TXT), name)
             }
             Found::Node(zone, node) => return self.at_node(answer, owner, zone, node, links),
         })
@@ -318,8 +329,41 @@ impl<'v> Asked<'_, 'v> {
         Step::Done(match (node.target, qtype) {
             (Target::Steered(steered), rtype::A) => self.steered(answer, owner, zone, steered, Family::V4),
             (Target::Steered(steered), rtype::AAAA) => self.steered(answer, owner, zone, steered, Family::V6),
+            (Target::Steered(steered), rtype::HTTPS) if self.view.has_https_record(steered.site) => {
+                self.binding(answer, owner, zone, steered)
+            }
+            (Target::Steered(steered), _) if self.view.guide().points(steered.policy) => {
+                self.pointer(answer, owner, zone, steered)
+            }
             (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, owner, zone, node.set(qtype)),
         })
+    }
+
+    /// What is at a name that has texts, with those that the zone itself has there.
+    fn texts(
+        &self,
+        mut answer: Answer<'v>,
+        owner: Owner<'v>,
+        zone: &'v Zone,
+        own: Option<&'v RrSet>,
+        name: &[u8],
+    ) -> Answer<'v> {
+        let asked = matches!(self.question.qtype, rtype::TXT | rtype::ANY);
+        let Some((ttl, texts)) = self.texts.at(name, self.now).filter(|_| asked) else {
+            return answer.denied(Outcome::NoData, zone);
+        };
+        if self.question.qtype == rtype::ANY {
+            answer.answers.push(Record { owner, ttl: zone.ttl, data: Data::AnyObsoleted });
+            return answer;
+        }
+        let ttl = own.map_or(ttl, |own| own.ttl.min(ttl));
+        answer.answers.extend(own.into_iter().flat_map(|own| records(owner, own)).map(|own| Record { ttl, ..own }));
+        answer.answers.extend(texts.into_iter().map(|rdata| Record {
+            owner,
+            ttl,
+            data: Data::Wire(rtype::TXT, rdata),
+        }));
+        answer
     }
 
     fn of_type(&self, mut answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, set: Option<&'v RrSet>) -> Answer<'v> {
@@ -353,6 +397,61 @@ impl<'v> Asked<'_, 'v> {
                 answer.with_additional(servers, self.view)
             }
             None => answer,
+        }
+    }
+
+    /// The HTTPS record, with the port and the addresses of the PoPs that A and AAAA name for this client. When these are not
+    /// the same it is about that of A, and has the addresses of another only if that one listens on the same port.
+    fn binding(&self, mut answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, steered: Steered) -> Answer<'v> {
+        let guide = self.view.guide();
+        let decide = |family| guide.decide(steered, self.asker(), family, self.health, zone.ttl);
+        let decisions = [Family::V4, Family::V6].map(|family| (family, decide(family)));
+        let scope = decisions.iter().map(|(_, made)| made.coverage.scope).max().unwrap_or_default();
+        if !answer.answers.is_empty() && scope > 0 {
+            return answer;
+        }
+        let ttl = decisions.iter().filter_map(|(_, made)| made.coverage.ttl_max).fold(zone.ttl, u32::min);
+        let chosen = || {
+            decisions.iter().filter_map(|(family, made)| match &made.verdict {
+                Verdict::Pops(chosen) => Some((*family, chosen)),
+                Verdict::Addresses(_) | Verdict::NoData | Verdict::ServFail => None,
+            })
+        };
+        let Some((_, first)) = chosen().next() else {
+            let failed = decisions.iter().any(|(_, made)| matches!(made.verdict, Verdict::ServFail));
+            return if failed { Answer::empty(Outcome::AllDown) } else { answer.denied(Outcome::NoData, zone) };
+        };
+        let pop = first.first();
+        let mapped = decisions.iter().all(|(_, made)| made.mapped);
+        let sent = Sent { pop, cause: first.cause, mapped };
+        let data = match (self.view.cname(pop), self.view.https_port(pop)) {
+            (Some(name), _) => Data::Cname(name),
+            (None, None) => return answer.denied(Outcome::NoData, zone),
+            (None, Some(port)) => {
+                let there = chosen()
+                    .filter(|(_, chosen)| chosen.pops().iter().all(|pop| self.view.https_port(*pop) == Some(port)));
+                let hints = there.flat_map(|(family, chosen)| {
+                    guide.addresses(chosen, steered.policy, family, self.health, self.request.id)
+                });
+                Data::Https(binding::rdata(port, &hints.collect::<Vec<_>>()))
+            }
+        };
+        answer.answers.push(Record { owner, ttl, data });
+        Answer { outcome: Outcome::Steered(sent), scope, ..answer }
+    }
+
+    /// For types that a steered name has no data of: the CNAME if the PoP for this client is one. RFC 1034 section 3.6.2: a
+    /// CNAME answers whatever is asked for; the config lets no other records be beside it.
+    fn pointer(&self, answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, steered: Steered) -> Answer<'v> {
+        let guide = self.view.guide();
+        let decide = |family| guide.decide(steered, self.asker(), family, self.health, zone.ttl);
+        let points = |family: &Family| match decide(*family).verdict {
+            Verdict::Pops(chosen) => self.view.cname(chosen.first()).is_some(),
+            Verdict::Addresses(_) | Verdict::NoData | Verdict::ServFail => false,
+        };
+        match [Family::V4, Family::V6].into_iter().find(points) {
+            Some(family) => self.steered(answer, owner, zone, steered, family),
+            None => answer.denied(Outcome::NoData, zone),
         }
     }
 

@@ -119,10 +119,11 @@ fn proto_record(record: &Record<'_>, question: Option<&ProtoName>) -> Option<Pro
         Owner::Name(name) => decode(name.wire()),
         Owner::Wire(wire) => decode(wire),
     };
-    let data = match record.data {
-        Data::A(address) => RData::A(A(address)),
-        Data::Aaaa(address) => RData::AAAA(AAAA(address)),
-        Data::Wire(rtype, wire) => proto_data(rtype, wire),
+    let data = match &record.data {
+        Data::A(address) => RData::A(A(*address)),
+        Data::Aaaa(address) => RData::AAAA(AAAA(*address)),
+        Data::Wire(rtype, wire) => proto_data(*rtype, wire),
+        Data::Https(wire) => proto_data(rtype::HTTPS, wire),
         Data::Cname(name) => RData::CNAME(CNAME(decode(name.wire()))),
         Data::AnyObsoleted => RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new())),
     };
@@ -167,7 +168,14 @@ mod tests {
 
     fn reply(view: &View, packet: &[u8]) -> Vec<u8> {
         let request = message::decode(packet).unwrap();
-        let answer = answer(&request, fixture::FRANKFURT.parse().unwrap(), view, &HealthTable::default(), Timestamp(0));
+        let answer = answer(
+            &request,
+            fixture::FRANKFURT.parse().unwrap(),
+            view,
+            &HealthTable::default(),
+            Timestamp(0),
+            fixture::no_texts(),
+        );
         let mut out = Vec::new();
         datagram(super::message(&request, &answer, view.udp_size()), &request, view.udp_size(), &mut out).unwrap();
         out

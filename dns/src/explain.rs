@@ -572,7 +572,8 @@ mod tests {
                 let subnet = fixture::subnet(&format!("{client}/24"));
                 let packet = fixture::query_with("www.cdn.example.net", 1, &subnet);
                 let request = decode(&packet).unwrap();
-                let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &health, NOW);
+                let answer =
+                    answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &health, NOW, fixture::no_texts());
                 let Outcome::Steered(Sent { pop, .. }) = answer.outcome else { panic!("{:?}", answer.outcome) };
                 let answered = (Some(view.pop(pop).name.clone()), answer.scope, answer.answers[0].ttl);
                 assert_eq!((it.pop, it.scope, it.ttl), answered, "{client} with {down:?} down");

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use maxminddb_writer::Database;
 use maxminddb_writer::metadata::IpVersion;
@@ -14,6 +14,7 @@ use nearcast_shared::metrics::Metrics;
 use serde::Serialize;
 
 use crate::metrics::DnsMetrics;
+use crate::texts::Texts;
 use crate::view::View;
 
 /// Three PoPs, one zone.
@@ -119,6 +120,12 @@ pub(crate) fn view_of(text: &str, pop: &str) -> View {
 
 pub(crate) fn compile(config: &Config) -> View {
     View::compile(config, geo(), &metrics()).unwrap()
+}
+
+/// No texts, for as long as any test lives.
+pub(crate) fn no_texts() -> &'static Texts {
+    static NONE: LazyLock<Texts> = LazyLock::new(Texts::default);
+    &NONE
 }
 
 pub(crate) fn health(view: &View, down: &[&str]) -> HealthTable {

@@ -18,6 +18,8 @@ mod ecs;
 
 mod view;
 
+mod texts;
+
 mod steering;
 
 mod map;
@@ -41,6 +43,7 @@ pub use explain::{ExplainError, Explanation, PopExplanation, explain};
 pub use map::diff::Moves;
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{Clients, ServeError, Sockets, Tcp, serve};
+pub use server::{Clients, Plane, ServeError, Sockets, Tcp, serve};
 pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
+pub use texts::{Text, TextError, Texts};
 pub use view::{View, ViewError};

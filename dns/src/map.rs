@@ -227,8 +227,7 @@ fn half<B: Bits>(
         }
         let (first, length) = (B::of(atom.first), atom.length);
         // Prefixes of two partitions either hold one another or do not meet: the longer one is in both.
-        loop {
-            let Some(network) = networks.peek().copied() else { break };
+        while let Some(network) = networks.peek().copied() {
             let number = interning.number(&atom, network.leaf)?;
             if network.length <= length {
                 builder.push(Part { first, length, leaf: number });

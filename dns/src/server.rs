@@ -18,6 +18,7 @@ use crate::answer::{Answer, Outcome, answer};
 use crate::encode;
 use crate::message::{Request, Silence, decode};
 use crate::metrics::{ClientSubnetKind, DnsMetrics, Dropped, QueryType, RankingSource, Transport, WithoutPop};
+use crate::texts::Texts;
 use crate::view::View;
 
 mod tcp;
@@ -45,13 +46,19 @@ pub enum ServeError {
     Task(#[source] tokio::task::JoinError),
 }
 
-/// What every listener works with. Both the view and the health table are loaded once per query.
+/// What every listener works with. The view, the health table and the texts are loaded once per query.
 #[derive(Debug, Clone)]
-pub(crate) struct Plane {
-    view: Arc<ArcSwap<View>>,
-    health: Arc<HealthBoard>,
-    metrics: Arc<DnsMetrics>,
-    clock: Clock,
+pub struct Plane {
+    /// Names, and how clients are steered.
+    pub view: Arc<ArcSwap<View>>,
+    /// Who is up.
+    pub health: Arc<HealthBoard>,
+    /// TXT records that come and go.
+    pub texts: Arc<ArcSwap<Texts>>,
+    /// Counters.
+    pub metrics: Arc<DnsMetrics>,
+    /// Where `now` comes from.
+    pub clock: Clock,
 }
 
 /// What TCP connections may take.
@@ -70,14 +77,10 @@ pub struct Tcp {
 /// When a socket cannot be used, or serving ended by itself.
 pub async fn serve(
     sockets: Sockets,
-    view: Arc<ArcSwap<View>>,
-    health: Arc<HealthBoard>,
-    metrics: Arc<DnsMetrics>,
-    clock: Clock,
+    plane: Plane,
     tcp: Tcp,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let plane = Plane { view, health, metrics, clock };
     let mut tasks = JoinSet::new();
     for socket in sockets.udp {
         socket.set_nonblocking(true).map_err(ServeError::Socket)?;
@@ -111,9 +114,9 @@ impl Plane {
             Silence::Short => Dropped::Short,
             Silence::Response => Dropped::Response,
         })?;
-        let (view, health) = (self.view.load(), self.health.table());
+        let (view, health, texts) = (self.view.load(), self.health.table(), self.texts.load());
         let health = view.health(&health);
-        let answer = answer(&request, net::unmapped(peer.ip()), &view, &health, self.clock.now());
+        let answer = answer(&request, net::unmapped(peer.ip()), &view, &health, self.clock.now(), &texts);
         let kind = request.question.map_or(QueryType::Other, |question| QueryType::from_number(question.qtype));
         self.metrics.query(kind, answer.outcome.rcode(), transport).inc();
         self.count_steering(&view, &request, &answer);

@@ -143,7 +143,7 @@ impl<'v> Simulator<'v> {
         // Within a crowd the ranking is the same, so what has a say is, too.
         let by_network = first.iter().any(|parts| parts.by_network);
         let by_chance = first.iter().any(|parts| parts.by_chance);
-        if !by_chance && !(by_network && crowd.networks() > 1) {
+        if !(by_chance || by_network && crowd.networks() > 1) {
             return self.tally.add(&first, crowd.weight, at);
         }
         let draws = if by_chance { crowd.draws } else { crowd.draws.min(crowd.networks()) };

@@ -70,6 +70,8 @@ pub(crate) struct Compiled {
     pub(crate) rules: Rules,
     /// PoPs of a ranking that are kept.
     pub(crate) depth: usize,
+    /// A PoP that it may choose is a CNAME.
+    points: bool,
     seed: u64,
 }
 
@@ -146,6 +148,7 @@ impl Guide {
     pub(crate) fn new(config: &Config, geo: Arc<GeoDb>) -> Self {
         let compiled = |policy: &Policy| Compiled {
             rules: Rules::new(policy),
+            points: policy.candidates().any(|pop| config.pops[pop.index()].cname.is_some()),
             depth: config.ranking_depth.max(policy.answers).max(if policy.spread > 1 { policy.spread + 1 } else { 1 }),
             seed: draw::seed(&policy.name),
             policy: policy.clone(),
@@ -178,6 +181,11 @@ impl Guide {
     /// The name of the site at that position of the config.
     pub(crate) fn site(&self, position: usize) -> &str {
         &self.sites[position]
+    }
+
+    /// Whether any PoP that the policy may choose is a CNAME.
+    pub(crate) fn points(&self, policy: PolicyId) -> bool {
+        self.policy(policy).points
     }
 
     pub(crate) fn policies(&self) -> &[Compiled] {

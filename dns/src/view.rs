@@ -36,6 +36,7 @@ use crate::steering::Guide;
 
 mod compile;
 mod rrset;
+mod serial;
 
 pub(crate) use rrset::RrSet;
 
@@ -51,6 +52,10 @@ pub struct View {
     cnames: Vec<Option<Name>>,
     fleet: FleetId,
     udp_size: u16,
+    /// By site of the config: whether its names have HTTPS records.
+    https_records: Vec<bool>,
+    /// By PoP: where it listens for TLS.
+    https_ports: Vec<Option<u16>>,
     /// Steered answers, in the order of `pops`.
     steered: Vec<CauseCounters>,
     /// Who may ask why.
@@ -173,6 +178,8 @@ impl View {
             guide: Guide::new(config, geo),
             cnames: config.pops.iter().map(|pop| pop.cname.as_deref().and_then(Name::parse)).collect(),
             fleet: FleetId::of(&config.pops),
+            https_records: config.sites.iter().map(|site| site.https_record).collect(),
+            https_ports: config.https_ports.clone(),
             udp_size: config.dns.udp_size,
             steered: config.pops.iter().map(|pop| metrics.steered(&pop.name)).collect(),
             explain_to: config.explain_to.clone(),
@@ -275,6 +282,16 @@ impl View {
     /// What the PoP points to instead of having addresses.
     pub(crate) fn cname(&self, id: PopId) -> Option<&Name> {
         self.cnames[id.index()].as_ref()
+    }
+
+    /// Whether a name of that site, by its position in the config, has an HTTPS record.
+    pub(crate) fn has_https_record(&self, site: Option<usize>) -> bool {
+        site.and_then(|site| self.https_records.get(site)).is_some_and(|has| *has)
+    }
+
+    /// Where the PoP listens for TLS.
+    pub(crate) fn https_port(&self, pop: PopId) -> Option<u16> {
+        self.https_ports.get(pop.index()).copied().flatten()
     }
 
     /// Bytes of the largest UDP answer.

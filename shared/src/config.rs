@@ -71,6 +71,8 @@ pub struct Config {
     pub dns: Dns,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
+    /// The port of each PoP's first TLS listener, in the order of `pops`; `None` where there is none, or the system chooses.
+    pub https_ports: Vec<Option<u16>>,
     /// PoPs of a ranking that the compiled map keeps.
     pub ranking_depth: usize,
     /// Resolvers that may ask for TXT records of `_explain.<steered name>`.

@@ -23,6 +23,7 @@ use crate::reload::Force;
 mod hold;
 mod prefetch;
 mod purge;
+mod text;
 
 pub(crate) use purge::ENTRIES_MAX as PURGE_ENTRIES_MAX;
 
@@ -109,6 +110,7 @@ async fn route(control: &Arc<Control>, request: Request<Incoming>, lease: Arc<Le
             require(&parts.method, &Method::POST)?;
             prefetch::prefetch(control, body, lease).await
         }
+        ["v1", "txt"] => text::text(control, &parts.method, parts.uri.query().unwrap_or_default(), body).await,
         ["v1", "reload"] => {
             require(&parts.method, &Method::POST)?;
             reload(control, parts.uri.query().unwrap_or_default()).await
@@ -167,7 +169,9 @@ async fn explain(control: &Control, query: &str) -> Result<Answer, Refusal> {
         let of_cache = "/v1/explain?url=https%3A%2F%2Fwww.example.net%2Fa&field=accept-language%3A%20de";
         Refusal::BadRequest(format!("ask as /v1/explain?name=www.example.net&ip=192.0.2.1 or as {of_cache}"))
     };
-    let Asked { name, ip, url, fields } = Asked::parse(query).ok_or_else(form)?;
+    let Asked { name, ip, url, fields, value: None } = Asked::parse(query).ok_or_else(form)? else {
+        return Err(form());
+    };
     match (name, ip, url) {
         (None, ip, Some(url)) => {
             let client = ip.unwrap_or(NOBODY);
@@ -186,7 +190,7 @@ async fn object(control: &Control, query: &str) -> Result<Answer, Refusal> {
         Refusal::BadRequest(format!("ask as {example}"))
     };
     match Asked::parse(query).ok_or_else(form)? {
-        Asked { name: None, ip, url: Some(url), fields } => {
+        Asked { name: None, ip, url: Some(url), fields, value: None } => {
             let client = ip.unwrap_or(NOBODY);
             Ok(json_answer(StatusCode::OK, &control.inspect(&url, &fields, client).await?))
         }
@@ -201,6 +205,7 @@ const NOBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 #[derive(Debug, Default, PartialEq)]
 struct Asked {
     name: Option<String>,
+    value: Option<String>,
     ip: Option<IpAddr>,
     url: Option<String>,
     fields: HeaderMap,
@@ -214,6 +219,7 @@ impl Asked {
             let value = unescape(value)?;
             match key {
                 "name" => asked.name = Some(value),
+                "value" => asked.value = Some(value),
                 "ip" => asked.ip = Some(value.parse().ok()?),
                 "url" => asked.url = Some(value),
                 "field" => {
@@ -254,7 +260,7 @@ async fn reload(control: &Arc<Control>, query: &str) -> Result<Answer, Refusal> 
     };
     let reloading = control.clone();
     match tokio::task::spawn_blocking(move || reloading.reload(force)).await {
-        Ok(Ok(generation)) => Ok(json_answer(StatusCode::OK, &json!({ "generation": generation }))),
+        Ok(Ok(reloaded)) => Ok(json_answer(StatusCode::OK, &reloaded)),
         Ok(Err(error)) => Err(Refusal::Conflict(chain(&error))),
         Err(panicked) => Err(Refusal::Unavailable(panicked.to_string())),
     }

@@ -45,6 +45,10 @@ impl Call {
         Self { method: Method::GET, target: target.into(), body: None }
     }
 
+    pub(super) fn delete(target: impl Into<String>) -> Self {
+        Self { method: Method::DELETE, target: target.into(), body: None }
+    }
+
     pub(super) fn post(target: impl Into<String>, body: Option<Value>) -> Self {
         Self { method: Method::POST, target: target.into(), body }
     }

@@ -34,9 +34,12 @@ pub(super) fn run(args: ReloadArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn line(answer: &Value) -> String {
+    let warnings = answer.get("warnings").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let warnings: String =
+        warnings.iter().filter_map(Value::as_str).map(|warning| format!("\n  warning: {warning}")).collect();
     match answer.get("generation").and_then(Value::as_u64) {
-        Some(generation) => format!("reloaded, generation {generation}"),
-        None => "reloaded".to_owned(),
+        Some(generation) => format!("reloaded, generation {generation}{warnings}"),
+        None => format!("reloaded{warnings}"),
     }
 }
 
@@ -49,5 +52,7 @@ mod tests {
     #[test]
     fn lines() {
         assert_eq!(line(&json!({ "generation": 2 })), "reloaded, generation 2");
+        let warned = json!({ "generation": 2, "warnings": ["zone `a` has changed"] });
+        assert_eq!(line(&warned), "reloaded, generation 2\n  warning: zone `a` has changed");
     }
 }

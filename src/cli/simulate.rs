@@ -27,7 +27,7 @@ use log::{Replay, ReplayError};
 /// The clients are the world: every network of the geo data, IPv4 by its addresses, IPv6 by its /48s, but none for more
 /// than a /32. Or those of a query log, one a line:
 ///
-///   ADDRESS[/LENGTH] [NAME] [COUNT]
+///   `ADDRESS[/LENGTH] [NAME] [COUNT]`
 ///
 /// where NAME is --name and COUNT is 1 when left out, and "#" begins a comment. Where chance or a client's network has a say
 /// it is drawn often enough for an error under 0.2 points; an answer with several PoPs counts for each with an equal
@@ -44,7 +44,7 @@ pub(super) struct SimulateArgs {
     /// A PoP that is supposed to be down; as often as needed.
     #[arg(long, value_name = "POP")]
     down: Vec<String>,
-    /// The steered name that clients ask for; default: edge.<zone> of the first zone.
+    /// The steered name that clients ask for; default: `edge.<zone>` of the first zone.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Which addresses they ask for.

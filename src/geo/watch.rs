@@ -104,10 +104,13 @@ mod tests {
         sizes.iter().enumerate().map(|(number, size)| (number.to_string().into(), print(size))).collect()
     }
 
+    /// The sizes of the files, and whether they are to be taken.
+    type Look = (&'static [Option<u64>], bool);
+
     #[test]
     fn a_change_is_taken_once_it_is_settled() {
-        // What is there at each look, and whether it is taken; in force is what was taken last.
-        let rows: &[(&str, &[(&[Option<u64>], bool)])] = &[
+        // In force is what was taken last.
+        let rows: &[(&str, &[Look])] = &[
             ("nothing changes", &[(&[Some(1)], false), (&[Some(1)], false)]),
             ("a new file", &[(&[Some(2)], false), (&[Some(2)], true), (&[Some(2)], false)]),
             ("it grows", &[(&[Some(2)], false), (&[Some(3)], false), (&[Some(3)], true)]),

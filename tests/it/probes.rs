@@ -34,8 +34,11 @@ fn last(node: &Node, index: usize) -> String {
     pop(node, index)["targets"][0]["last"].as_str().unwrap_or_default().to_owned()
 }
 
+/// How a server answers.
+type Answering = fn(&Seen) -> Reply;
+
 /// A server that answers with what is in the returned place at the time.
-fn scripted(first: fn(&Seen) -> Reply) -> (Origin, Arc<Mutex<fn(&Seen) -> Reply>>) {
+fn scripted(first: Answering) -> (Origin, Arc<Mutex<Answering>>) {
     let place = Arc::new(Mutex::new(first));
     let shared = place.clone();
     (Origin::start(move |seen| (*shared.lock())(seen)), place)
@@ -57,7 +60,7 @@ fn status_body_and_fields() {
     assert_eq!((pop(&node, 1)["up"].clone(), last(&node, 1)), (true.into(), "ok".to_owned()));
     assert_eq!(server.last("/ping?a").field("host").as_deref(), Some("probe.test"));
 
-    let turns: [(fn(&Seen) -> Reply, &str); 3] = [
+    let turns: [(Answering, &str); 3] = [
         (|_| Reply::new(200).body("ping"), "answered 200 without the text"),
         (|_| Reply::new(304), "answered 304"),
         (|_| Reply::hang_up(), "http: "),
@@ -103,7 +106,7 @@ fn each_address_over_tcp() {
     // The PoP needs both now.
     setup.clone().set("health.addresses-min", "\"100%\"").write();
     assert_eq!(node.admin("POST", "/v1/reload", "").status, 200);
-    assert_eq!(seen()[0], false, "by what was known before the reload");
+    assert!(!seen()[0], "by what was known before the reload");
 }
 
 #[test]

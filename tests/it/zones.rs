@@ -8,12 +8,15 @@ use std::process::Command;
 use domain::base::message::RecordSection;
 use domain::base::{Message, ParsedName};
 use domain::rdata::AllRecordData;
+use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
+use nearcast_shared::clock::{Clock, Timestamp};
 
 use crate::harness::dns::{Query, Tcp};
 use crate::harness::node::{Node, Setup};
 use crate::harness::noise;
 use crate::harness::nsd::Nsd;
+use crate::harness::process::Process;
 
 const SAMPLE: &str = include_str!("../../config/example.zone");
 
@@ -154,4 +157,96 @@ fn the_sample_has_every_type() {
     let wanted = [1, 2, 5, 6, 12, 15, 16, 28, 33, 35, 43, 44, 52, 64, 65, 257, 65280, 65281];
     assert_eq!(types.into_iter().collect::<Vec<_>>(), wanted);
     assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn texts_come_and_go_and_are_kept() {
+    let clock = Clock::manual(Timestamp::from_seconds(1_700_000_000));
+    let setup = Setup::empty().clock(&clock);
+    let node = setup.start();
+    const NAME: &str = "_acme-challenge.www.cdn.test";
+    let ask = |node: &Node| {
+        let reply = Query::new(NAME, RecordType::TXT).udp(node.dns());
+        (reply.code(), reply.data())
+    };
+    let add = |node: &Node, value: &str, expires: u32| {
+        let body = format!("{{\"name\":\"{NAME}\",\"value\":\"{value}\",\"expires\":{expires}}}");
+        node.admin("POST", "/v1/txt", &body).status
+    };
+    assert_eq!(ask(&node), (ResponseCode::NXDomain, vec![]));
+    assert_eq!((add(&node, "one", 60), add(&node, "two", 600)), (200, 200));
+    assert_eq!(ask(&node), (ResponseCode::NoError, vec!["one".to_owned(), "two".to_owned()]));
+    assert_eq!(Query::new("www.cdn.test", RecordType::TXT).tcp(node.dns()).code(), ResponseCode::NoError);
+    assert_eq!(node.admin("POST", "/v1/reload", "").status, 200);
+    assert_eq!(ask(&node).1.len(), 2, "a reload leaves them");
+    drop(node);
+
+    let node = setup.start();
+    assert_eq!(ask(&node).1.len(), 2, "so does a restart");
+    clock.advance(60_000);
+    assert_eq!(ask(&node), (ResponseCode::NoError, vec!["two".to_owned()]));
+    assert_eq!(node.admin("DELETE", &format!("/v1/txt?name={NAME}&value=one"), "").status, 200);
+    assert_eq!(ask(&node).1, ["two"]);
+    assert_eq!(node.admin("DELETE", &format!("/v1/txt?name={NAME}"), "").status, 200);
+    assert_eq!(ask(&node), (ResponseCode::NXDomain, vec![]));
+
+    for (body, status) in [
+        ("{\"name\":\"www.other.test\",\"value\":\"x\"}", 400),
+        ("{\"name\":\"a.cdn.test\",\"value\":\"\"}", 400),
+        ("{\"name\":\"a.cdn.test\",\"value\":\"x\",\"expires\":0}", 400),
+        ("{\"name\":\"a.cdn.test\",\"value\":\"x\",\"colour\":1}", 400),
+        ("nonsense", 400),
+    ] {
+        assert_eq!(node.admin("POST", "/v1/txt", body).status, status, "{body}");
+    }
+    assert_eq!(node.admin("PATCH", "/v1/txt", "").status, 405);
+}
+
+#[test]
+fn a_reload_under_the_same_serial_is_told() {
+    let zone =
+        |serial: u32, address: &str| format!("$TTL 60\n@ SOA ns1 me {serial} 1 1 1 1\n@ NS ns1\nns1 A {address}\n");
+    let (node, setup) = start(&zone(7, "192.0.2.1"));
+    let reload = |text: String| {
+        fs::write(setup.folder().join("example.zone"), text).unwrap();
+        let answer = node.admin("POST", "/v1/reload", "");
+        assert_eq!(answer.status, 200);
+        let answer: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        answer["warnings"].as_array().unwrap().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(reload(zone(7, "192.0.2.1")), Vec::<String>::new());
+    let told = reload(zone(7, "192.0.2.2"));
+    assert!(told.len() == 1 && told[0].contains("zone `example.net` has changed under the same serial 7"), "{told:?}");
+    assert_eq!(Query::new("ns1.example.net", RecordType::A).udp(node.dns()).address(), "192.0.2.2", "and in force");
+    assert_eq!(reload(zone(8, "192.0.2.3")), Vec::<String>::new());
+    assert!(reload(zone(5, "192.0.2.3"))[0].contains("went backwards, from 8 to 5"));
+}
+
+#[test]
+fn mistakes_of_zone_files_are_told_with_those_of_the_config() {
+    let mut setup = Setup::empty();
+    setup.zones = vec!["name = \"example.net\"\nfile = \"example.zone\"\nttl = 0".to_owned()];
+    fs::write(setup.folder().join("example.zone"), "@ NS ns1\nns1 A 192.0.2.1\nbad A 1.2.3\nworse MX mail\n").unwrap();
+    setup.write();
+    let process = Process::command(&["check", "--config", "nearcast.toml"], setup.folder());
+    assert_eq!(process.exit_code(), Some(2));
+    for place in ["example.zone:3: A: ", "example.zone:4: MX: ", "nearcast.toml:", "zone.ttl: must be from 1"] {
+        process.wait_for(place);
+    }
+    let lines = process.log();
+    let of_zone = lines.lines().filter(|line| line.starts_with("example.zone:")).count();
+    assert_eq!(of_zone, 2, "each once, though there are three PoPs: {lines}");
+}
+
+#[test]
+fn the_readmes_zone_is_right() {
+    let readme = include_str!("../../README.md");
+    let block = readme.split("```toml").find(|block| block.contains("file = \"example.zone\"")).unwrap();
+    let zone = block.split("```").next().unwrap().replacen("[[zone]]", "", 1);
+    let mut setup = Setup::empty();
+    setup.zones = vec![zone];
+    fs::write(setup.folder().join("example.zone"), SAMPLE).unwrap();
+    let node = setup.start();
+    let reply = Query::new("imap.example.net", RecordType::A).udp(node.dns());
+    assert_eq!(reply.data(), ["192.0.2.27", "192.0.2.28"]);
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::fixture;
 use crate::message::decode;
 use crate::name;
+use crate::texts::Text;
 
 const A: u16 = 1;
 const NS: u16 = 2;
@@ -20,8 +21,12 @@ const ANY: u16 = 255;
 
 /// The answer to `packet` from `resolver` with these PoPs down: RCODE, then AA, then the sections.
 fn shown(view: &View, packet: &[u8], resolver: &str, down: &[&str]) -> String {
+    shown_with(view, packet, resolver, down, fixture::no_texts())
+}
+
+fn shown_with(view: &View, packet: &[u8], resolver: &str, down: &[&str], texts: &Texts) -> String {
     let request = decode(packet).unwrap();
-    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down), Timestamp(0));
+    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down), Timestamp(0), texts);
     let mut text = format!("{:?}", answer.outcome.rcode());
     if answer.outcome.is_authoritative() {
         text.push_str(" aa");
@@ -41,10 +46,11 @@ fn record(record: &Record<'_>) -> String {
         Owner::Name(name) => name.to_string(),
         Owner::Wire(wire) => Name::from_wire(wire).unwrap().to_string(),
     };
-    let data = match record.data {
+    let data = match &record.data {
         Data::A(v4) => v4.to_string(),
         Data::Aaaa(v6) => v6.to_string(),
-        Data::Wire(rtype, rdata) => text(rtype, rdata),
+        Data::Wire(rtype, rdata) => text(*rtype, rdata),
+        Data::Https(rdata) => format!("HTTPS {rdata:?}"),
         Data::AnyObsoleted => "HINFO RFC8482".to_owned(),
         Data::Cname(name) => format!("CNAME {name}"),
     };
@@ -306,6 +312,104 @@ fn static_records() {
     assert_eq!(endless.matches("CNAME").count(), LINKS_MAX + 1, "{endless}");
 }
 
+/// The outcome, the scope, and each answer's TTL and data, for a client whose whole address is known.
+fn made_for<'v>(view: &'v View, client: &str, qtype: u16, down: &[&str]) -> (Outcome, u8, Vec<(u32, Data<'v>)>) {
+    let packet = fixture::query_with("www.cdn.example.net", qtype, &fixture::subnet(&format!("{client}/32")));
+    let request = decode(&packet).unwrap();
+    let (health, resolver) = (fixture::health(view, down), fixture::UNKNOWN.parse().unwrap());
+    let answer = answer(&request, resolver, view, &health, Timestamp(0), fixture::no_texts());
+    let data = answer.answers.into_iter().map(|record| (record.ttl, record.data));
+    (answer.outcome, answer.scope, data.collect())
+}
+
+/// RFC 9460 section 7.3: hints "MUST NOT be empty" and name where the service is; ours are the addresses that A and AAAA have.
+#[test]
+fn https_records_are_of_the_same_pop_as_addresses() {
+    let tls = "tls = { certificate = \"a\", key = \"b\" }\norigin = \"http://origin";
+    let text = fixture::CONFIG.replace("origin = \"http://origin", tls);
+    let text = text.replace("[1.36, 103.99]", "[1.36, 103.99]\nlisten = { https = [\":443\"] }");
+    let view = fixture::view_of(&text, "sin");
+    let ask = made_for;
+    for client in [fixture::FRANKFURT, fixture::NEW_YORK, fixture::JAKARTA, fixture::UNKNOWN] {
+        for down in [&[][..], &["fra"], &["sin", "iad"], &["fra", "iad", "sin"]] {
+            let [a, aaaa] = [A, AAAA].map(|qtype| ask(&view, client, qtype, down));
+            let https = ask(&view, client, HTTPS, down);
+            let hints: Vec<IpAddr> =
+                a.2.iter()
+                    .chain(&aaaa.2)
+                    .map(|(_, data)| match data {
+                        Data::A(v4) => IpAddr::V4(*v4),
+                        Data::Aaaa(v6) => IpAddr::V6(*v6),
+                        other => panic!("{other:?}"),
+                    })
+                    .collect();
+            let Outcome::Steered(Sent { pop, .. }) = a.0 else { panic!("{a:?}") };
+            let port = if view.pop(pop).name == "sin" { 443 } else { 8443 };
+            assert_eq!((https.0, https.1), (a.0, a.1), "{client} {down:?}");
+            let [(ttl, Data::Https(rdata))] = &https.2[..] else { panic!("{https:?}") };
+            assert_eq!((*ttl, rdata), (a.2[0].0, &binding::rdata(port, &hints)), "{client} {down:?}");
+        }
+    }
+    let off = fixture::view_of(&text.replace("tls = {", "https-record = false\ntls = {"), "sin");
+    assert_eq!(ask(&off, fixture::FRANKFURT, HTTPS, &[]).0, Outcome::NoData);
+    let edge = shown(&view, &fixture::query("edge.cdn.example.net", HTTPS), fixture::FRANKFURT, &[]);
+    assert!(edge.starts_with("NoError aa authority"), "of which site is not known: {edge}");
+    // Only Frankfurt has an IPv4 address in this fleet, and only others an IPv6 one, on another port.
+    let split = text
+        .replace("[50.03, 8.57]", "[50.03, 8.57]\nlisten = { https = [\":444\"] }")
+        .replace(", \"2001:db8:1::10\"", "");
+    let split = fixture::view_of(&split, "sin");
+    let https = ask(&split, fixture::FRANKFURT, HTTPS, &[]);
+    let [(_, Data::Https(rdata))] = &https.2[..] else { panic!("{https:?}") };
+    assert_eq!(*rdata, binding::rdata(444, &["192.0.2.10".parse().unwrap()]));
+}
+
+/// Texts add, and take nothing away.
+#[test]
+fn texts_that_come_and_go() {
+    let view = fixture::view_of(RECORDS, "fra");
+    let text = |name: &str, ttl, until| Text {
+        name: name.to_owned(),
+        value: "proof".to_owned(),
+        ttl,
+        until: Timestamp(until),
+    };
+    let texts = Texts::new(&[
+        text("_acme-challenge.deep.A.test", 30, 1000),
+        text("www.a.test", 90, 1000),
+        text("x.w.a.test", 30, 1000),
+        text("x.del.a.test", 30, 1000),
+        text("gone.a.test", 30, 0),
+    ]);
+    let soa = "authority: a.test 20 SOA ns.other.test hostmaster.a.test 1 20";
+    let mail = "mail.a.test 300 192.0.2.77";
+    let rows = [
+        ("a name that was not there", "_ACME-challenge.deep.a.test", TXT, "NoError aa: @ 30 TXT proof".to_owned()),
+        ("another type", "_acme-challenge.deep.a.test", A, format!("NoError aa {soa}")),
+        ("ANY", "_acme-challenge.deep.a.test", ANY, "NoError aa: @ 60 HINFO RFC8482".to_owned()),
+        ("the name above", "deep.a.test", TXT, format!("NoError aa {soa}")),
+        ("the name below", "x._acme-challenge.deep.a.test", TXT, format!("NxDomain aa {soa}")),
+        // RFC 2181 section 5.2: one TTL.
+        ("beside the zone's own", "www.a.test", TXT, "NoError aa: @ 60 TXT beside, @ 60 TXT proof".to_owned()),
+        ("steering goes on", "www.a.test", A, "NoError aa: @ 60 192.0.2.10".to_owned()),
+        ("where a wildcard is", "x.w.a.test", TXT, "NoError aa: @ 30 TXT proof".to_owned()),
+        ("and the wildcard goes on", "x.w.a.test", A, format!("NoError aa: @ 60 CNAME mail.a.test, {mail}")),
+        (
+            "through a CNAME",
+            "cwww.a.test",
+            TXT,
+            "NoError aa: @ 60 CNAME www.a.test, www.a.test 60 TXT beside, www.a.test 60 TXT proof".to_owned(),
+        ),
+        ("expired", "gone.a.test", TXT, format!("NxDomain aa {soa}")),
+    ];
+    for (name, qname, qtype, wanted) in rows {
+        let packet = fixture::query(qname, qtype);
+        assert_eq!(shown_with(&view, &packet, fixture::FRANKFURT, &[], &texts), wanted, "{name}");
+    }
+    let referral = shown_with(&view, &fixture::query("x.del.a.test", TXT), fixture::FRANKFURT, &[], &texts);
+    assert!(referral.starts_with("NoError authority: del.a.test 60 NS"), "{referral}");
+}
+
 /// RFC 7871 section 7.2.1: a resolver keeps all of an answer for its scope, or only its first record for everyone.
 #[test]
 fn no_answer_mixes_what_is_for_all_with_what_is_for_some() {
@@ -322,7 +426,9 @@ fn no_answer_mixes_what_is_for_all_with_what_is_for_some() {
         let packet = fixture::query_with("cwww.a.test", A, &options);
         assert_eq!(shown(&view, &packet, fixture::NEW_YORK, &[]), wanted, "{name}");
         let request = decode(&packet).unwrap();
-        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &HealthTable::default(), Timestamp(0));
+        let health = HealthTable::default();
+        let answer =
+            answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &health, Timestamp(0), fixture::no_texts());
         assert_eq!(answer.scope, 0, "{name}");
     }
 }
@@ -368,7 +474,14 @@ fn faults_have_their_codes() {
 fn steered(view: &View, resolver: &str, options: &[u8], down: &[&str]) -> (String, u32, u8) {
     let packet = fixture::query_with("www.cdn.example.net", A, options);
     let request = decode(&packet).unwrap();
-    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, down), Timestamp(0));
+    let answer = answer(
+        &request,
+        resolver.parse().unwrap(),
+        view,
+        &fixture::health(view, down),
+        Timestamp(0),
+        fixture::no_texts(),
+    );
     let Outcome::Steered(Sent { pop, .. }) = answer.outcome else { panic!("not steered: {:?}", answer.outcome) };
     (view.pop(pop).name.clone(), answer.answers[0].ttl, answer.scope)
 }
@@ -434,7 +547,14 @@ fn static_answers_hold_for_everyone() {
     for (name, qname, qtype) in rows {
         let packet = fixture::query_with(qname, qtype, &fixture::subnet("5.1.2.0/24"));
         let request = decode(&packet).unwrap();
-        let answer = answer(&request, fixture::NEW_YORK.parse().unwrap(), &view, &HealthTable::default(), Timestamp(0));
+        let answer = answer(
+            &request,
+            fixture::NEW_YORK.parse().unwrap(),
+            &view,
+            &HealthTable::default(),
+            Timestamp(0),
+            fixture::no_texts(),
+        );
         assert_eq!(answer.scope, 0, "{name}");
     }
 }
@@ -492,7 +612,8 @@ fn explaining() -> View {
 fn told(view: &View, name: &str, qtype: u16, resolver: &str, options: &[u8]) -> (Rcode, Vec<String>, u8) {
     let packet = fixture::query_with(name, qtype, options);
     let request = decode(&packet).unwrap();
-    let answer = answer(&request, resolver.parse().unwrap(), view, &fixture::health(view, &["fra"]), Timestamp(0));
+    let health = fixture::health(view, &["fra"]);
+    let answer = answer(&request, resolver.parse().unwrap(), view, &health, Timestamp(0), fixture::no_texts());
     (answer.outcome.rcode(), answer.texts, answer.scope)
 }
 
@@ -536,4 +657,23 @@ fn for_others_there_is_no_such_name() {
     for (case, view, name, qtype, resolver, rcode) in rows {
         assert_eq!(told(view, name, qtype, resolver, &subnet), (rcode, Vec::new(), 0), "{case}");
     }
+}
+
+#[test]
+fn a_pop_that_is_a_cname_answers_whatever_is_asked_for() {
+    let far = "[[pop]]\nname = \"far\"\nlocation = [50.1, 8.7]\ncname = \"far.example.org\"\n";
+    let view = fixture::view_of(&format!("{}{far}", fixture::CONFIG), "sin");
+    let at = |rtype, down: &[&str]| {
+        let packet = fixture::query("www.cdn.example.net", rtype);
+        shown(&view, &packet, fixture::FRANKFURT, down)
+    };
+    for rtype in [A, AAAA, TXT, rtype::CNAME] {
+        assert_eq!(at(rtype, &[]), "NoError aa: www.cdn.example.net 60 CNAME far.example.org", "{rtype}");
+    }
+    assert_eq!(at(A, &["far"]), "NoError aa: www.cdn.example.net 60 A 192.0.2.10");
+    assert!(at(TXT, &["far"]).starts_with("NoError aa authority: "), "{}", at(TXT, &["far"]));
+    assert_eq!(
+        shown(&view, &fixture::query("far.cdn.example.net", A), fixture::FRANKFURT, &[]),
+        "NoError aa: far.cdn.example.net 60 CNAME far.example.org"
+    );
 }

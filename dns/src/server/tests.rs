@@ -32,6 +32,11 @@ struct Node {
     task: JoinHandle<Result<(), ServeError>>,
 }
 
+fn plane(view: &Arc<ArcSwap<View>>, health: &Arc<HealthBoard>, metrics: &Arc<DnsMetrics>) -> Plane {
+    let (view, health, metrics) = (view.clone(), health.clone(), metrics.clone());
+    Plane { view, health, texts: Arc::default(), metrics, clock: Clock::System }
+}
+
 fn start() -> Node {
     start_with(tcp())
 }
@@ -50,8 +55,8 @@ fn start_with(tcp_limits: Tcp) -> Node {
     let shutdown = async {
         let _either = stopped.await;
     };
-    let serving = serve(sockets, view.clone(), health.clone(), dns.clone(), Clock::System, tcp_limits, shutdown);
-    let task = tokio::spawn(serving);
+    let plane = plane(&view, &health, &dns);
+    let task = tokio::spawn(serve(sockets, plane, tcp_limits, shutdown));
     Node { udp: udp_address, tcp: tcp_address, health, view, metrics, dns, stop, task }
 }
 
@@ -326,7 +331,7 @@ async fn one_transport_is_enough() {
     let view = Arc::new(ArcSwap::from_pointee(fixture::view()));
     let health = HealthBoard::new(&fixture::config(fixture::CONFIG, "sin"), None, &Clock::System).unwrap();
     let metrics = Arc::new(fixture::metrics());
-    let stopped = std::future::ready(());
-    let ended = serve(Sockets::default(), view, health, metrics, Clock::System, tcp(), stopped).await;
+    let plane = plane(&view, &health, &metrics);
+    let ended = serve(Sockets::default(), plane, tcp(), std::future::ready(())).await;
     assert!(ended.is_ok());
 }

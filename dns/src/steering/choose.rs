@@ -81,8 +81,7 @@ impl Circumstances<'_> {
 
     /// Whether any candidate could.
     pub(crate) fn anybody_has_family(&self) -> bool {
-        let rules = self.policy.rules.iter().flat_map(|rule| &rule.pops);
-        self.policy.pops.iter().chain(rules).flatten().any(|pop| self.has_family(*pop))
+        self.policy.candidates().any(|pop| self.has_family(pop))
     }
 
     pub(crate) fn fits(&self, pop: PopId, fit: Fit) -> bool {

@@ -36,6 +36,9 @@ mod storing;
 mod values;
 mod zone;
 
+/// Where TLS is listened for when nothing is said.
+const HTTPS_DEFAULT: &str = "127.0.0.1:8443";
+
 /// See [`Config::parse`].
 pub(super) fn compile(text: &str, path: &Path, inputs: &Inputs) -> Result<Config, Mistakes> {
     let mut gather = Gather::new(text);
@@ -84,7 +87,8 @@ impl Compiler<'_> {
         let mut zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
         self.names_are_unique("zone", "name", file.zone.iter().map(|z| z.get_ref().name.as_ref()));
         let cache = self.cache(&file.cache);
-        let sites = self.sites(&file.site, &cache, &policies);
+        let https_ports = https_ports(file);
+        let sites = self.sites(&file.site, &cache, &policies, &https_ports);
         self.steered_names(file, &mut zones, &sites, &policies);
         self.names_do_not_clash(file, &pops, &zones, &sites);
         self.cnames_have_room(file, (&pops, &policies, &zones, &sites));
@@ -109,6 +113,7 @@ impl Compiler<'_> {
             explain_to: self.networks("dns.explain-to", file.dns.explain_to.as_deref()),
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,
+            https_ports,
             pops,
             policies,
             zones,
@@ -153,7 +158,7 @@ impl Compiler<'_> {
             None => default(otherwise),
         };
         let http = addresses("listen.http", pick(own.map(|l| &l.http), &fleet.http), "127.0.0.1:8080");
-        let https = addresses("listen.https", pick(own.map(|l| &l.https), &fleet.https), "127.0.0.1:8443");
+        let https = addresses("listen.https", pick(own.map(|l| &l.https), &fleet.https), HTTPS_DEFAULT);
         let dns = addresses("listen.dns", pick(own.map(|l| &l.dns), &fleet.dns), "127.0.0.1:5300");
         let admin = own.and_then(|l| l.admin.clone()).or_else(|| fleet.admin.clone());
         let admin_default = SocketAddr::from(([127, 0, 0, 1], 9053));
@@ -363,6 +368,17 @@ impl Compiler<'_> {
             ca: o.ca.as_ref().and_then(|ca| self.path("origin.ca", ca)),
         }
     }
+}
+
+/// See [`Config::https_ports`].
+fn https_ports(file: &File) -> Vec<Option<u16>> {
+    let port = |pop: &Spanned<file::Pop>| {
+        let own = pop.get_ref().listen.as_ref().and_then(|listen| listen.https.as_ref());
+        let first = own.or(file.listen.https.as_ref()).map(|list| list.first().map(|entry| entry.get_ref().as_str()));
+        let port = first.unwrap_or(Some(HTTPS_DEFAULT))?.rsplit(':').next()?.parse().ok()?;
+        Some(port).filter(|port| *port > 0)
+    };
+    file.pop.iter().map(port).collect()
 }
 
 fn is_label(label: &str) -> bool {

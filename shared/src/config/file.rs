@@ -238,6 +238,7 @@ tables! {
         tls: Option<Spanned<Certificate>>,
         policy: At<String>,
         ecs: Option<bool>,
+        https_record: At<bool>,
         trusted_proxies: Option<Vec<Spanned<String>>>,
         set_cookie: At<String>,
         client_revalidation: At<String>,

@@ -157,6 +157,11 @@ impl Policy {
         }
     }
 
+    /// Every PoP that it may choose; some more than once.
+    pub fn candidates(&self) -> impl Iterator<Item = PopId> {
+        self.pops.iter().chain(self.rules.iter().flat_map(|rule| &rule.pops)).flatten().copied()
+    }
+
     /// Whether any rule asks for the client's autonomous system.
     pub fn asks_asn(&self) -> bool {
         self.rules.iter().any(|rule| !rule.asns.is_empty())

@@ -20,6 +20,8 @@ pub struct Site {
     pub origin_host: OriginHost,
     /// For the TLS listener.
     pub tls: Option<Certificate>,
+    /// Whether its steered names have HTTPS records, made from where PoPs listen (RFC 9460).
+    pub https_record: bool,
     /// How its clients' PoPs are chosen.
     pub policy: PolicyId,
     /// Whether that goes by the client's subnet.

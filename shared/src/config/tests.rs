@@ -355,3 +355,28 @@ fn what_purges_need() {
         assert!(mistakes.contains(wanted), "{mistakes} has no {wanted}");
     }
 }
+
+#[test]
+fn https_records_need_ports() {
+    let head =
+        "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n[[pop]]\nname = \"iad\"\naddresses = [\"192.0.2.2\"]\n";
+    let site = "[[site]]\ndomains = [\"a.test\"]\norigin = \"http://b.test\"\n";
+    let tls = "tls = { certificate = \"a\", key = \"b\" }\n";
+    let of = |listen: &str, own: &str, site_keys: &str| {
+        let head = head.replace("name = \"iad\"\n", &format!("name = \"iad\"\n{own}"));
+        let config = parse(&format!("{listen}{head}{site}{site_keys}"));
+        config.map(|config| (config.sites[0].https_record, config.https_ports))
+    };
+    assert_eq!(of("", "", tls), Ok((true, vec![Some(8443), Some(8443)])));
+    assert_eq!(of("", "", ""), Ok((false, vec![Some(8443), Some(8443)])));
+    let own = "listen = { https = [\"192.0.2.2:443\", \":444\"] }\n";
+    assert_eq!(of("[listen]\nhttps = [\":8444\"]\n", own, tls), Ok((true, vec![Some(8444), Some(443)])));
+    assert_eq!(of("[listen]\nhttps = []\n", own, tls), Ok((false, vec![None, Some(443)])));
+    assert_eq!(of("[listen]\nhttps = [\":0\"]\n", own, tls), Ok((false, vec![None, Some(443)])));
+    let off = format!("{tls}https-record = false\n");
+    assert_eq!(of("", "", &off), Ok((false, vec![Some(8443), Some(8443)])));
+    for (listen, keys) in [("[listen]\nhttps = []\n", tls), ("", "")] {
+        let told = of(listen, own, &format!("{keys}https-record = true\n")).unwrap_err().to_string();
+        assert!(told.contains("site.https-record: needs tls, and a listen.https with a fixed port"), "{told}");
+    }
+}

@@ -240,7 +240,7 @@ impl Reader<'_> {
     }
 }
 
-/// What stands between a record's name and its data: "[<TTL>] [<class>] <type>" or "[<class>] [<TTL>] <type>" (RFC 1035
+/// What stands between a record's name and its data: `[<TTL>] [<class>] <type>` or `[<class>] [<TTL>] <type>` (RFC 1035
 /// section 5.1).
 struct Head {
     ttl: Option<u32>,

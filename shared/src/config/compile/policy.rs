@@ -335,7 +335,6 @@ impl Compiler<'_> {
 
     /// A policy by which some clients would have no PoP, or none of a family that others have, is refused.
     fn nobody_is_left_out(&mut self, span: Range<usize>, given: &file::Policy, made: &Policy, fleet: &[Pop]) {
-        let everybody = || made.pops.iter().chain(made.rules.iter().flat_map(|rule| &rule.pops)).flatten();
         let pop = |id: &PopId| &fleet[id.index()];
         let has = |id: &PopId, v4: bool| {
             pop(id).cname.is_some() || pop(id).addresses.iter().any(|address| address.is_ipv4() == v4)
@@ -346,7 +345,7 @@ impl Compiler<'_> {
             self.gather.at(Some(span.clone()), "policy.weights", "all are 0: clients would be left without any PoP");
         }
         for (v4, family) in [(true, "IPv4"), (false, "IPv6")] {
-            if !everybody().any(|id| has(id, v4)) {
+            if !made.candidates().any(|id| has(&id, v4)) {
                 continue;
             }
             if !made.pops.iter().flatten().any(|id| has(id, v4)) {
@@ -441,9 +440,8 @@ impl Compiler<'_> {
     pub(super) fn cnames_have_room(&mut self, file: &File, config: (&[Pop], &[Policy], &[Zone], &[Site])) {
         let (pops, policies, zones, sites) = config;
         let points = |policy: &PolicyId| {
-            let policy = &policies[policy.index()];
-            let all = policy.pops.iter().chain(policy.rules.iter().flat_map(|rule| &rule.pops)).flatten();
-            all.into_iter().find_map(|id| pops[id.index()].cname.as_ref().map(|_| pops[id.index()].name.clone()))
+            let mut candidates = policies[policy.index()].candidates().map(|id| &pops[id.index()]);
+            candidates.find(|pop| pop.cname.is_some()).map(|pop| pop.name.clone())
         };
         for (entry, zone) in file.zone.iter().zip(zones) {
             let site = sites.iter().find(|site| {

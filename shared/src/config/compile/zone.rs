@@ -99,7 +99,7 @@ impl Compiler<'_> {
     ) {
         let names: Vec<String> = zones.iter().map(|zone| zone.name.clone()).collect();
         for (entry, zone) in entries.iter().zip(zones).filter(|(_, zone)| !zone.name.is_empty()) {
-            let mut placed = self.from_file(entry.get_ref(), zone, path);
+            let mut placed = self.records_of_file(entry.get_ref(), zone, path);
             placed.extend(entry.get_ref().record.iter().filter_map(|entry| self.record(entry, zone)).flatten());
             self.authority(entry, zone, &mut placed);
             let grounds =
@@ -117,7 +117,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn from_file(&mut self, entry: &file::Zone, zone: &Zone, path: &Path) -> Placed {
+    fn records_of_file(&mut self, entry: &file::Zone, zone: &Zone, path: &Path) -> Placed {
         let Some(file) = &entry.file else { return Vec::new() };
         // As it was named, so that mistakes in it are shown as those of the config are.
         let named = path.parent().unwrap_or(Path::new("")).join(file.get_ref());

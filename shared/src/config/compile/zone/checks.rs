@@ -284,11 +284,7 @@ impl<'a> Zone<'a> {
             return;
         }
         match record.rtype {
-            rtype::CNAME => {
-                if target == *name {
-                    findings.mistake(place, format!("{name} is a CNAME to itself"));
-                }
-            }
+            rtype::CNAME if target == *name => findings.mistake(place, format!("{name} is a CNAME to itself")),
             // RFC 2181 section 10.3: "The domain name used as the value of a NS resource record, or part of the value of a
             // MX resource record must not be an alias."
             rtype::NS | rtype::MX | rtype::SRV if self.has(target.wire(), rtype::CNAME) => {

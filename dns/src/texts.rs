@@ -1,0 +1,184 @@
+//! TXT records that come and go while the node runs, for proofs such as ACME's dns-01 (RFC 8555 section 8.4). They stand
+//! aside from the [`crate::View`], so that one more neither compiles a view nor waits for a reload.
+//!
+//! They only ever add. A name that has one exists, and so do those above it (RFC 4592 section 2.2.2); but where a wildcard
+//! gives the name, or one above it, other records, it goes on doing so: a proof for a site must not take the site away.
+
+use std::collections::{HashMap, HashSet};
+
+use nearcast_shared::clock::Timestamp;
+use nearcast_shared::rtype;
+
+use crate::name::{Lowered, Name, suffixes};
+use crate::view::{Found, View};
+
+/// Bytes of one text.
+const LENGTH_MAX: usize = 1024;
+
+/// All texts, ready to be answered.
+#[derive(Debug, Default)]
+pub struct Texts {
+    of: HashMap<Name, Vec<Entry>>,
+    /// Names that exist since one below them has a text.
+    above: HashSet<Name>,
+}
+
+/// One text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The name that has it; letter case does not matter.
+    pub name: String,
+    /// What it says.
+    pub value: String,
+    /// Seconds.
+    pub ttl: u32,
+    /// From then on it is gone.
+    pub until: Timestamp,
+}
+
+/// Why a name cannot have a text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Not a domain name.
+    #[error("`{0}` is not a domain name")]
+    NotAName(String),
+    /// Empty, or too long.
+    #[error("a text must have from 1 to {LENGTH_MAX} bytes")]
+    Length,
+    /// The name is in none of our zones.
+    #[error("`{0}` is in none of the zones")]
+    Outside(String),
+    /// The name is somebody else's.
+    #[error("`{0}` is not ours to answer: `{1}` is delegated to other name servers")]
+    Delegated(String, String),
+    /// RFC 1034 section 3.6.2: a CNAME is alone.
+    #[error("`{0}` is a CNAME: add the text at the name it points to")]
+    Alias(String),
+}
+
+#[derive(Debug)]
+struct Entry {
+    ttl: u32,
+    until: Timestamp,
+    rdata: Box<[u8]>,
+}
+
+impl Texts {
+    /// Those of `texts` whose names are names.
+    pub fn new(texts: &[Text]) -> Self {
+        let mut made = Self::default();
+        for text in texts {
+            let Some(name) = Name::parse(&text.name) else { continue };
+            let mut above = name.parent();
+            while let Some(next) = above {
+                above = next.parent();
+                made.above.insert(next);
+            }
+            let entry = Entry { ttl: text.ttl, until: text.until, rdata: rdata(&text.value) };
+            made.of.entry(name).or_default().push(entry);
+        }
+        made
+    }
+
+    /// The data of the TXT records at that name, on the wire, and their TTL, which is one for all (RFC 2181 section 5.2).
+    pub(crate) fn at(&self, wire: &[u8], now: Timestamp) -> Option<(u32, Vec<&[u8]>)> {
+        if self.of.is_empty() {
+            return None;
+        }
+        let alive = || self.of.get(Lowered::new(wire).wire()).into_iter().flatten().filter(|text| text.until > now);
+        let ttl = alive().map(|text| text.ttl).min()?;
+        Some((ttl, alive().map(|text| &*text.rdata).collect()))
+    }
+
+    /// Whether the name exists because of a text.
+    pub(crate) fn has(&self, wire: &[u8], now: Timestamp) -> bool {
+        if self.of.is_empty() {
+            return false;
+        }
+        let lowered = Lowered::new(wire);
+        let alive = |entries: &[Entry]| entries.iter().any(|text| text.until > now);
+        if self.of.get(lowered.wire()).is_some_and(|entries| alive(entries)) {
+            return true;
+        }
+        let below = |name: &Name| suffixes(name.wire()).any(|suffix| suffix == lowered.wire());
+        self.above.contains(lowered.wire()) && self.of.iter().any(|(name, entries)| below(name) && alive(entries))
+    }
+}
+
+/// As many strings of at most 255 bytes as it takes (RFC 1035 section 3.3.14).
+fn rdata(value: &str) -> Box<[u8]> {
+    let string = |part: &[u8]| [&[u8::try_from(part.len()).unwrap_or(u8::MAX)], part].concat();
+    value.as_bytes().chunks(255).flat_map(string).collect()
+}
+
+impl View {
+    /// Whether a text could be answered there.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn judge_text(&self, name: &str, value: &str) -> Result<(), TextError> {
+        let wire = Name::parse(name).ok_or_else(|| TextError::NotAName(name.to_owned()))?;
+        if value.is_empty() || value.len() > LENGTH_MAX {
+            return Err(TextError::Length);
+        }
+        match self.find(wire.wire()) {
+            Found::Outside => Err(TextError::Outside(wire.to_string())),
+            Found::Delegated(_, delegation) => Err(TextError::Delegated(wire.to_string(), delegation.cut.to_string())),
+            Found::Node(_, node) if node.set(rtype::CNAME).is_some() => Err(TextError::Alias(wire.to_string())),
+            Found::Node(..) | Found::NoName(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    fn text(name: &str, value: &str, ttl: u32, until: i64) -> Text {
+        Text { name: name.to_owned(), value: value.to_owned(), ttl, until: Timestamp(until) }
+    }
+
+    #[test]
+    fn they_live_until_their_end() {
+        let texts = Texts::new(&[text("_a.WWW.test.", "one", 60, 100), text("_a.www.test", "two", 30, 200)]);
+        let at = |name: &str, now| {
+            let found = texts.at(Name::parse(name).unwrap().wire(), Timestamp(now))?;
+            Some((found.0, found.1.iter().map(|rdata| rdata[1..].to_vec()).collect::<Vec<_>>()))
+        };
+        assert_eq!(at("_A.www.test", 0), Some((30, vec![b"one".to_vec(), b"two".to_vec()])));
+        assert_eq!(at("_a.www.test", 100), Some((30, vec![b"two".to_vec()])));
+        assert_eq!(at("_a.www.test", 200), None);
+        assert_eq!(at("www.test", 0), None);
+        let has = |name: &str, now| texts.has(Name::parse(name).unwrap().wire(), Timestamp(now));
+        assert!(has("_a.www.test", 0) && has("WWW.test", 0) && has("test", 199));
+        assert!(!has("www.test", 200) && !has("_a.www.test", 200) && !has("x.www.test", 0) && !has("x._a.www.test", 0));
+    }
+
+    #[test]
+    fn long_texts_are_several_strings() {
+        let rdata = rdata(&"x".repeat(300));
+        assert_eq!((rdata.len(), rdata[0], rdata[256]), (302, 255, 45));
+    }
+
+    #[test]
+    fn where_a_text_may_be() {
+        let record = "\n[[zone.record]]\nname = \"alias\"\ntype = \"CNAME\"\ndata = \"www\"\n[[zone.record]]\nname = \"sub\"\n\
+                      type = \"NS\"\ndata = \"ns.far.example.\"\n[[site]]";
+        let view = fixture::view_of(&fixture::CONFIG.replacen("[[site]]", record, 1), "sin");
+        let judge = |name: &str| view.judge_text(name, "x");
+        for name in
+            ["cdn.example.net", "_acme-challenge.www.cdn.example.net", "WWW.cdn.example.net.", "no.cdn.example.net"]
+        {
+            assert_eq!(judge(name), Ok(()), "{name}");
+        }
+        assert_eq!(judge("a..b"), Err(TextError::NotAName("a..b".to_owned())));
+        assert_eq!(judge("www.example.org"), Err(TextError::Outside("www.example.org".to_owned())));
+        assert_eq!(judge("alias.cdn.example.net"), Err(TextError::Alias("alias.cdn.example.net".to_owned())));
+        for name in ["sub.cdn.example.net", "a.sub.cdn.example.net"] {
+            assert!(matches!(judge(name), Err(TextError::Delegated(..))), "{name}");
+        }
+        assert_eq!(view.judge_text("cdn.example.net", ""), Err(TextError::Length));
+        assert_eq!(view.judge_text("cdn.example.net", &"x".repeat(LENGTH_MAX + 1)), Err(TextError::Length));
+    }
+}
