@@ -43,8 +43,12 @@ impl Shared {
             let origin = (site.origin.scheme(), site.origin.authority());
             by_origin.entry(origin).or_default().push(SiteHash::of(&site.name));
         }
-        let groups = by_origin.into_values().filter(|group| group.len() > 1).map(Arc::<[SiteHash]>::from);
-        Self(groups.flat_map(|group| group.to_vec().into_iter().map(move |site| (site, group.clone()))).collect())
+        let mut shared = HashMap::new();
+        for group in by_origin.into_values().filter(|group| group.len() > 1) {
+            let group: Arc<[SiteHash]> = group.into();
+            shared.extend(group.iter().map(|site| (*site, group.clone())));
+        }
+        Self(shared)
     }
 
     /// `told`, and all that share an origin with any of it, sorted.
