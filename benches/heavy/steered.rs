@@ -43,6 +43,7 @@ fn gone(demands: &mut Demands, look: Duration) {
 fn renewed(demands: &mut Demands, reloads: u64) {
     let fleet = Fleet::start_with_geo_files(&built_in_geo());
     let load = Load::start(fleet.dns, PACE, &Fleet::queries());
+    let started = Instant::now();
     load.rounds(1000);
     for _ in 0..reloads {
         fleet.reload();
@@ -54,11 +55,12 @@ fn renewed(demands: &mut Demands, reloads: u64) {
     load.rounds(1000);
     let outcome = load.stop();
     served(demands, &outcome);
+    demands.at_most("ms for 99 of 100 answers", outcome.percentile(99.0).as_secs_f64() * 1e3, 5.0);
     let [_, iad, sin] = fleet.addresses;
     let ended = Instant::now();
-    let right =
-        outcome.named(moved - Duration::from_secs(3600)..moving, 2) == [sin] && outcome.named(moved..ended, 2) == [iad];
-    demands.exactly("answers as the files say, before and after", right, true);
+    let named = |when| format!("{:?}", outcome.named(when, 2));
+    demands.exactly("PoPs near Singapore before", named(started..moving), format!("[{sin}]"));
+    demands.exactly("and by the new file", named(moved..ended), format!("[{iad}]"));
     demands.tell("reloads", reloads + 1);
 }
 
@@ -68,15 +70,14 @@ fn built_in_geo() -> Vec<u8> {
     zstd::decode_all(std::fs::File::open(file).unwrap()).unwrap()
 }
 
-/// All is answered, well and soon.
+/// All is answered, and with one address.
 fn served(demands: &mut Demands, outcome: &Outcome) {
     demands.exactly("queries lost", outcome.lost, 0);
     demands.exactly("answers that nobody waited for", outcome.strays, 0);
     demands.exactly("answers without one address", outcome.odd().map_or(0, |_| 1), 0);
-    demands.at_most("ms for 99 of 100 answers", outcome.percentile(99.0).as_secs_f64() * 1e3, 5.0);
-    let [half, most, all] = [50.0, 99.9, 100.0].map(|percent| outcome.percentile(percent).as_secs_f64() * 1e3);
+    let [half, most, all] = [50.0, 99.0, 100.0].map(|percent| outcome.percentile(percent).as_secs_f64() * 1e3);
     demands.tell(
-        "queries, ms for half of them, 99.9 %, all",
+        "queries, ms for half of them, 99 %, all",
         format!("{}, {half:.2}, {most:.2}, {all:.2}", outcome.answers.len()),
     );
 }

@@ -134,7 +134,7 @@ impl View {
             Found::Outside => Err(TextError::Outside(wire.to_string())),
             Found::Delegated(_, delegation) => Err(TextError::Delegated(wire.to_string(), delegation.cut.to_string())),
             Found::Node(_, node) if node.set(rtype::CNAME).is_some() => Err(TextError::Alias(wire.to_string())),
-            Found::Node(_, Node { target: Target::Steered(steered), .. }) if self.guide().points(steered.policy) => {
+            Found::Node(_, Node { target: Target::Steered(steered), .. }) if self.guide().may_point(steered.policy) => {
                 Err(TextError::MayBeAlias(wire.to_string()))
             }
             Found::Node(..) | Found::NoName(_) => Ok(()),
