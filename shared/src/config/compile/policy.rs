@@ -451,13 +451,7 @@ impl Compiler<'_> {
         let (span, given) = (entry.span(), entry.get_ref());
         let form = "relative to the zone, such as \"img\", or \"@\" for the zone itself";
         let name = self.required(Some(span.clone()), "zone.steered.name", given.name.as_ref(), form)?;
-        let whole = match name.get_ref().as_str() {
-            "@" => zone.name.clone(),
-            text => match text.strip_suffix('.') {
-                Some(absolute) => absolute.to_owned(),
-                None => format!("{text}.{}", zone.name),
-            },
-        };
+        let whole = whole_name(name.get_ref(), &zone.name);
         let whole = self.dns_name("zone.steered.name", &Spanned::new(name.span(), whole))?;
         if !zone.holds(&whole) {
             let message = format!("`{whole}` is not in the zone {}", zone.name);
@@ -504,6 +498,15 @@ impl Compiler<'_> {
                 self.gather.at(span_of(&entry.get_ref().name), "zone.name", message);
             }
         }
+    }
+}
+
+/// A steered name of that zone as it is written: relative, `@`, or whole with a dot at its end.
+pub(super) fn whole_name(text: &str, zone: &str) -> String {
+    match text {
+        "@" => zone.to_owned(),
+        absolute if absolute.ends_with('.') => absolute.trim_end_matches('.').to_owned(),
+        relative => format!("{relative}.{zone}"),
     }
 }
 

@@ -117,7 +117,7 @@ fn risks_of_policies() {
 
 #[test]
 fn mistakes_of_policies() {
-    let rows: [(&str, &[&str]); 16] = [
+    let rows: [(&str, &[&str]); 18] = [
         ("[[policy]]", &["14: policy.name: missing; a name for sites"]),
         (
             "[[policy]]\nname = \"a\"\norder = \"near\"",
@@ -149,7 +149,18 @@ fn mistakes_of_policies() {
         ("[[zone.steered]]\nname = \"a.other.\"", &["15: zone.steered.name: `a.other` is not in the zone cdn.test"]),
         (
             "[[zone.steered]]\nname = \"fra\"",
-            &["14: zone.steered.name: `fra.cdn.test` already names a PoP, a name server"],
+            &["15: zone.steered.name: `fra.cdn.test` already names a PoP, a name server"],
+        ),
+        (
+            "[[zone.steered]]\nname = \"a b\"\n[[zone.steered]]\nname = \"fra\"",
+            &[
+                "15: zone.steered.name: `a b.cdn.test` is not a domain name",
+                "17: zone.steered.name: `fra.cdn.test` already names a PoP, a name server",
+            ],
+        ),
+        (
+            "[[zone.steered]]\nname = \"a\"\n[[zone.steered]]\nname = \"A.cdn.test.\"\npolicy = \"default\"",
+            &["17: zone.steered.name: `a.cdn.test` is the name of two [[zone.steered]]"],
         ),
         (
             "[[zone.steered]]\nname = \"a\"\npolicy = \"default\"\nsite = \"b\"",
