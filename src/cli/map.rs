@@ -93,8 +93,7 @@ impl Side {
     /// The mistakes as text, one a line.
     fn open(path: &Path, geo: &[PathBuf], pop: Option<&str>, like: Option<&Self>) -> Result<Self, String> {
         let pop = pop.map(str::to_owned).or_else(|| Config::pop_names(path).into_iter().next());
-        // Only what needs a token asks for it.
-        let inputs = Inputs { pop, admin_token: Some("not-asked-for".to_owned()) };
+        let inputs = Inputs { pop, offline: true, ..Inputs::default() };
         let mut config = Config::load(path, &inputs).map_err(|mistakes| mistakes.to_string())?;
         if !geo.is_empty() {
             config.geo.database = geo.to_vec();
