@@ -377,6 +377,8 @@ pub struct Inputs {
     pub pop: Option<String>,
     /// NEARCAST_ADMIN_TOKEN.
     pub admin_token: Option<String>,
+    /// For a look at what a node would do, anywhere: without its token, whose file is not read.
+    pub offline: bool,
 }
 
 impl Config {

@@ -188,7 +188,7 @@ impl Compiler<'_> {
         if let (Some(_), Some(file)) = (&admin.token, &admin.token_file) {
             self.gather.at(Some(file.span()), "admin.token-file", "give token or token-file, not both");
         }
-        let from_file = admin.token_file.as_ref().and_then(|entry| {
+        let from_file = admin.token_file.as_ref().filter(|_| !inputs.offline).and_then(|entry| {
             let path = self.path("admin.token-file", entry)?;
             match std::fs::read_to_string(&path) {
                 Ok(text) => Some((text.trim().to_owned(), Some(entry.span()))),
@@ -217,7 +217,7 @@ impl Compiler<'_> {
             self.gather.at(None, "admin.tls", message);
         }
         let purge_method = admin.purge_method.as_ref().is_some_and(|on| *on.get_ref());
-        if purge_method && token.is_none() {
+        if purge_method && token.is_none() && !inputs.offline {
             let message = "needs admin.token: a PURGE has to bring it";
             self.gather.at(span_of(&admin.purge_method), "admin.purge-method", message);
         }

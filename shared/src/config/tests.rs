@@ -15,7 +15,7 @@ fn parse(text: &str) -> Result<Config, Mistakes> {
     Config::parse(
         text,
         Path::new("/etc/nearcast/nearcast.toml"),
-        &Inputs { pop: Some("fra".to_owned()), admin_token: None },
+        &Inputs { pop: Some("fra".to_owned()), ..Inputs::default() },
     )
 }
 
