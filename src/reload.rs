@@ -46,6 +46,30 @@ pub enum ReloadError {
     Trust(#[from] trust::TrustError),
 }
 
+impl ReloadError {
+    /// Whether it is the geo data that is bad, and nothing else.
+    fn is_of_geo(&self) -> bool {
+        match self {
+            Self::Geo(_) | Self::Refused(_) => true,
+            Self::Config(_)
+            | Self::NeedsRestart(_)
+            | Self::Ending
+            | Self::Certificate(_)
+            | Self::Dns(_)
+            | Self::Trust(_) => false,
+        }
+    }
+}
+
+/// Why the geo data in force stays although the config is taken, as a warning.
+fn kept_geo(error: &ReloadError) -> String {
+    match error {
+        // It says so itself.
+        ReloadError::Refused(_) => chain(error),
+        _ => format!("{}; the old geo data stays in force", chain(error)),
+    }
+}
+
 /// The geo data that `config` names, or the built-in.
 ///
 /// # Errors
@@ -100,6 +124,19 @@ pub enum Force {
     Yes,
 }
 
+/// What the geo files have.
+enum GeoFiles {
+    /// What is in force.
+    Same,
+    /// What may come into force.
+    New(NextGeo),
+    /// What cannot or should not be used.
+    Bad(ReloadError),
+}
+
+/// A reload on its way: the config, and what its operator should know.
+type Taken = (Arc<Config>, Vec<String>);
+
 /// Geo data that was read but is not in force yet.
 struct NextGeo {
     geo: Arc<GeoDb>,
@@ -119,13 +156,13 @@ impl Control {
         let outcome = self.try_reload(force);
         let mut generation = self.generation.lock();
         match &outcome {
-            Ok((config, serials)) => {
+            Ok((config, warnings)) => {
                 let number = generation.number + 1;
                 *generation = Generation { number, loaded: self.clock.now(), last_error: None };
                 tracing::info!(generation = number, file = %config.file.display(), "config reloaded");
                 log_warnings(config);
-                for warning in serials {
-                    tracing::warn!(warning, "secondaries do not see what has changed");
+                for warning in warnings {
+                    tracing::warn!(warning, "the config is taken, but not all is well");
                 }
             }
             Err(error) => {
@@ -135,9 +172,9 @@ impl Control {
                 generation.last_error = Some(text);
             }
         }
-        outcome.map(|(config, serials)| Reloaded {
+        outcome.map(|(config, warnings)| Reloaded {
             generation: generation.number,
-            warnings: serials.into_iter().chain(config.warnings()).collect(),
+            warnings: warnings.into_iter().chain(config.warnings()).collect(),
         })
     }
 
@@ -157,7 +194,11 @@ impl Control {
 
     fn try_take_geo(&self) -> Result<(), ReloadError> {
         let config = self.config.load_full();
-        let Some(next) = self.next_geo(&config, &config, Force::No)? else { return Ok(()) };
+        let next = match self.next_geo(&config, &config, Force::No) {
+            GeoFiles::Same => return Ok(()),
+            GeoFiles::New(next) => next,
+            GeoFiles::Bad(error) => return Err(error),
+        };
         let view = match next.judged {
             Some(judged) => judged,
             None => dns::View::compile(&config, next.geo.clone(), &self.dns_metrics)?,
@@ -167,8 +208,7 @@ impl Control {
         Ok(())
     }
 
-    /// The new config, and what is wrong with the serials of its zones.
-    fn try_reload(&self, force: Force) -> Result<(Arc<Config>, Vec<String>), ReloadError> {
+    fn try_reload(&self, force: Force) -> Result<Taken, ReloadError> {
         let old = self.config.load_full();
         let config = Arc::new(Config::load(&old.file, &self.inputs)?);
         let restart = old.needs_restart(&config);
@@ -177,13 +217,24 @@ impl Control {
         }
         let edge_view = View::compile(&config, &self.edge.metrics)?;
         let tls = trust::client_config(config.origin.ca.as_deref(), &[])?;
-        let next = self.next_geo(&old, &config, force)?;
+        let mut warnings = Vec::new();
+        let next = match self.next_geo(&old, &config, force) {
+            GeoFiles::Same => None,
+            GeoFiles::New(next) => Some(next),
+            // A bad download, which is not what this reload is about and must not stop it.
+            GeoFiles::Bad(error) if error.is_of_geo() && old.geo == config.geo => {
+                self.note_refused_geo(&error);
+                warnings.push(kept_geo(&error));
+                None
+            }
+            GeoFiles::Bad(error) => return Err(error),
+        };
         let geo = next.as_ref().map_or_else(|| self.geo.load_full(), |next| next.geo.clone());
         let dns_view = dns::View::compile(&config, geo, &self.dns_metrics)?;
         if let Some(judged) = next.as_ref().and_then(|next| next.judged.as_ref()) {
             maps::adopt(&dns_view, judged);
         }
-        let serials = dns_view.serial_warnings(&self.dns_view.load());
+        warnings.extend(dns_view.serial_warnings(&self.dns_view.load()));
 
         // Nothing fails from here on. Health first: it must know the PoPs that the new view names.
         self.health.reconfigure(&config);
@@ -199,23 +250,35 @@ impl Control {
         *self.probes.lock() = probe::spawn(&config, &self.health, &tls);
         self.config.store(config.clone());
         self.geo_desk.reloaded.notify_one();
-        Ok((config, serials))
+        Ok((config, warnings))
     }
 
-    /// What the geo files of `config` have; `None` when that is in force. `old` is the config in force.
-    fn next_geo(&self, old: &Config, config: &Config, force: Force) -> Result<Option<NextGeo>, ReloadError> {
+    /// What the geo files of `config` have. `old` is the config in force.
+    fn next_geo(&self, old: &Config, config: &Config, force: Force) -> GeoFiles {
         // Before they are read: what changes meanwhile is a change.
         let prints = watch::prints(config);
         if prints == self.geo_desk.prints() {
-            return Ok(None);
+            return GeoFiles::Same;
         }
+        match self.read_geo(old, config, force) {
+            Ok((geo, judged)) => GeoFiles::New(NextGeo { geo, prints, judged }),
+            Err(error) => GeoFiles::Bad(error),
+        }
+    }
+
+    fn read_geo(
+        &self,
+        old: &Config,
+        config: &Config,
+        force: Force,
+    ) -> Result<(Arc<GeoDb>, Option<dns::View>), ReloadError> {
         let geo = Arc::new(load_geo(config)?);
         if force == Force::Yes {
-            return Ok(Some(NextGeo { geo, prints, judged: None }));
+            return Ok((geo, None));
         }
         gate::may_follow(&self.geo.load().files(), &geo.files(), config.geo.size_min)?;
         let judged = self.judge_moves(old, geo.clone(), config.geo.moved_max)?;
-        Ok(Some(NextGeo { geo, prints, judged: Some(judged) }))
+        Ok((geo, Some(judged)))
     }
 
     /// Refuses geo data by which too much would get another PoP. What counts is what the data alone moves: both maps are of

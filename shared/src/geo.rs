@@ -27,8 +27,8 @@ mod walk;
 mod fixture;
 
 use continent::Continent;
-pub use file::{Detail, GeoFileInfo};
-use file::{GeoFile, Use};
+use file::GeoFile;
+pub use file::{Detail, GeoFileInfo, Use};
 pub use partition::{AddressFamily, Atom, AtomKey};
 use record::{Record, Worth};
 

@@ -42,8 +42,12 @@ use verdict::Verdict;
 /// The path of the public health answer, before any host routing.
 pub const HEALTH_PATH: &str = "/.nearcast/health";
 
-/// Beside a 503 of [`HEALTH_PATH`]: well, but asked for by more than it can take.
-pub const OVERLOADED_FIELD: (&str, &str) = ("nearcast-health", "overloaded");
+/// Beside a 503 of [`HEALTH_PATH`], of a node that does well.
+pub const HEALTH_FIELD: &str = "nearcast-health";
+/// Its value: asked for by more than it can take.
+pub const OVERLOADED: &str = "overloaded";
+/// Its value: on its way out, or held down by an operator.
+pub const LEAVING: &str = "leaving";
 
 /// Why a forced state could not be set.
 #[derive(Debug, Error)]
@@ -195,9 +199,11 @@ impl HealthBoard {
     pub fn report(&self, id: TargetId, report: Report) {
         let now = self.clock.now();
         let mut state = self.state.lock();
-        for pop in &mut state.pops {
+        let State { pops, holds, .. } = &mut *state;
+        for pop in pops {
+            let is_held = holds.of(&pop.pop.name).is_some();
             for target in pop.targets.iter_mut().filter(|target| target.id == id) {
-                target.take_in(&report, &pop.pop.name, now);
+                target.take_in(&report, &pop.pop.name, is_held, now);
             }
         }
         self.publish(&mut state);

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use nearcast_dns::{DnsMetrics, Moves, View};
 use nearcast_shared::config::{Config, Inputs};
-use nearcast_shared::geo::{AddressFamily, GeoDb};
+use nearcast_shared::geo::{AddressFamily, GeoDb, Use};
 use nearcast_shared::metrics::Metrics;
 
 use super::run::BAD_CONFIG;
@@ -82,7 +82,7 @@ pub(super) fn run(args: MapArgs) -> anyhow::Result<ExitCode> {
 /// One of the two configs, compiled.
 struct Side {
     view: View,
-    files: Vec<PathBuf>,
+    files: Vec<(Use, PathBuf)>,
     geo: Arc<GeoDb>,
     networks: u64,
     policies: u64,
@@ -99,7 +99,7 @@ impl Side {
             config.geo.database = geo.to_vec();
         }
         let told = |error: &dyn std::error::Error| format!("{}: {}", path.display(), chain(error));
-        let files: Vec<PathBuf> = config.geo.files().cloned().collect();
+        let files: Vec<(Use, PathBuf)> = config.geo.files().map(|(read_for, path)| (read_for, path.clone())).collect();
         let geo = match like.filter(|other| other.files == files) {
             Some(other) => other.geo.clone(),
             None => Arc::new(reload::load_geo(&config).map_err(|error| told(&error))?),

@@ -10,7 +10,8 @@ use super::client::{self, Call, Nodes};
 /// Make every node read its config file, certificates and geo data again.
 ///
 /// A node takes over all of the new config or nothing: with any mistake it keeps the old one, lists the mistakes, and the
-/// exit code is 1. Each node reads its own copy of the file, so bring the new one there first. Exit code 2: the command
+/// exit code is 1. Geo data that cannot or should not be used is a mistake if the config names other files than before; else it
+/// is left out with a warning. Each node reads its own copy of the file, so bring the new one there first. Exit code 2: the command
 /// line or the config here cannot be followed.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  nearcast check && nearcast reload")]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use nearcast_shared::config::Config;
+use nearcast_shared::geo::Use;
 
 use super::GeoDesk;
 use crate::control::Control;
@@ -21,8 +22,8 @@ pub(crate) struct Print {
     inode: u64,
 }
 
-/// Files and their prints; `None` for one that is not there.
-pub(crate) type Prints = Vec<(PathBuf, Option<Print>)>;
+/// Files, what they are read for, and their prints; `None` for one that is not there.
+pub(crate) type Prints = Vec<(Use, PathBuf, Option<Print>)>;
 
 /// The geo files that `config` names, as they are now.
 pub(crate) fn prints(config: &Config) -> Prints {
@@ -30,7 +31,7 @@ pub(crate) fn prints(config: &Config) -> Prints {
         let meta = fs::metadata(path).ok()?;
         Some(Print { modified: meta.modified().ok(), size: meta.len(), inode: meta.ino() })
     };
-    config.geo.files().map(|path| (path.clone(), print(path))).collect()
+    config.geo.files().map(|(read_for, path)| (read_for, path.clone(), print(path))).collect()
 }
 
 /// Tells when a change is settled.
@@ -45,7 +46,7 @@ struct Settling {
 impl Settling {
     /// Whether `now` should be taken in place of what is in force.
     fn look(&mut self, in_force: &Prints, now: Prints) -> bool {
-        let complete = now.iter().all(|(_, print)| print.is_some());
+        let complete = now.iter().all(|(_, _, print)| print.is_some());
         let new = now != *in_force && self.tried.as_ref() != Some(&now);
         let settled = complete && new && self.seen == now;
         if settled {
@@ -101,7 +102,7 @@ mod tests {
 
     fn files(sizes: &[Option<u64>]) -> Prints {
         let print = |size: &Option<u64>| size.map(|size| Print { modified: None, size, inode: 1 });
-        sizes.iter().enumerate().map(|(number, size)| (number.to_string().into(), print(size))).collect()
+        sizes.iter().enumerate().map(|(number, size)| (Use::Places, number.to_string().into(), print(size))).collect()
     }
 
     /// The sizes of the files, and whether they are to be taken.

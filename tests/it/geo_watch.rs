@@ -112,32 +112,78 @@ fn what_is_much_smaller_or_unreadable_is_refused() {
     }
 }
 
+/// Posts a reload; the warnings of its answer.
+fn warned(node: &Node, target: &str) -> Vec<String> {
+    let answer = node.admin("POST", target, "");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer: Value = serde_json::from_slice(&answer.body).unwrap();
+    serde_json::from_value(answer["warnings"].clone()).unwrap()
+}
+
+/// `setup` with one site more.
+fn with_a_site(setup: &Setup) -> Setup {
+    let mut setup = setup.clone();
+    setup.sites.push("domains = [\"more.cdn.test\"]\norigin = \"http://127.0.0.1:9\"".to_owned());
+    setup
+}
+
 #[test]
-fn a_reload_asks_the_same_and_can_be_forced() {
+fn bad_geo_data_does_not_stop_another_change_and_can_be_forced() {
     let (setup, node) = start("\"0s\"");
     put_world(setup.folder(), 1_000_001, 64);
-    let answer = node.admin("POST", "/v1/reload", "");
-    assert_eq!(answer.status, 409, "{}", answer.text());
-    let text = answer.text();
-    assert!(text.contains("100.0 % of the known IPv4") && text.contains("--force"), "{text}");
-    assert_eq!(pop_of(&node, "10.0.0.0/24"), "192.0.2.10");
-    assert!(node.status()["config"]["last_error"].as_str().is_some_and(|error| error.contains("another PoP")));
+    with_a_site(&setup).write();
+    let warnings = warned(&node, "/v1/reload").join("\n");
+    assert!(warnings.contains("100.0 % of the known IPv4") && warnings.contains("--force"), "{warnings}");
+    assert_eq!(pop_of(&node, "10.0.0.0/24"), "192.0.2.10", "the old geo data");
+    assert_eq!(Query::from("more.cdn.test", A, "10.0.0.0/24").udp(node.dns()).address(), "192.0.2.10", "the new site");
+    let status = node.status();
+    assert_eq!((&status["config"]["generation"], &status["config"]["last_error"]), (&Value::from(2), &Value::Null));
+    assert!(refused(&node).is_some_and(|why| why.contains("another PoP")));
     assert_eq!(node.admin("POST", "/v1/reload?force=perhaps", "").status, 400);
-    assert_eq!(node.admin("POST", "/v1/reload?force=1", "").status, 200);
+    assert_eq!(warned(&node, "/v1/reload?force=1"), Vec::<String>::new());
     assert_eq!(pop_of(&node, "10.0.0.0/24"), "198.51.100.10");
     assert_eq!(refused(&node), None);
 }
 
 #[test]
-fn moves_that_are_allowed_are_taken() {
+fn an_unreadable_file_does_not_stop_another_change_even_if_forced() {
+    for target in ["/v1/reload", "/v1/reload?force=1"] {
+        let (setup, node) = start("\"0s\"");
+        fs::write(setup.folder().join("city.mmdb"), "a page that says that the download is over quota").unwrap();
+        with_a_site(&setup).write();
+        let warnings = warned(&node, target).join("\n");
+        assert!(warnings.contains("not a usable mmdb") && warnings.contains("old geo data stays"), "{warnings}");
+        assert_eq!(Query::from("more.cdn.test", A, "10.0.0.0/24").udp(node.dns()).address(), "192.0.2.10", "{target}");
+        // Asked for by the config, it is another matter.
+        setup.clone().set("geo.database", "[\"city.mmdb\", \"city.mmdb\"]").write();
+        assert_eq!(node.admin("POST", target, "").status, 409, "{target}");
+    }
+}
+
+#[test]
+fn a_config_that_asks_for_other_files_is_judged_by_them() {
     let setup = Setup::empty().set("geo.database", "\"city.mmdb\"").set("geo.moved-max", "\"100 %\"");
     put_world(setup.folder(), 1_000_000, 0);
     let node = setup.start();
     put(setup.folder(), 1_000_001, &[("10.0.0.0/14", SINGAPORE), ("10.4.0.0/14", NEW_YORK)]);
-    assert_eq!(node.admin("POST", "/v1/reload", "").status, 409, "it is smaller");
-    setup.clone().set("geo.size-min", "\"0 %\"").write();
-    assert_eq!(node.admin("POST", "/v1/reload", "").status, 200);
+    fs::copy(setup.folder().join("city.mmdb"), setup.folder().join("dated.mmdb")).unwrap();
+    let dated = setup.clone().set("geo.database", "\"dated.mmdb\"");
+    dated.write();
+    let answer = node.admin("POST", "/v1/reload", "");
+    assert_eq!(answer.status, 409, "it is smaller: {}", answer.text());
+    assert!(node.status()["config"]["last_error"].as_str().is_some_and(|error| error.contains("geo.size-min")));
+    dated.set("geo.size-min", "\"0 %\"").write();
+    assert_eq!(warned(&node, "/v1/reload"), Vec::<String>::new());
     assert_eq!(pop_of(&node, "10.0.0.0/24"), "203.0.113.10");
+}
+
+#[test]
+fn a_file_that_is_read_for_something_else_is_taken_anew() {
+    let (setup, node) = start("\"0s\"");
+    setup.clone().set("geo.database", "[]").set("geo.asn", "\"city.mmdb\"").write();
+    assert_eq!(node.admin("POST", "/v1/reload?force=1", "").status, 200);
+    let geo = node.status()["geo"].clone();
+    assert_eq!((&geo[0]["path"], &geo[1]["read_for"]), (&Value::from("built-in"), &Value::from("asn")), "{geo}");
 }
 
 #[test]

@@ -162,9 +162,18 @@ fn a_node_with_nearly_all_its_connections_open_says_so() {
     assert_eq!((answer.status, answer.field("nearcast-health").as_deref()), (503, Some("overloaded")));
     assert_eq!(answer.text(), "down\n");
     assert_eq!(node.metric("nearcast_health_says_up{says=\"overloaded\"}"), Some(0.0));
-    // What else is the matter comes first, and is not told to strangers.
+    // When all are open there is still an answer for who probes, and for nobody else.
+    let more: Vec<Plain> = (0..20).map(|_| Plain::connect(node.http())).collect();
+    eventually("no room", || node.metric("nearcast_http_connections_beyond_total") > Some(0.0));
+    let answer = node.ask(&health);
+    assert_eq!((answer.status, answer.field("nearcast-health").as_deref()), (503, Some("overloaded")));
+    assert_eq!(answer.field("connection").as_deref(), Some("close"));
+    let answer = node.ask(&Ask::get("/"));
+    assert_eq!((answer.status, answer.field("retry-after").as_deref()), (503, Some("1")));
+    drop(more);
+    // That it is to be out comes first.
     node.admin("POST", "/v1/pops/fra/drain", "");
     let answer = node.ask(&health);
-    assert_eq!((answer.status, answer.field("nearcast-health")), (503, None));
+    assert_eq!((answer.status, answer.field("nearcast-health").as_deref()), (503, Some("leaving")));
     drop(idle);
 }

@@ -54,6 +54,18 @@ fn an_origin_out_of_reach_is_told_to_the_fleet_and_found_again() {
 }
 
 #[test]
+fn a_connection_that_is_cut_before_tls_stands_is_none() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap();
+    let mut setup = Setup::empty();
+    setup.sites.push(format!("domains = [\"cut.test\"]\norigin = \"https://{place}\"\nname = \"cut\""));
+    let node = setup.start();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    assert_eq!(node.ask(&Ask::get("/").host("cut.test")).status, 503);
+    eventually("out of reach", || node.status()["origins_unreached"][0]["site"] == "cut");
+}
+
+#[test]
 fn an_origin_that_answers_clients_is_in_reach() {
     let [place]: [SocketAddr; 1] = loopback::ports(loopback::address());
     let mut setup = Setup::empty();

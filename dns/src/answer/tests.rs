@@ -660,20 +660,28 @@ fn for_others_there_is_no_such_name() {
 }
 
 #[test]
-fn a_pop_that_is_a_cname_answers_whatever_is_asked_for() {
+fn pops_that_are_cnames() {
     let far = "[[pop]]\nname = \"far\"\nlocation = [50.1, 8.7]\ncname = \"far.example.org\"\n";
-    let view = fixture::view_of(&format!("{}{far}", fixture::CONFIG), "sin");
-    let at = |rtype, down: &[&str]| {
-        let packet = fixture::query("www.cdn.example.net", rtype);
-        shown(&view, &packet, fixture::FRANKFURT, down)
+    let policy = "[[policy]]\nname = \"default\"\norder = \"failover\"\npops = [\"far\"]\n";
+    let at = |policy: &str, rtype, down: &[&str]| {
+        let view = fixture::view_of(&format!("{}{far}{policy}", fixture::CONFIG), "sin");
+        shown(&view, &fixture::query("www.cdn.example.net", rtype), fixture::FRANKFURT, down)
     };
+    let cname = "NoError aa: @ 60 CNAME far.example.org";
     for rtype in [A, AAAA, TXT, rtype::CNAME] {
-        assert_eq!(at(rtype, &[]), "NoError aa: @ 60 CNAME far.example.org", "{rtype}");
+        assert_eq!(at(policy, rtype, &[]), cname, "{rtype}: all of them are");
     }
-    assert_eq!(at(A, &["far"]), "NoError aa: @ 60 A 192.0.2.10");
-    assert!(at(TXT, &["far"]).starts_with("NoError aa authority: "), "{}", at(TXT, &["far"]));
-    assert_eq!(
-        shown(&view, &fixture::query("far.cdn.example.net", A), fixture::FRANKFURT, &[]),
-        "NoError aa: @ 60 CNAME far.example.org"
-    );
+    // RFC 7871 section 7.4: resolvers keep "no data" for everybody.
+    for rtype in [TXT, rtype::CNAME] {
+        assert!(at("", rtype, &[]).starts_with("NoError aa authority: "), "{rtype}: only some of them are");
+    }
+    assert_eq!((at("", A, &[]).as_str(), at("", A, &["far"]).as_str()), (cname, "NoError aa: @ 60 192.0.2.10"));
+}
+
+#[test]
+fn when_all_are_down_there_is_no_data_for_a_short_time() {
+    let policy = "[[policy]]\nname = \"default\"\nall-down = \"nodata\"\n";
+    let view = fixture::view_of(&format!("{}{policy}", fixture::CONFIG), "sin");
+    let told = shown(&view, &fixture::query("www.cdn.example.net", A), fixture::FRANKFURT, &["fra", "iad", "sin"]);
+    assert!(told.starts_with("NoError aa authority: cdn.example.net 5 SOA "), "{told}");
 }

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::geo::Use;
+
 /// The geo data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Geo {
@@ -19,8 +21,9 @@ pub struct Geo {
 }
 
 impl Geo {
-    /// All files, in the configured order.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.database.iter().chain(&self.asn)
+    /// All files and what each is read for, in the configured order.
+    pub fn files(&self) -> impl Iterator<Item = (Use, &PathBuf)> {
+        let of = |read_for| move |path| (read_for, path);
+        self.database.iter().map(of(Use::Places)).chain(self.asn.iter().map(of(Use::Asn)))
     }
 }

@@ -100,6 +100,17 @@ fn the_readmes_site_is_right() {
 }
 
 #[test]
+fn the_readmes_policies_are_right() {
+    let readme = include_str!("../../../README.md");
+    let part = readme.split("### Which PoP a client gets").nth(1).unwrap();
+    let block = part.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let pop = |name: &str| format!("[[pop]]\nname = \"{name}\"\nlocation = [0, 0]\naddresses = [\"192.0.2.1\"]\n");
+    let text = format!("{}{block}", ["fra", "iad", "sin"].map(pop).concat());
+    let config = parse(&text).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!((config.policies.len(), config.policies[0].rules.len()), (2, 1));
+}
+
+#[test]
 fn three_pops_and_a_site_fit_in_20_lines() {
     let text = r#"
 [[pop]]

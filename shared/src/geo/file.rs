@@ -18,11 +18,13 @@ pub(super) struct GeoFile {
     pub(super) ipv4_inside: bool,
     bytes: u64,
     detail: Detail,
+    read_for: Use,
 }
 
 /// What a file is read for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Use {
     /// `geo.database`.
     Places,
     /// `geo.asn`.
@@ -48,6 +50,8 @@ pub enum Detail {
 pub struct GeoFileInfo {
     /// The path, or `built-in`.
     pub path: PathBuf,
+    /// What it is read for.
+    pub read_for: Use,
     /// The file's own name for its type.
     pub database_type: String,
     /// Seconds since the Unix epoch.
@@ -87,13 +91,14 @@ impl GeoFile {
         let ipv4_inside = reader.metadata().ip_version == 6
             && reader.lookup(start).and_then(|found| found.network()).is_ok_and(|network| network.is_ipv4());
         let detail = detail(&reader, read_for).map_err(format)?;
-        Ok(Self { path: path.to_owned(), reader, ipv4_inside, bytes: size, detail })
+        Ok(Self { path: path.to_owned(), reader, ipv4_inside, bytes: size, detail, read_for })
     }
 
     pub(super) fn info(&self) -> GeoFileInfo {
         let meta = self.reader.metadata();
         GeoFileInfo {
             path: self.path.clone(),
+            read_for: self.read_for,
             database_type: meta.database_type.clone(),
             build_epoch: meta.build_epoch,
             ip_version: meta.ip_version,

@@ -1,11 +1,11 @@
 //! Whether new geo data may follow the data in force. A download that went wrong looks like any other file: older, or much
 //! smaller, or with places that send half of the world elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::file::GeoFileInfo;
+use super::file::{GeoFileInfo, Use};
 
 /// Why geo data is refused.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -45,12 +45,12 @@ pub enum GeoRefusal {
     },
 }
 
-/// Judges each file of `new` by the one of the same path in `old`.
+/// Judges each file of `new` by its predecessor in `old`.
 ///
 /// # Errors
 /// The first reason to refuse them.
 pub fn may_follow(old: &[GeoFileInfo], new: &[GeoFileInfo], size_min: f64) -> Result<(), GeoRefusal> {
-    let pairs = new.iter().filter_map(|new| Some((old.iter().find(|old| old.path == new.path)?, new)));
+    let pairs = [Use::Places, Use::Asn].into_iter().flat_map(|read_for| pairs(old, new, read_for));
     for (old, new) in pairs {
         let path = || new.path.clone();
         if new.build_epoch < old.build_epoch {
@@ -66,6 +66,26 @@ pub fn may_follow(old: &[GeoFileInfo], new: &[GeoFileInfo], size_min: f64) -> Re
     Ok(())
 }
 
+/// Each file with its predecessor: that of the same path, or else, since names may have dates in them, that in the same
+/// position if it is of the same type and no longer there itself.
+fn pairs<'f>(
+    old: &'f [GeoFileInfo],
+    new: &'f [GeoFileInfo],
+    read_for: Use,
+) -> impl Iterator<Item = (&'f GeoFileInfo, &'f GeoFileInfo)> {
+    let of_use = |files: &'f [GeoFileInfo]| files.iter().filter(|file| file.read_for == read_for).collect::<Vec<_>>();
+    let (old, new) = (of_use(old), of_use(new));
+    let with = |files: &[&'f GeoFileInfo], path: &Path| files.iter().find(|file| file.path == path).copied();
+    let pairs = new.iter().enumerate().filter_map(|(position, file)| {
+        let renamed = || {
+            let before = *old.get(position)?;
+            (before.database_type == file.database_type && with(&new, &before.path).is_none()).then_some(before)
+        };
+        Some((with(&old, &file.path).or_else(renamed)?, *file))
+    });
+    pairs.collect::<Vec<_>>().into_iter()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::file::Detail;
@@ -74,6 +94,7 @@ mod tests {
     fn file(path: &str, build_epoch: u64, bytes: u64, nodes: u64) -> GeoFileInfo {
         GeoFileInfo {
             path: path.into(),
+            read_for: Use::Places,
             database_type: "City".to_owned(),
             build_epoch,
             ip_version: 6,
@@ -94,12 +115,21 @@ mod tests {
             ("less than half of the bytes", file("a", 100_000, 499, 100), smaller("bytes", 499, 1_000)),
             ("less than half of the networks", file("a", 100_000, 1_000, 49), smaller("networks", 49, 100)),
             ("a day older", file("a", 13_600, 1_000, 100), Err(GeoRefusal::Older { path: "a".into(), days: 1.0 })),
-            ("another file", file("c", 1, 1, 1), Ok(())),
+            ("another name", file("c", 100_001, 500, 50), Ok(())),
+            (
+                "another name and much smaller",
+                file("c", 100_000, 1_000, 49),
+                Err(GeoRefusal::Smaller { path: "c".into(), what: "networks", has: 49, had: 100 }),
+            ),
+            ("another type", GeoFileInfo { database_type: "Country".to_owned(), ..file("c", 1, 1, 1) }, Ok(())),
+            ("another use", GeoFileInfo { read_for: Use::Asn, ..file("a", 1, 1, 1) }, Ok(())),
         ];
         for (name, new, wanted) in rows {
             assert_eq!(may_follow(&old, &[new, file("b", 200_000, 1_000, 100)], 0.5), wanted, "{name}");
         }
         assert_eq!(may_follow(&old, &[file("a", 100_000, 0, 0)], 0.0), Ok(()), "size-min = 0 % lets any size in");
         assert_eq!(may_follow(&[], &old, 1.0), Ok(()), "nothing before");
+        let one_more = [file("c", 1, 1, 1), old[0].clone(), old[1].clone()];
+        assert_eq!(may_follow(&old, &one_more, 1.0), Ok(()), "whom it would follow is still there");
     }
 }

@@ -31,12 +31,13 @@ impl Bench {
         Self { board: HealthBoard::new(config, forced_file, &clock).unwrap(), clock }
     }
 
-    /// Reports of what is probed at 192.0.2.`octet`: `+` good, `-` bad, `o` overloaded, a second after the other.
+    /// Reports of what is probed at 192.0.2.`octet`: `+` good, `-` bad, `o` overloaded, `l` leaving, a second after the other.
     fn report(&self, octet: u8, results: &str) {
         for result in results.chars() {
             let plain = Report::plain(Ok(()), Duration::from_millis(5));
             let report = match result {
                 '-' => Report { result: Err("refused".to_owned()), ..plain },
+                'l' => Report { result: Err("leaving".to_owned()), leaving: true, ..plain },
                 'o' => Report { overloaded: true, ..plain },
                 _ => plain,
             };
@@ -192,6 +193,43 @@ fn a_flapping_target_is_held_down() {
     let ups: Vec<bool> = target.history.iter().map(|change| change.up).collect();
     assert_eq!(ups, [true, false, true, false, true], "the newest first");
     assert_eq!(target.history[1].why, "refused");
+}
+
+#[test]
+fn a_hold_leaves_no_trace_in_what_probes_say() {
+    let bench = Bench::new(&three(), None);
+    for octet in 1..=3 {
+        bench.report(octet, "+");
+    }
+    for _ in 0..5 {
+        bench.board.force("iad", Some(Forced::Drain.into())).unwrap();
+        bench.report(2, "llllll");
+        assert_eq!(bench.ups(), [true, false, true]);
+        bench.board.force("iad", None).unwrap();
+        assert_eq!(bench.ups(), [true, true, true], "at once");
+        bench.report(2, "+");
+    }
+    // Nobody is there during the work.
+    bench.board.force("iad", Some(Forced::Down.into())).unwrap();
+    bench.report(2, "---");
+    bench.board.force("iad", None).unwrap();
+    assert_eq!((bench.ups()[1], bench.board.status()[1].targets[0].need), (false, Some(2)), "it is down indeed");
+    bench.report(2, "++---");
+    assert_eq!(bench.board.status()[1].targets[0].need, Some(2), "its first fall");
+}
+
+#[test]
+fn a_node_that_leaves_in_order_does_not_flap() {
+    let bench = Bench::new(&three(), None);
+    for octet in 1..=3 {
+        bench.report(octet, "+");
+    }
+    for _ in 0..3 {
+        bench.report(2, "lll--");
+        assert_eq!(bench.ups(), [true, false, true]);
+        bench.report(2, "++");
+        assert_eq!(bench.ups(), [true, true, true]);
+    }
 }
 
 #[test]

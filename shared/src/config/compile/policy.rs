@@ -73,6 +73,7 @@ impl Compiler<'_> {
                 self.choice("policy.pick", &given.pick, &allowed)
             }
         };
+        let unknown = self.unknown(&given.unknown, &order, &pops, fleet);
         let made = Policy {
             name,
             order,
@@ -82,11 +83,7 @@ impl Compiler<'_> {
             spread: self.number("policy.spread", &given.spread, 1..=16, 1) as usize,
             answers: self.number("policy.answers", &given.answers, 1..=ANSWERS_MAX, 1) as usize,
             rotate: given.rotate.unwrap_or_default(),
-            unknown: given
-                .unknown
-                .as_ref()
-                .map(|list| self.pop_list("policy.unknown", list, fleet))
-                .unwrap_or_default(),
+            unknown,
             all_down: self.all_down(&given.all_down),
             rules: self.rules(given, fleet),
         };
@@ -320,8 +317,28 @@ impl Compiler<'_> {
         groups
     }
 
-    fn pop_list(&mut self, key: &str, given: &Spanned<file::Texts>, fleet: &[Pop]) -> Vec<PopId> {
-        given.get_ref().all().iter().filter_map(|name| self.pop_of(key, name, given.span(), fleet)).collect()
+    /// Who comes first for clients whose location is not known: some of the candidates.
+    fn unknown(
+        &mut self,
+        given: &At<file::Texts>,
+        order: &Order,
+        candidates: &[Vec<PopId>],
+        fleet: &[Pop],
+    ) -> Vec<PopId> {
+        let key = "policy.unknown";
+        let Some(given) = given else { return Vec::new() };
+        if !matches!(order, Order::Nearest { .. }) {
+            self.gather.at(Some(given.span()), key, "goes with order = \"nearest\" only");
+        }
+        let mut list = Vec::new();
+        for name in given.get_ref().all() {
+            let Some(pop) = self.pop_of(key, name, given.span(), fleet) else { continue };
+            if !candidates.iter().flatten().any(|candidate| *candidate == pop) {
+                self.gather.at(Some(given.span()), key, format!("`{name}` is not among the policy's pops"));
+            }
+            list.push(pop);
+        }
+        list
     }
 
     fn pop_of(&mut self, key: &str, name: &str, span: Range<usize>, fleet: &[Pop]) -> Option<PopId> {
@@ -362,12 +379,41 @@ impl Compiler<'_> {
                 }
             }
         }
-        // RFC 7871 section 7.4: negative answers are kept for everybody, so none may be for some clients alone.
+        self.negative_answers_are_for_all(given, made, fleet);
+    }
+
+    /// RFC 7871 section 7.4: negative answers are kept for everybody, so none may be for some clients alone.
+    fn negative_answers_are_for_all(&mut self, given: &file::Policy, made: &Policy, fleet: &[Pop]) {
+        let common: Vec<PopId> = made.pops.iter().flatten().copied().collect();
+        let has = |id: PopId, v4: bool| {
+            let pop = &fleet[id.index()];
+            pop.cname.is_some() || pop.addresses.iter().any(|address| address.is_ipv4() == v4)
+        };
         for (entry, rule) in given.rule.iter().zip(&made.rules) {
-            if rule.only && made.all_down == AllDown::NoData {
-                let message = "only = true does not go with all-down = \"nodata\": resolvers would keep \"no data\" for \
-                               clients of other PoPs, too; choose \"open\", \"servfail\" or addresses";
-                self.gather.at(Some(entry.span()), "policy.rule.only", message);
+            let others = rule.pops.iter().flatten().any(|pop| !common.contains(pop));
+            let fewer = rule.only && common.iter().any(|pop| !rule.pops.iter().flatten().any(|other| other == pop));
+            if !others && !fewer {
+                continue;
+            }
+            let why = "its clients have other PoPs than the rest, which may be up when the rest's are down, or the other \
+                       way round, and resolvers keep \"no data\" for everybody";
+            match &made.all_down {
+                AllDown::NoData => {
+                    let message = format!(
+                        "does not go with all-down = \"nodata\": {why}; choose \"open\", \"servfail\" or addresses"
+                    );
+                    self.gather.at(Some(entry.span()), "policy.rule.pops", message);
+                }
+                AllDown::Addresses(addresses) => {
+                    for (v4, family) in [(true, "IPv4"), (false, "IPv6")] {
+                        let wanted = made.candidates().any(|pop| has(pop, v4));
+                        if wanted && !addresses.iter().any(|address| address.is_ipv4() == v4) {
+                            let message = format!("needs an {family} address in all-down, too: {why}");
+                            self.gather.at(Some(entry.span()), "policy.rule.pops", message);
+                        }
+                    }
+                }
+                AllDown::Open | AllDown::ServFail => {}
             }
         }
     }

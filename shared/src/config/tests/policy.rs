@@ -170,7 +170,7 @@ fn mistakes_of_policies() {
 
 #[test]
 fn mistakes_of_rules() {
-    let rows: [(&str, &str, &[&str]); 12] = [
+    let rows: [(&str, &str, &[&str]); 17] = [
         ("", "pops = [\"fra\"]", &["16: policy.rule: says of nobody: give networks"]),
         ("", "countries = [\"DE\"]", &["16: policy.rule.pops: missing; the PoPs that come first"]),
         ("", "countries = [\"Germany\"]\npops = [\"fra\"]", &["17: policy.rule.countries: `Germany` is not a country"]),
@@ -208,7 +208,28 @@ fn mistakes_of_rules() {
         (
             "all-down = \"nodata\"\n",
             "countries = [\"DE\"]\npops = [\"fra\"]\nonly = true",
-            &["17: policy.rule.only: only = true does not go with all-down = \"nodata\""],
+            &["17: policy.rule.pops: does not go with all-down = \"nodata\": its clients have other PoPs"],
+        ),
+        (
+            "pops = [\"iad\"]\nall-down = \"nodata\"\n",
+            "countries = [\"DE\"]\npops = [\"fra\"]",
+            &["18: policy.rule.pops: does not go with all-down = \"nodata\": its clients have other PoPs"],
+        ),
+        (
+            "all-down = [\"192.0.2.99\"]\n",
+            "countries = [\"DE\"]\npops = [\"fra\"]\nonly = true",
+            &["17: policy.rule.pops: needs an IPv6 address in all-down, too: its clients have other PoPs"],
+        ),
+        ("all-down = \"nodata\"\n", "countries = [\"DE\"]\npops = [\"iad\"]", &[]),
+        (
+            "order = \"failover\"\nunknown = [\"fra\"]\n",
+            "countries = [\"DE\"]\npops = [\"iad\"]",
+            &["17: policy.unknown: goes with order"],
+        ),
+        (
+            "pops = [\"iad\"]\nunknown = [\"fra\"]\n",
+            "countries = [\"DE\"]\npops = [\"iad\"]",
+            &["17: policy.unknown: `fra` is not among"],
         ),
         (
             "pops = [\"sin\"]\n",
