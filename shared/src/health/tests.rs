@@ -6,7 +6,7 @@ use super::*;
 use crate::config::Inputs;
 
 fn config(text: &str) -> Config {
-    let inputs = Inputs { pop: Some("fra".to_owned()), admin_token: None };
+    let inputs = Inputs { pop: Some("fra".to_owned()), ..Inputs::default() };
     Config::parse(text, Path::new("test.toml"), &inputs).unwrap()
 }
 
