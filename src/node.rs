@@ -196,12 +196,12 @@ impl Node {
             config: ArcSwap::from_pointee(config.clone()),
         });
 
+        let sockets_count = config.workers * (bound.http.len() + bound.https.len());
         let doors = Doors {
             limits: config.limits.clone(),
             // Each socket holds one while it waits for a connection.
-            permits: Arc::new(Semaphore::new(
-                config.limits.connections + config.workers * (bound.http.len() + bound.https.len()),
-            )),
+            permits: Arc::new(Semaphore::new(config.limits.connections + sockets_count)),
+            beyond: Arc::new(Semaphore::new(listener::BEYOND_MAX + sockets_count)),
             tls: nearcast_edge::tls::server_config(edge.view.clone()).map_err(NodeError::Tls)?,
             phase: phase_seen,
         };

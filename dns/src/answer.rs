@@ -12,6 +12,7 @@
 //!   7871 section 7.2.1: "[..] the Authoritative Nameserver SHOULD only place the initial CNAME record in the Answer
 //!   section"). It then asks for the steered name itself.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nearcast_shared::clock::Timestamp;
@@ -60,6 +61,8 @@ pub(crate) enum Outcome {
     Fallback,
     /// All its PoPs are down.
     AllDown,
+    /// The same, and then there is no data.
+    NobodyUp,
     /// Others are to be asked.
     Referral,
     /// The name exists, without data of that type.
@@ -127,9 +130,13 @@ pub(crate) enum Data<'v> {
 impl Outcome {
     pub(crate) fn rcode(self) -> Rcode {
         match self {
-            Self::Static | Self::Steered(_) | Self::Explained | Self::Fallback | Self::Referral | Self::NoData => {
-                Rcode::NoError
-            }
+            Self::Static
+            | Self::Steered(_)
+            | Self::Explained
+            | Self::NobodyUp
+            | Self::Fallback
+            | Self::Referral
+            | Self::NoData => Rcode::NoError,
             Self::AllDown => Rcode::ServFail,
             Self::NoName => Rcode::NxDomain,
             Self::Refused(_) => Rcode::Refused,
@@ -142,7 +149,13 @@ impl Outcome {
     /// Whether we speak for the zone: the AA bit.
     pub(crate) fn is_authoritative(self) -> bool {
         match self {
-            Self::Static | Self::Steered(_) | Self::Explained | Self::Fallback | Self::NoData | Self::NoName => true,
+            Self::Static
+            | Self::Steered(_)
+            | Self::Explained
+            | Self::NobodyUp
+            | Self::Fallback
+            | Self::NoData
+            | Self::NoName => true,
             Self::AllDown | Self::Referral | Self::Refused(_) | Self::Fault(_) => false,
         }
     }
@@ -153,7 +166,7 @@ impl Outcome {
             Self::Refused(Refusal::NotOurs) => Some(20),
             Self::Refused(Refusal::NotSupported) => Some(21),
             // Not Ready: there is nobody to send the client to.
-            Self::AllDown => Some(14),
+            Self::AllDown | Self::NobodyUp => Some(14),
             Self::Static
             | Self::Steered(_)
             | Self::Explained
@@ -175,17 +188,25 @@ impl<'v> Answer<'v> {
     /// RFC 2308 section 3: "Name servers authoritative for a zone MUST include the SOA record of the zone in the authority
     /// section of the response when reporting an NXDOMAIN or indicating that no data of the requested type exists."
     fn denied(self, outcome: Outcome, zone: &'v Zone) -> Self {
-        let soa = records(Owner::Name(&zone.apex), &zone.soa).map(|soa| Record { ttl: zone.negative_ttl, ..soa });
+        self.denied_for(outcome, zone, zone.negative_ttl)
+    }
+
+    /// The same, for so many seconds at most.
+    fn denied_for(self, outcome: Outcome, zone: &'v Zone, ttl_max: u32) -> Self {
+        let ttl = zone.negative_ttl.min(ttl_max);
+        let soa = records(Owner::Name(&zone.apex), &zone.soa).map(|soa| Record { ttl, ..soa });
         Self { outcome, authority: soa.collect(), ..self }
     }
 
-    /// With what the records of `set` point to, as far as everyone gets the same there.
+    /// With what the records of `set` point to, each once, as far as everyone gets the same there.
     fn with_additional(mut self, set: &'v RrSet, view: &'v View) -> Self {
+        let mut seen = HashSet::new();
         for target in set.targets() {
-            for rtype in [rtype::A, rtype::AAAA] {
-                if let Some((name, addresses)) = view.set_at(target, rtype) {
-                    self.additional.extend(records(Owner::Name(name), addresses));
-                }
+            let found = [rtype::A, rtype::AAAA].map(|rtype| view.set_at(target, rtype));
+            let name = found.into_iter().flatten().next().map(|(name, _)| name);
+            if name.is_some_and(|name| seen.insert(name)) {
+                let found = found.into_iter().flatten();
+                self.additional.extend(found.flat_map(|(name, addresses)| records(Owner::Name(name), addresses)));
             }
         }
         self
@@ -282,6 +303,8 @@ impl<'v> Asked<'_, 'v> {
         for links in 0..=LINKS_MAX {
             match self.step(answer, owner, name, links) {
                 Step::Done(done) => return done,
+                // A loop: once around is all that there is.
+                Step::Alias(so_far, target) if self.is_owner(&so_far, target) => return so_far,
                 Step::Alias(so_far, target) => {
                     answer = so_far;
                     owner = Owner::Wire(target);
@@ -290,6 +313,15 @@ impl<'v> Asked<'_, 'v> {
             }
         }
         answer
+    }
+
+    /// Whether the answer has records of that name already.
+    fn is_owner(&self, answer: &Answer<'v>, name: &[u8]) -> bool {
+        answer.answers.iter().any(|record| match record.owner {
+            Owner::Question => self.question.name.eq_ignore_ascii_case(name),
+            Owner::Name(owner) => owner.wire().eq_ignore_ascii_case(name),
+            Owner::Wire(owner) => owner.eq_ignore_ascii_case(name),
+        })
     }
 
     fn step(&self, answer: Answer<'v>, owner: Owner<'v>, name: &[u8], links: usize) -> Step<'v> {
@@ -332,7 +364,7 @@ impl<'v> Asked<'_, 'v> {
             (Target::Steered(steered), rtype::HTTPS) if self.view.has_https_record(steered.site) => {
                 self.binding(answer, owner, zone, steered)
             }
-            (Target::Steered(steered), _) if self.view.guide().points(steered.policy) => {
+            (Target::Steered(steered), _) if self.view.guide().always_points(steered.policy) => {
                 self.pointer(answer, owner, zone, steered)
             }
             (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, owner, zone, node.set(qtype)),
@@ -414,12 +446,22 @@ impl<'v> Asked<'_, 'v> {
         let chosen = || {
             decisions.iter().filter_map(|(family, made)| match &made.verdict {
                 Verdict::Pops(chosen) => Some((*family, chosen)),
-                Verdict::Addresses(_) | Verdict::NoData | Verdict::ServFail => None,
+                Verdict::Addresses(_) | Verdict::NoData | Verdict::AllDown | Verdict::ServFail => None,
             })
         };
         let Some((_, first)) = chosen().next() else {
-            let failed = decisions.iter().any(|(_, made)| matches!(made.verdict, Verdict::ServFail));
-            return if failed { Answer::empty(Outcome::AllDown) } else { answer.denied(Outcome::NoData, zone) };
+            // That of the family which has data.
+            let instead = decisions.iter().map(|(_, made)| &made.verdict).find(|made| !matches!(made, Verdict::NoData));
+            return match instead {
+                // Resolvers keep "no data" for everybody, and other clients' PoPs may be up. Nothing is known of who is there.
+                Some(Verdict::Addresses(_)) => {
+                    answer.answers.push(Record { owner, ttl, data: Data::Https(binding::plain()) });
+                    Answer { outcome: Outcome::Fallback, scope, ..answer }
+                }
+                Some(Verdict::ServFail) => Answer::empty(Outcome::AllDown),
+                Some(Verdict::AllDown) => answer.denied_for(Outcome::NobodyUp, zone, ttl),
+                Some(Verdict::Pops(_) | Verdict::NoData) | None => answer.denied(Outcome::NoData, zone),
+            };
         };
         let pop = first.first();
         let mapped = decisions.iter().all(|(_, made)| made.mapped);
@@ -440,14 +482,15 @@ impl<'v> Asked<'_, 'v> {
         Answer { outcome: Outcome::Steered(sent), scope, ..answer }
     }
 
-    /// For types that a steered name has no data of: the CNAME if the PoP for this client is one. RFC 1034 section 3.6.2: a
-    /// CNAME answers whatever is asked for; the config lets no other records be beside it.
+    /// For types that a steered name has no data of, if all its PoPs are CNAMEs. RFC 1034 section 3.6.2: a CNAME answers
+    /// whatever is asked for; the config lets no other records be beside it. Where only some are there is no such data for
+    /// anybody, since resolvers keep that for everybody (RFC 7871 section 7.4).
     fn pointer(&self, answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, steered: Steered) -> Answer<'v> {
         let guide = self.view.guide();
         let decide = |family| guide.decide(steered, self.asker(), family, self.health, zone.ttl);
         let points = |family: &Family| match decide(*family).verdict {
             Verdict::Pops(chosen) => self.view.cname(chosen.first()).is_some(),
-            Verdict::Addresses(_) | Verdict::NoData | Verdict::ServFail => false,
+            Verdict::Addresses(_) | Verdict::NoData | Verdict::AllDown | Verdict::ServFail => false,
         };
         match [Family::V4, Family::V6].into_iter().find(points) {
             Some(family) => self.steered(answer, owner, zone, steered, family),
@@ -487,12 +530,13 @@ impl<'v> Asked<'_, 'v> {
             Verdict::Addresses(addresses) => {
                 let mut fitting = addresses.iter().copied().filter(|address| Family::of(*address) == family).peekable();
                 if fitting.peek().is_none() {
-                    return answer.denied(Outcome::NoData, zone);
+                    return answer.denied_for(Outcome::NobodyUp, zone, ttl);
                 }
                 answer.answers.extend(fitting.map(|address| record(Data::from(address))));
                 Answer { outcome: Outcome::Fallback, scope, ..answer }
             }
             Verdict::NoData => answer.denied(Outcome::NoData, zone),
+            Verdict::AllDown => answer.denied_for(Outcome::NobodyUp, zone, ttl),
             Verdict::ServFail => Answer::empty(Outcome::AllDown),
         }
     }

@@ -160,10 +160,29 @@ pub(crate) fn explain_to(
         cname: first.and_then(|pop| view.pop(pop).cname.clone()),
         scope: coverage.scope,
         ttl: coverage.ttl_max.map_or(ttl, |max| ttl.min(max)),
-        why: it.why(&decisions, &chosen),
+        why: it.why(&decisions, &chosen, by_resolvers(view, steered, asker, health, ttl, &chosen)),
         name,
         client,
     })
+}
+
+/// What resolvers that send no more of the client's address than is customary are told, if that is another PoP: they ask for
+/// the first address of its network.
+fn by_resolvers(
+    view: &View,
+    steered: Steered,
+    asker: Asker,
+    health: &HealthTable,
+    ttl: u32,
+    chosen: &[(Family, Chosen)],
+) -> Option<String> {
+    let subnet = asker.subnet?;
+    let (family, here) = chosen.first()?;
+    let cut = Subnet { address: net::masked(subnet.address, subnet.source), ..subnet };
+    let made = view.guide().decide(steered, Asker { subnet: Some(cut), ..asker }, *family, health, ttl);
+    let there = pops(&made).filter(|there| there.first() != here.first())?;
+    let name = &view.pop(there.first()).name;
+    Some(format!("resolvers that send no more than its /{} are told {name}, as {} is", subnet.source, cut.address))
 }
 
 /// The steered name that `name` is, in lower case, the seconds its answers live, and how its PoP is chosen.
@@ -243,7 +262,7 @@ impl Case<'_> {
             Verdict::Pops(chosen) if self.view.pop(chosen.first()).cname.is_some() => Vec::new(),
             Verdict::Pops(chosen) => self.view.guide().addresses(chosen, self.steered.policy, family, self.health, 0),
             Verdict::Addresses(all) => all.iter().copied().filter(|address| Family::of(*address) == family).collect(),
-            Verdict::NoData | Verdict::ServFail => Vec::new(),
+            Verdict::NoData | Verdict::AllDown | Verdict::ServFail => Vec::new(),
         }
     }
 
@@ -267,7 +286,12 @@ impl Case<'_> {
         self.health.pops.get(pop.index()).map_or(Reason::FirstRound, |pop| pop.reason)
     }
 
-    fn why(&self, decisions: &[(Family, Decision<'_>)], chosen: &[(Family, Chosen)]) -> String {
+    fn why(
+        &self,
+        decisions: &[(Family, Decision<'_>)],
+        chosen: &[(Family, Chosen)],
+        by_resolvers: Option<String>,
+    ) -> String {
         let mut parts = vec![self.place()];
         parts.extend(self.order());
         for (family, choice) in chosen {
@@ -288,6 +312,7 @@ impl Case<'_> {
         if decisions.iter().any(|(_, made)| pops(made).is_some_and(|chosen| chosen.unsettled)) {
             parts.push("a PoP that this hangs on is changing its state, so it is kept for a short time".to_owned());
         }
+        parts.extend(by_resolvers);
         format!("{}.", parts.join("; "))
     }
 
@@ -410,7 +435,8 @@ fn instead(verdict: &Verdict<'_>) -> Option<String> {
     match verdict {
         Verdict::Pops(_) => None,
         Verdict::Addresses(_) => Some("no PoP is up, so the answer is the addresses for that case".to_owned()),
-        Verdict::NoData => Some("no PoP is up or has an address, so there is no data".to_owned()),
+        Verdict::NoData => Some("no PoP has an address, so there is no data".to_owned()),
+        Verdict::AllDown => Some("no PoP is up, so there is no data".to_owned()),
         Verdict::ServFail => Some("no PoP is up, so the answer is SERVFAIL".to_owned()),
     }
 }
@@ -538,6 +564,17 @@ mod tests {
         let none = of("all-down = \"servfail\"", &["fra", "iad", "sin"]);
         assert_eq!((none.pop, none.addresses.len()), (None, 0));
         assert!(none.why.ends_with("no PoP is up, so the answer is SERVFAIL."), "{}", none.why);
+    }
+
+    #[test]
+    fn a_word_on_one_address_does_not_reach_resolvers_that_cut_it() {
+        let rule = "[[policy]]\nname = \"default\"\n[[policy.rule]]\nnetworks = [\"5.1.2.3\"]\npops = [\"sin\"]\n";
+        let view = fixture::view_of(&format!("{}\n{rule}", fixture::CONFIG), "sin");
+        let client = fixture::FRANKFURT.parse().unwrap();
+        let it = explain(&view, "edge.cdn.example.net", client, &fixture::health(&view, &[]), NOW).unwrap();
+        assert_eq!(it.pop.as_deref(), Some("sin"));
+        let wanted = "; resolvers that send no more than its /24 are told fra, as 5.1.2.0 is.";
+        assert!(it.why.ends_with(wanted), "{}", it.why);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use nearcast_shared::geo::{AddressFamily, Atom, AtomKey, GeoDb};
 use nearcast_shared::net;
 
 use crate::steering::ranking::Ranking;
-use crate::steering::rules::Facts;
+use crate::steering::rules::{EMBEDDED, Facts};
 use crate::steering::{Compiled, Guide};
 
 pub(crate) mod diff;
@@ -200,22 +200,27 @@ impl Interning<'_> {
         if let Some(number) = self.by_key.get(&(atom.key, by_network)) {
             return Ok(*number);
         }
+        if by_network == EMBEDDED {
+            // Never looked up; like none that is.
+            return self.intern(Ranking::nobody());
+        }
         let geo = self.guide.geo();
         let place = geo.place_of(atom);
         let rule = usize::from(by_network).checked_sub(1);
         let rule = rule.or_else(|| self.compiled.rules.of_facts(Facts { place: &place, asn: geo.asn_of(atom) }));
         let (ranking, known) = self.compiled.rank(self.guide, &place, rule);
-        let ranking = ranking.cut(self.depth, self.compiled.policy.pick, known);
-        let number = match self.numbers.get(&ranking) {
-            Some(number) => *number,
-            None => {
-                let number = u16::try_from(self.rankings.len()).map_err(|_| Unmade::TooMany)?;
-                self.rankings.push(ranking.clone());
-                self.numbers.insert(ranking, number);
-                number
-            }
-        };
+        let number = self.intern(ranking.cut(self.depth, self.compiled.policy.pick, known))?;
         self.by_key.insert((atom.key, by_network), number);
+        Ok(number)
+    }
+
+    fn intern(&mut self, ranking: Ranking) -> Result<u16, Unmade> {
+        if let Some(number) = self.numbers.get(&ranking) {
+            return Ok(*number);
+        }
+        let number = u16::try_from(self.rankings.len()).map_err(|_| Unmade::TooMany)?;
+        self.rankings.push(ranking.clone());
+        self.numbers.insert(ranking, number);
         Ok(number)
     }
 }

@@ -117,6 +117,8 @@ label! {
         Fallback = "fallback",
         /// SERVFAIL.
         AllDown = "all-down",
+        /// No data.
+        NoData = "no-data",
     }
 }
 

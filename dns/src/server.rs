@@ -141,6 +141,9 @@ impl Plane {
             Outcome::AllDown => {
                 self.metrics.without_pop(WithoutPop::AllDown).inc();
             }
+            Outcome::NobodyUp => {
+                self.metrics.without_pop(WithoutPop::NoData).inc();
+            }
             Outcome::Static
             | Outcome::Explained
             | Outcome::Referral

@@ -165,7 +165,7 @@ impl<'v> Simulator<'v> {
             match guide.decide(asked.steered, asker, self.family, health, asked.ttl).verdict {
                 Verdict::Pops(chosen) => Parts::of_pops(&chosen, policy),
                 Verdict::Addresses(_) => Parts::one(Outcome::Fallback),
-                Verdict::NoData => Parts::one(Outcome::NoData),
+                Verdict::NoData | Verdict::AllDown => Parts::one(Outcome::NoData),
                 Verdict::ServFail => Parts::one(Outcome::ServFail),
             }
         })

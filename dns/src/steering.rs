@@ -73,8 +73,8 @@ pub(crate) struct Compiled {
     pub(crate) depth: usize,
     /// A name is steered by it; else it needs no map.
     pub(crate) used: bool,
-    /// A PoP that it may choose is a CNAME.
-    points: bool,
+    /// All PoPs that it may choose are CNAMEs.
+    always_points: bool,
     seed: u64,
 }
 
@@ -123,8 +123,10 @@ pub(crate) enum Verdict<'g> {
     Pops(Chosen),
     /// All are down: to these addresses, none of which need be of the family asked for.
     Addresses(&'g [IpAddr]),
-    /// Nowhere: there is no data of the type for anybody, or all are down.
+    /// Nowhere: there is no data of the type for anybody.
     NoData,
+    /// All are down, and then there is no data for anybody.
+    AllDown,
     /// All are down.
     ServFail,
 }
@@ -153,7 +155,7 @@ impl Guide {
         let compiled = |(id, policy): (PolicyId, &Policy)| Compiled {
             rules: Rules::new(policy),
             used: used.contains(&id),
-            points: policy.candidates().any(|pop| config.pops[pop.index()].cname.is_some()),
+            always_points: policy.candidates().all(|pop| config.pops[pop.index()].cname.is_some()),
             depth: config.ranking_depth.max(policy.answers).max(if policy.spread > 1 { policy.spread + 1 } else { 1 }),
             seed: draw::seed(&policy.name),
             policy: policy.clone(),
@@ -188,9 +190,14 @@ impl Guide {
         &self.sites[position]
     }
 
-    /// Whether any PoP that the policy may choose is a CNAME.
-    pub(crate) fn points(&self, policy: PolicyId) -> bool {
-        self.policy(policy).points
+    /// Whether a PoP that the policy may choose is a CNAME.
+    pub(crate) fn may_point(&self, policy: PolicyId) -> bool {
+        self.policy(policy).policy.candidates().any(|pop| self.pops[pop.index()].cname.is_some())
+    }
+
+    /// Whether all of them are.
+    pub(crate) fn always_points(&self, policy: PolicyId) -> bool {
+        self.policy(policy).always_points
     }
 
     pub(crate) fn policies(&self) -> &[Compiled] {
@@ -265,31 +272,40 @@ impl Guide {
         let asker = Asker { subnet: asker.subnet.filter(|_| steered.ecs), ..asker };
         let compiled = self.policy(steered.policy);
         let mut located = self.locate(steered.policy, asker.client());
-        let mut coverage = ecs::coverage(asker.subnet, located.depth, located.ranking.known);
-        let circumstances = |coverage: Coverage| Circumstances {
-            policy: &compiled.policy,
-            seeds: &self.seeds,
-            fleet: &self.pops,
-            family,
-            site: steered.site.map(|site| self.site(site)),
-            health,
-            dice: compiled.dices(asker, coverage.scope, ttl),
+        let circumstances = |located: &Located<'_>| {
+            let coverage = ecs::coverage(asker.subnet, located.depth, located.ranking.known);
+            let it = Circumstances {
+                policy: &compiled.policy,
+                seeds: &self.seeds,
+                fleet: &self.pops,
+                family,
+                site: steered.site.map(|site| self.site(site)),
+                health,
+                dice: compiled.dices(asker, coverage.scope, ttl),
+            };
+            (coverage, it)
         };
-        let mut chosen = circumstances(coverage).choose(&located.ranking, Fit::Reaching);
-        if !located.ranking.complete && chosen.as_ref().is_none_or(|chosen| chosen.wants_more) {
+        let (mut coverage, mut it) = circumstances(&located);
+        let mut choose = |fit: Fit| {
+            let chosen = it.choose(&located.ranking, fit);
+            let lacks = !located.ranking.complete && chosen.as_ref().is_none_or(|chosen| chosen.wants_more);
+            if !lacks || !it.anybody_beyond(&located.ranking, fit) {
+                return chosen;
+            }
             // What comes after the PoPs that are kept may be another for each network of the geo data.
             located = self.survey(steered.policy, asker.client()).whole();
-            coverage = ecs::coverage(asker.subnet, located.depth, located.ranking.known);
-            chosen = circumstances(coverage).choose(&located.ranking, Fit::Reaching);
-        }
-        let it = circumstances(coverage);
-        let chosen = chosen.or_else(|| it.choose(&located.ranking, Fit::Up));
+            (coverage, it) = circumstances(&located);
+            it.choose(&located.ranking, fit)
+        };
+        let chosen = choose(Fit::Reaching).or_else(|| choose(Fit::Up));
+        let open = chosen.is_none() && compiled.policy.all_down == AllDown::Open;
+        let chosen = if open { choose(Fit::Any) } else { chosen };
         let verdict = match (chosen, &compiled.policy.all_down) {
             (Some(chosen), _) => Verdict::Pops(chosen),
             (None, _) if !it.anybody_has_family() => Verdict::NoData,
-            (None, AllDown::Open) => it.choose(&located.ranking, Fit::Any).map_or(Verdict::NoData, Verdict::Pops),
+            (None, AllDown::Open) => Verdict::NoData,
             (None, AllDown::Addresses(addresses)) => Verdict::Addresses(addresses),
-            (None, AllDown::NoData) => Verdict::NoData,
+            (None, AllDown::NoData) => Verdict::AllDown,
             (None, AllDown::ServFail) => Verdict::ServFail,
         };
         let coverage = self.covered(coverage, &verdict, asker);
@@ -332,8 +348,10 @@ impl Guide {
                     coverage.ttl_max = Some(short(coverage));
                 }
             }
-            // RFC 7871 section 7.4: negative answers are for everybody, and so are the addresses for when all are down.
+            // RFC 7871 section 7.4: negative answers are for everybody.
             Verdict::NoData | Verdict::ServFail => coverage.scope = 0,
+            Verdict::AllDown => coverage = Coverage { scope: 0, ttl_max: Some(short(coverage)) },
+            // By a rule with `only` those of some clients may be up, and of others not.
             Verdict::Addresses(_) => coverage.ttl_max = Some(short(coverage)),
         }
         coverage

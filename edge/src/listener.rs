@@ -4,6 +4,9 @@ use std::net::TcpListener as StdListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -12,7 +15,7 @@ use nearcast_shared::health::own::{Ear, Open};
 use nearcast_shared::net;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -24,6 +27,12 @@ pub mod guarded;
 
 use connection::{Activity, Connection};
 use guarded::{Guarded, Patience};
+
+/// Connections that are taken at once when as many are open as may. They get the health answer, so that who probes can tell
+/// a node that is asked for by too many from one that is dead; all else is turned away.
+pub const BEYOND_MAX: usize = 64;
+/// Until such a connection must have got its answer.
+const BEYOND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How far a node is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +52,8 @@ pub struct Doors {
     pub limits: Limits,
     /// One permit per open connection.
     pub permits: Arc<Semaphore>,
+    /// And for those that come when these are out.
+    pub beyond: Arc<Semaphore>,
     /// For TLS listeners.
     pub tls: Arc<rustls::ServerConfig>,
     /// When to stop.
@@ -66,17 +77,24 @@ pub async fn serve(socket: StdListener, https: bool, worker: Arc<Worker>, mut do
             biased;
             () = reached(&mut closing, Phase::Closing) => break,
             Some(_ended) = connections.join_next() => continue,
-            accepted = accept(&listener, &doors.permits, &ear) => accepted,
+            accepted = accept(&listener, &doors, &ear) => accepted,
         };
-        let Some((stream, peer, permit)) = accepted else { continue };
-        let open = worker.edge.health.vitals.connection();
+        let Some((stream, peer, room)) = accepted else { continue };
+        let open = match &room {
+            Room::Within(_) => Some(worker.edge.health.vitals.connection()),
+            Room::Beyond(_) => {
+                worker.edge.metrics.beyond.inc();
+                worker.edge.health.vitals.full();
+                None
+            }
+        };
         let task = Task {
             worker: worker.clone(),
             doors: doors.clone(),
             server: server.clone(),
             port,
             peer,
-            _permit: permit,
+            room,
             _open: open,
         };
         connections.spawn(task.run(stream, https));
@@ -94,15 +112,37 @@ async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     let _node_gone = phase.wait_for(|phase| *phase >= wanted).await;
 }
 
-type Accepted = (TcpStream, std::net::IpAddr, OwnedSemaphorePermit);
+/// What a connection has for as long as it is open.
+#[derive(Debug)]
+enum Room {
+    Within(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+    Beyond(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit),
+}
 
-/// The permit first: beyond the cap, connections wait in the kernel's queue.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>, ear: &Ear) -> Option<Accepted> {
-    let permit = permits.clone().acquire_owned().await.ok()?;
+impl Room {
+    fn is_beyond(&self) -> bool {
+        matches!(self, Self::Beyond(_))
+    }
+}
+
+type Accepted = (TcpStream, std::net::IpAddr, Room);
+
+/// The room first: when there is none at all, connections wait in the kernel's queue.
+async fn accept(listener: &TcpListener, doors: &Doors, ear: &Ear) -> Option<Accepted> {
+    let room = tokio::select! {
+        biased;
+        permit = doors.permits.clone().acquire_owned() => Room::Within(permit.ok()?),
+        permit = doors.beyond.clone().acquire_owned() => Room::Beyond(permit.ok()?),
+    };
     match listener.accept().await {
         Ok((stream, peer)) => {
             ear.hears();
-            Some((stream, net::unmapped(peer.ip()), permit))
+            let room = match room {
+                // There may be room by now.
+                Room::Beyond(_) => doors.permits.clone().try_acquire_owned().map_or(room, Room::Within),
+                Room::Within(_) => room,
+            };
+            Some((stream, net::unmapped(peer.ip()), room))
         }
         Err(error) => {
             ear.fails();
@@ -147,8 +187,8 @@ struct Task {
     server: Arc<auto::Builder<TokioExecutor>>,
     port: u16,
     peer: std::net::IpAddr,
-    _permit: OwnedSemaphorePermit,
-    _open: Open,
+    room: Room,
+    _open: Option<Open>,
 }
 
 impl Task {
@@ -156,12 +196,20 @@ impl Task {
         self.worker.edge.metrics.connections.inc();
         // Answers are whole writes: waiting for more to send only delays them.
         let _closed_already = stream.set_nodelay(true);
+        if self.room.is_beyond() {
+            let _cut_off = tokio::time::timeout(BEYOND_TIMEOUT, self.greet(stream, https)).await;
+        } else {
+            self.greet(stream, https).await;
+        }
+        self.worker.edge.metrics.connections.dec();
+    }
+
+    async fn greet(&self, stream: TcpStream, https: bool) {
         if https {
             self.handshake(stream).await;
         } else {
             self.serve(stream, false, None).await;
         }
-        self.worker.edge.metrics.connections.dec();
     }
 
     async fn handshake(&self, stream: TcpStream) {
@@ -187,10 +235,21 @@ impl Task {
         let patience = Patience { header: limits.header_timeout, idle: limits.idle_timeout, send: limits.send_timeout };
         let activity = Arc::new(Activity::default());
         let stream = Guarded::new(stream, patience, activity.clone());
-        let connection = Arc::new(Connection::new(self.peer, self.port, https, name, activity));
-        let service = service_fn(|request| {
+        let is_beyond = self.room.is_beyond();
+        let connection = Connection::new(self.peer, self.port, https, name, activity).beyond(is_beyond);
+        let connection = Arc::new(connection);
+        let asked = Notify::new();
+        let service = service_fn(|request: Request<Incoming>| {
             let (worker, connection) = (self.worker.clone(), connection.clone());
-            async move { Ok::<_, std::convert::Infallible>(pipeline::serve(worker, connection, request).await) }
+            asked.notify_one();
+            async move {
+                let closes = connection.is_beyond() && request.version() < Version::HTTP_2;
+                let mut response = pipeline::serve(worker, connection, request).await;
+                if closes {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
         });
         let serving = self.server.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
@@ -199,6 +258,10 @@ impl Task {
             ended = serving.as_mut() => ended,
             () = reached(&mut phase, Phase::Closing) => {
                 connection.drain();
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+            () = asked.notified(), if is_beyond => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }

@@ -200,6 +200,8 @@ pub struct EdgeMetrics {
     prefetched: Family<OutcomeLabel, Counter>,
     /// Open client connections.
     pub connections: Gauge,
+    /// Connections for which there was no room.
+    pub beyond: Counter,
     /// TLS handshakes that failed.
     pub tls_failures: Counter,
     /// Access-log lines that were dropped because the disk was slower than the traffic.
@@ -227,6 +229,8 @@ impl EdgeMetrics {
         let help = "URLs fetched ahead of requests, by cache outcome";
         registry.register("prefetched", help, all.prefetched.clone());
         registry.register("http_connections", "Open client connections", all.connections.clone());
+        let text = "Connections beyond limits.connections, which got the health answer or a 503";
+        registry.register("http_connections_beyond", text, all.beyond.clone());
         registry.register("tls_handshake_failures", "TLS handshakes that failed", all.tls_failures.clone());
         registry.register("access_log_dropped", "Access-log lines dropped", all.log_dropped.clone());
         Outcome::ALL.iter().for_each(|outcome| drop(all.prefetched(*outcome)));

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use nearcast_shared::health::own::Says;
 use nearcast_shared::health::sites::SITES_FIELD;
-use nearcast_shared::health::{HEALTH_PATH, OVERLOADED_FIELD};
+use nearcast_shared::health::{HEALTH_FIELD, HEALTH_PATH, LEAVING, OVERLOADED};
 use tokio::time::Instant;
 
 use crate::access_log::Line;
@@ -48,7 +48,8 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
     let (parts, body) = request.into_parts();
     let version = parts.version;
     let line = worker.edge.access_log.is_on().then(|| line(&worker, &connection, &parts));
-    let (site, mut response, outcome) = match admit(&parts, connection.door(), &view) {
+    let admitted = if connection.is_beyond() { Err(Refusal::Full) } else { admit(&parts, connection.door(), &view) };
+    let (site, mut response, outcome) = match admitted {
         Err(refusal) => (None, refusal.response(&worker.edge.identity), Outcome::Refused),
         Ok(admitted) => {
             let site = admitted.site.clone();
@@ -98,16 +99,21 @@ async fn whole(response: Response<Body>, identity: &Identity) -> Response<Body> 
 }
 
 /// The public health answer: up or down. Overload is told apart for those who probe, who may have to send clients
-/// nonetheless, and sites whose origin is out of reach by hashes of their names.
+/// nonetheless, and so is an orderly end, which is no fall; sites whose origin is out of reach by hashes of their names.
 fn health(worker: &Worker, connection: &Connection) -> Response<Body> {
     let says = worker.edge.health.says();
     let up = says.is_up() && !connection.is_draining();
     let mut response = Response::new(Body::bytes(if up { "up\n".into() } else { "down\n".into() }));
     *response.status_mut() = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if says == Says::Overloaded && !connection.is_draining() {
-        let (name, value) = OVERLOADED_FIELD;
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    let told = match says {
+        Says::Leaving | Says::Drained => Some(LEAVING),
+        Says::Up | Says::Overloaded if connection.is_draining() => Some(LEAVING),
+        Says::Overloaded => Some(OVERLOADED),
+        Says::Up | Says::Stalled | Says::Deaf => None,
+    };
+    if let Some(told) = told {
+        response.headers_mut().insert(HEALTH_FIELD, HeaderValue::from_static(told));
     }
     if let Some(sites) = worker.edge.reach.told() {
         response.headers_mut().insert(SITES_FIELD, sites);

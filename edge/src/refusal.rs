@@ -35,6 +35,8 @@ pub enum Refusal {
     NotPurged,
     /// As many fetches run as may.
     Busy,
+    /// As many connections are open as may.
+    Full,
     /// There is no answer from the origin.
     Origin(Failure),
     /// There is none, and what is stored must not stand in for it.
@@ -51,6 +53,9 @@ impl Refusal {
             Self::Loop => (StatusCode::LOOP_DETECTED, "This request has been here before."),
             Self::OnlyIfCached => (StatusCode::GATEWAY_TIMEOUT, "It is not in the cache."),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "This server fetches as much as it may. Try again soon."),
+            Self::Full => {
+                (StatusCode::SERVICE_UNAVAILABLE, "This server has no room for more clients. Try again soon.")
+            }
             Self::TooLarge | Self::Origin(Failure::RequestTooLarge) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large.")
             }
@@ -101,7 +106,7 @@ impl Refusal {
             | Self::WrongToken => ErrorType::HttpRequestError,
             Self::Loop => ErrorType::ProxyLoopDetected,
             Self::OnlyIfCached | Self::NotPurged => ErrorType::ProxyInternalResponse,
-            Self::Busy => ErrorType::ConnectionLimitReached,
+            Self::Busy | Self::Full => ErrorType::ConnectionLimitReached,
             Self::Origin(failure) | Self::HeldBack(failure) => failure.error_type(),
         }
     }
@@ -126,7 +131,7 @@ impl Refusal {
         if self == Self::NoToken {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self == Self::Busy {
+        if matches!(self, Self::Busy | Self::Full) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if self == Self::Method {
@@ -175,6 +180,7 @@ mod tests {
             Refusal::WrongToken,
             Refusal::NotPurged,
             Refusal::Busy,
+            Refusal::Full,
         ];
         for refusal in own.into_iter().chain(FAILURES.map(Refusal::Origin)) {
             let (status, kind) = (refusal.says().0, refusal.error_type());

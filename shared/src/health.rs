@@ -32,8 +32,8 @@ pub use forced::{Forced, Hold};
 use history::History;
 use judge::{PopFacts, TargetFacts};
 use own::{OwnFacts, Says, Vitals};
-use sites::SiteHash;
-pub use status::{PopStatus, TargetStatus};
+use sites::{Shared, SiteHash};
+pub use status::{OrphanedHold, PopStatus, TargetStatus};
 pub use table::{FleetId, HealthTable, PopHealth, Reason};
 use target::Target;
 pub use target::{Report, TargetId};
@@ -42,8 +42,12 @@ use verdict::Verdict;
 /// The path of the public health answer, before any host routing.
 pub const HEALTH_PATH: &str = "/.nearcast/health";
 
-/// Beside a 503 of [`HEALTH_PATH`]: well, but asked for by more than it can take.
-pub const OVERLOADED_FIELD: (&str, &str) = ("nearcast-health", "overloaded");
+/// Beside a 503 of [`HEALTH_PATH`], of a node that does well.
+pub const HEALTH_FIELD: &str = "nearcast-health";
+/// Its value: asked for by more than it can take.
+pub const OVERLOADED: &str = "overloaded";
+/// Its value: on its way out, or held down by an operator.
+pub const LEAVING: &str = "leaving";
 
 /// Why a forced state could not be set.
 #[derive(Debug, Error)]
@@ -87,6 +91,7 @@ struct State {
     holds: Holds,
     /// Names of sites, for people.
     sites: HashMap<SiteHash, String>,
+    shared: Shared,
     /// Every target of the first config was probed once.
     first_round_done: bool,
     targets_made: u64,
@@ -119,6 +124,7 @@ impl HealthBoard {
             gone: Vec::new(),
             holds,
             sites: HashMap::new(),
+            shared: Shared::default(),
             first_round_done: false,
             targets_made: 0,
         };
@@ -174,6 +180,7 @@ impl HealthBoard {
         let stays = |known: &&PopHealth| config.pop_named(&known.name).is_some();
         state.gone = self.table.load().pops.iter().filter(|known| !stays(known)).cloned().collect();
         state.sites = config.sites.iter().map(|site| (SiteHash::of(&site.name), site.name.clone())).collect();
+        state.shared = Shared::of(&config.sites);
         state.fleet = FleetId::of(&config.pops);
         state.settings.clone_from(&config.health);
         state.this = config.this;
@@ -195,9 +202,11 @@ impl HealthBoard {
     pub fn report(&self, id: TargetId, report: Report) {
         let now = self.clock.now();
         let mut state = self.state.lock();
-        for pop in &mut state.pops {
+        let State { pops, holds, .. } = &mut *state;
+        for pop in pops {
+            let is_held = holds.of(&pop.pop.name).is_some();
             for target in pop.targets.iter_mut().filter(|target| target.id == id) {
-                target.take_in(&report, &pop.pop.name, now);
+                target.take_in(&report, &pop.pop.name, is_held, now);
             }
         }
         self.publish(&mut state);
@@ -210,7 +219,9 @@ impl HealthBoard {
     pub fn force(&self, name: &str, hold: Option<Hold>) -> Result<(), ForceError> {
         let _one_at_a_time = self.forced_writer.lock();
         let mut state = self.state.lock();
-        if !state.pops.iter().any(|known| known.pop.name == name) {
+        let is_known = state.pops.iter().any(|known| known.pop.name == name);
+        // A hold may outlive its PoP, and would be in force when that comes back.
+        if !is_known && (hold.is_some() || state.holds.of(name).is_none()) {
             return Err(ForceError::UnknownPop(name.to_owned()));
         }
         let since = Some(self.clock.now().seconds());
@@ -308,9 +319,9 @@ impl HealthBoard {
                 up,
                 reason,
                 forced: facts.forced,
-                unsettled: is_near || pop.changed.is_some_and(|changed| now.since(changed) < settings.settle),
+                unsettled: is_near || pop.changed.is_some_and(|changed| now.is_within(settings.settle, changed)),
                 addresses: pop.pop.addresses.iter().copied().zip(addresses).collect(),
-                unreached: target::unreached(&pop.targets),
+                unreached: state.shared.widen(&target::unreached(&pop.targets)),
                 ..PopHealth::unknown(&pop.pop)
             });
         }

@@ -238,11 +238,9 @@ fn a_pop_that_is_a_name() {
             ("iad.other.test.", RecordType::CNAME)
         );
     }
-    // RFC 1034 section 3.6.2: a CNAME answers whatever is asked for.
+    // Never data for some and none for others: only addresses are steered.
     for kind in [RecordType::TXT, RecordType::CNAME] {
         let reply = ask(&node, "near", kind, NEW_YORK);
-        assert_eq!((reply.address().as_str(), scope(&reply) > 0), ("iad.other.test.", true), "{kind}");
-        let reply = ask(&node, "near", kind, FRANKFURT);
         assert_eq!((reply.code(), reply.data().len(), scope(&reply)), (ResponseCode::NoError, 0, 0), "{kind}");
     }
     assert!(scope(&ask(&node, "near", A, NEW_YORK)) > 0, "it is for this network");

@@ -1,6 +1,6 @@
 //! What a node finds out about PoPs of every kind, told by servers that answer as the test says.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::harness::client::{Ask, Plain};
 use crate::harness::eventually;
+use crate::harness::loopback;
 use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply, Seen};
 use crate::harness::tls::Authority;
@@ -82,13 +83,13 @@ fn status_body_and_fields() {
 
 #[test]
 fn each_address_over_tcp() {
-    let first = TcpListener::bind("127.0.0.1:0").unwrap();
+    let [one, two] = [loopback::address(), loopback::address()];
+    let first = TcpListener::bind((one, 0)).unwrap();
     let port = first.local_addr().unwrap().port();
-    let place = SocketAddr::from(([127, 0, 0, 2], port));
-    let second = TcpListener::bind(place).unwrap();
+    let second = TcpListener::bind((two, port)).unwrap();
     let mut setup = probing(setup(), 1, &format!("{{ type = \"tcp\", port = {port} }}"));
     let addresses = "addresses = [\"198.51.100.10\", \"2001:db8:2::10\"]";
-    setup.pops[1] = setup.pops[1].replace(addresses, "addresses = [\"127.0.0.1\", \"127.0.0.2\"]");
+    setup.pops[1] = setup.pops[1].replace(addresses, &format!("addresses = [\"{one}\", \"{two}\"]"));
     let node = setup.start();
     let seen = || {
         let pop = pop(&node, 1);
@@ -97,10 +98,11 @@ fn each_address_over_tcp() {
     eventually("the first round", || pop(&node, 1)["reason"] == "probes" && seen() == [true; 3]);
     drop(second);
     eventually("the second is out", || seen() == [true, true, false]);
-    assert_eq!(node.metric("nearcast_pop_address_up{pop=\"iad\",address=\"127.0.0.2\"}"), Some(0.0));
+    let up = format!("nearcast_pop_address_up{{pop=\"iad\",address=\"{two}\"}}");
+    assert_eq!(node.metric(&up), Some(0.0));
     drop(first);
     eventually("both are out", || seen() == [false; 3]);
-    let _second = TcpListener::bind(place).unwrap();
+    let _second = TcpListener::bind((two, port)).unwrap();
     eventually("the second is back", || seen() == [true, false, true]);
 
     // The PoP needs both now.
@@ -160,9 +162,18 @@ fn a_node_with_nearly_all_its_connections_open_says_so() {
     assert_eq!((answer.status, answer.field("nearcast-health").as_deref()), (503, Some("overloaded")));
     assert_eq!(answer.text(), "down\n");
     assert_eq!(node.metric("nearcast_health_says_up{says=\"overloaded\"}"), Some(0.0));
-    // What else is the matter comes first, and is not told to strangers.
+    // When all are open there is still an answer for who probes, and for nobody else.
+    let more: Vec<Plain> = (0..20).map(|_| Plain::connect(node.http())).collect();
+    eventually("no room", || node.metric("nearcast_http_connections_beyond_total") > Some(0.0));
+    let answer = node.ask(&health);
+    assert_eq!((answer.status, answer.field("nearcast-health").as_deref()), (503, Some("overloaded")));
+    assert_eq!(answer.field("connection").as_deref(), Some("close"));
+    let answer = node.ask(&Ask::get("/"));
+    assert_eq!((answer.status, answer.field("retry-after").as_deref()), (503, Some("1")));
+    drop(more);
+    // That it is to be out comes first.
     node.admin("POST", "/v1/pops/fra/drain", "");
     let answer = node.ask(&health);
-    assert_eq!((answer.status, answer.field("nearcast-health")), (503, None));
+    assert_eq!((answer.status, answer.field("nearcast-health").as_deref()), (503, Some("leaving")));
     drop(idle);
 }

@@ -1,11 +1,12 @@
 //! An origin that a node cannot connect to is a fact of its sites: the node stays up, and the others learn of it.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use serde_json::{Value, json};
 
 use crate::harness::client::Ask;
 use crate::harness::eventually;
+use crate::harness::loopback;
 use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply};
 
@@ -15,7 +16,7 @@ fn unreached(node: &Node, pop: usize) -> Value {
 
 #[test]
 fn an_origin_out_of_reach_is_told_to_the_fleet_and_found_again() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let [nobody] = loopback::ports(loopback::address());
     let well = Origin::start(|_| Reply::new(500));
     let mut setup = Setup::new(&well);
     setup.sites.push(format!("domains = [\"lost.test\"]\norigin = \"http://{nobody}\"\nname = \"lost\""));
@@ -53,8 +54,20 @@ fn an_origin_out_of_reach_is_told_to_the_fleet_and_found_again() {
 }
 
 #[test]
+fn a_connection_that_is_cut_before_tls_stands_is_none() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = listener.local_addr().unwrap();
+    let mut setup = Setup::empty();
+    setup.sites.push(format!("domains = [\"cut.test\"]\norigin = \"https://{place}\"\nname = \"cut\""));
+    let node = setup.start();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    assert_eq!(node.ask(&Ask::get("/").host("cut.test")).status, 503);
+    eventually("out of reach", || node.status()["origins_unreached"][0]["site"] == "cut");
+}
+
+#[test]
 fn an_origin_that_answers_clients_is_in_reach() {
-    let place = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let [place]: [SocketAddr; 1] = loopback::ports(loopback::address());
     let mut setup = Setup::empty();
     setup.sites.push(format!("domains = [\"lost.test\"]\norigin = \"http://{place}\"\nname = \"lost\""));
     let node = setup.start();

@@ -1,16 +1,18 @@
 //! A resolver that keeps answers by their ECS scope, Debian's unbound, between clients and a node: whatever was asked
 //! before and in whatever order, its cache gives each client what the node itself would.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::RecordType::{self, A, AAAA, CNAME, SOA};
+use hickory_proto::rr::RecordType::{self, A, AAAA, CNAME, HTTPS, SOA};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 
 use crate::harness::dns::{Query, Reply, Udp};
+use crate::harness::loopback;
 use crate::harness::node::{Node, Setup};
+use crate::harness::tls::Authority;
 use crate::harness::unbound::Unbound;
 
 const SEED: u64 = 20_261_126;
@@ -18,7 +20,13 @@ const SEED: u64 = 20_261_126;
 /// Neighborhoods, networks asked for in each, and names asked for by each.
 const NEIGHBORHOODS: usize = 150;
 const NETWORKS: usize = 12;
-const QUERIES: usize = 4;
+const QUERIES: usize = 5;
+
+/// Seconds that answers live: none expires while it runs.
+const TTL: u32 = 3600;
+
+/// A name with HTTPS records.
+const BOUND: &str = "bound.cdn.test";
 
 /// Policies whose answers hang on the client alone: none that draws anew with each moment.
 const POLICIES: [(&str, &str); 7] = [
@@ -36,7 +44,7 @@ const POLICIES: [(&str, &str); 7] = [
     ),
 ];
 
-const NAMES: [(&str, RecordType); 13] = [
+const NAMES: [(&str, RecordType); 17] = [
     ("edge.cdn.test", A),
     ("near.cdn.test", A),
     ("near.cdn.test", AAAA),
@@ -47,6 +55,11 @@ const NAMES: [(&str, RecordType); 13] = [
     ("ordered.cdn.test", A),
     ("ruled.cdn.test", A),
     ("fra.cdn.test", A),
+    (BOUND, A),
+    (BOUND, AAAA),
+    (BOUND, HTTPS),
+    // Whatever the client's subnet, as for the resolver.
+    ("plain.cdn.test", A),
     // Of a policy without a PoP that is a CNAME: a resolver that knows one gives it for any type.
     ("ordered.cdn.test", RecordType::TXT),
     ("nobody.cdn.test", A),
@@ -130,6 +143,29 @@ fn disagreements(node: &Node, resolver: &Unbound, random: &mut StdRng) -> Vec<St
     wrong
 }
 
+/// Where the answers to A, AAAA and HTTPS that the cache has for one client do not name one PoP.
+fn torn(resolver: &Unbound, random: &mut StdRng) -> Vec<String> {
+    let through = Udp::connect(resolver.address);
+    let mut torn = Vec::new();
+    for network in networks(random) {
+        let mut kinds = [A, AAAA, HTTPS];
+        kinds.shuffle(random);
+        let mut says = kinds.map(|kind| (kind, said(&through.ask(&Query::from(BOUND, kind, &network).bytes())).1));
+        says.sort_by_key(|(kind, _)| u16::from(*kind));
+        let [(_, v4), (_, v6), (_, https)] = &says;
+        let one = match (&v4[..], &v6[..], &https[..]) {
+            ([v4], [v6], [https]) => {
+                v4 == v6 && v6 == https || https.contains(v4.as_str()) && https.contains(v6.as_str())
+            }
+            _ => false,
+        };
+        if !one {
+            torn.push(format!("{network}: {says:?}"));
+        }
+    }
+    torn
+}
+
 /// Queries that the node has answered.
 fn queries(node: &Node) -> f64 {
     let text = node.admin("GET", "/metrics", "").text();
@@ -141,9 +177,18 @@ fn queries(node: &Node) -> f64 {
 fn a_cache_by_scopes_says_what_the_node_says() {
     eprintln!("seed {SEED}");
     let mut random = StdRng::seed_from_u64(SEED);
-    let mut setup = Setup::empty().built_in_geo();
-    // Nothing expires while it runs.
-    setup.zones[0] = setup.zones[0].replace("ttl = 30", "ttl = 3600");
+    // The port of HTTPS records has to be known. A drained PoP must not shorten what lives in the cache.
+    let [https]: [SocketAddr; 1] = loopback::ports(loopback::address());
+    let mut setup = Setup::empty().built_in_geo().set("listen.https", &format!("[\"{https}\"]"));
+    setup = setup.set("health.settle", "\"0s\"");
+    setup.zones[0] = setup.zones[0].replace("ttl = 30", &format!("ttl = {TTL}"));
+    Authority::new().save(setup.folder(), "bound", &[BOUND]);
+    for keys in [
+        "domains = [\"plain.cdn.test\"]\necs = false",
+        "domains = [\"bound.cdn.test\"]\ntls = { certificate = \"bound.pem\", key = \"bound.key\" }",
+    ] {
+        setup.sites.push(format!("{keys}\norigin = \"http://127.0.0.1:1\""));
+    }
     let gru = "name = \"gru\"\nlocation = [-23.43, -46.47]\ncname = \"ns1.cdn.test\"\nprobe = false";
     setup.pops.push(gru.to_owned());
     for (name, body) in POLICIES {
@@ -154,10 +199,13 @@ fn a_cache_by_scopes_says_what_the_node_says() {
         if drained != "nobody" {
             assert_eq!(node.admin("POST", &format!("/v1/pops/{drained}/drain"), "").status, 200);
         }
+        let singapore = Query::from("near.cdn.test", A, "137.132.21.0/24").udp(node.dns());
+        assert_eq!(singapore.0.answers[0].ttl, TTL);
         // A resolver cannot know that a PoP went: each state has a cache of its own.
         let Some(resolver) = Unbound::start(node.dns()) else { return };
         let wrong = disagreements(&node, &resolver, &mut random);
         let some = &wrong[..wrong.len().min(20)];
         assert!(wrong.is_empty(), "{drained} was drained last, and {} differ: {some:#?}", wrong.len());
+        assert_eq!(torn(&resolver, &mut random), Vec::<String>::new());
     }
 }

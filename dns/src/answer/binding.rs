@@ -12,7 +12,7 @@ const IPV6_HINT: u16 = 6;
 
 /// `1 . alpn=h2 port=.. ipv4hint=.. ipv6hint=..`: the name itself, over HTTP/2 or, which is implied, HTTP/1.1.
 pub(super) fn rdata(port: u16, hints: &[IpAddr]) -> Vec<u8> {
-    let mut wire = vec![0, 1, 0];
+    let mut wire = plain();
     // RFC 9460 section 2.2: "SvcParamKeys SHALL appear in increasing numeric order."
     push(&mut wire, ALPN, b"\x02h2");
     if port != HTTPS {
@@ -29,6 +29,11 @@ pub(super) fn rdata(port: u16, hints: &[IpAddr]) -> Vec<u8> {
     push(&mut wire, IPV4_HINT, &v4.flatten().collect::<Vec<u8>>());
     push(&mut wire, IPV6_HINT, &v6.flatten().collect::<Vec<u8>>());
     wire
+}
+
+/// `1 .`: the name itself, and nothing more is known.
+pub(super) fn plain() -> Vec<u8> {
+    vec![0, 1, 0]
 }
 
 /// No parameter of ours may be empty.

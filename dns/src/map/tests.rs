@@ -83,21 +83,56 @@ fn inside(address: IpAddr, length: u8, noise: u128) -> IpAddr {
     }
 }
 
-/// The first addresses of all that the map has in the other half of the prefix that is one bit shorter.
-fn across(map: &Map, address: IpAddr, length: u8) -> Vec<IpAddr> {
-    fn of<B: Bits>(table: &Table<B>, address: B, length: u8) -> Vec<B> {
-        let kept =
-            |bits: B| bits.head(length - 1) == address.head(length - 1) && bits.head(length) != address.head(length);
-        table.parts().map(|part| part.first).filter(|first| kept(*first)).collect()
+/// An address, unless another one is read in its place, as IPv4 is within IPv6.
+fn itself(address: IpAddr) -> Option<IpAddr> {
+    (net::effective(address).0 == address).then_some(address)
+}
+
+/// Where the map's parts within a prefix begin, beside the first.
+struct Starts {
+    v4: Vec<u32>,
+    v6: Vec<u128>,
+}
+
+impl Starts {
+    fn of(map: &Map) -> Self {
+        let Tables { v4, v6 } = &map.tables;
+        Self { v4: v4.parts().map(|part| part.first).collect(), v6: v6.parts().map(|part| part.first).collect() }
     }
-    match address {
-        IpAddr::V4(v4) => {
-            of(&map.tables.v4, v4.to_bits(), length).into_iter().map(|bits| Ipv4Addr::from(bits).into()).collect()
-        }
-        IpAddr::V6(v6) => {
-            of(&map.tables.v6, v6.to_bits(), length).into_iter().map(|bits| Ipv6Addr::from(bits).into()).collect()
+
+    /// Those in the other half of the prefix that is one bit shorter than this one. The first begins where that half does:
+    /// one that began before would hold this prefix, too.
+    fn across(&self, address: IpAddr, length: u8) -> Vec<IpAddr> {
+        let distant = 1_u128 << (if address.is_ipv4() { 32 } else { 128 } - length);
+        match address {
+            IpAddr::V4(v4) => {
+                let first = u128::from(v4.to_bits()) & !(distant - 1) ^ distant;
+                let range = within(&self.v4, first as u32, (first | (distant - 1)) as u32);
+                range.iter().map(|start| Ipv4Addr::from(*start).into()).collect()
+            }
+            IpAddr::V6(v6) => {
+                let first = v6.to_bits() & !(distant - 1) ^ distant;
+                within(&self.v6, first, first | (distant - 1))
+                    .iter()
+                    .map(|start| Ipv6Addr::from(*start).into())
+                    .collect()
+            }
         }
     }
+}
+
+/// Of sorted numbers those from `first` to `last`; the first must be among them.
+fn within<B: Copy + Ord + std::fmt::Debug>(sorted: &[B], first: B, last: B) -> &[B] {
+    let from = sorted.binary_search(&first);
+    assert!(from.is_ok(), "a part goes over the border at {first:?}");
+    let to = sorted.partition_point(|start| *start <= last);
+    &sorted[from.unwrap_or(to)..to]
+}
+
+/// What this process took of memory at most, as the kernel says (proc_pid_status(5)).
+fn peak() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("unknown").trim().to_owned()
 }
 
 /// Compares for `count` addresses of each family.
@@ -108,16 +143,17 @@ fn agree(geo: GeoDb, count: usize) {
     let (guide, map) = (view.guide(), maps.of(PolicyId(0)).unwrap());
     let size = maps.size();
     eprintln!(
-        "{} prefixes, {} rankings, {} KiB, made in {:?}",
+        "{} prefixes, {} rankings, {} KiB, made in {:?}; at most {} of memory until then, with the geo data",
         size.prefixes,
         size.rankings,
         size.bytes >> 10,
-        maps.took()
+        maps.took(),
+        peak()
     );
     assert!(size.bytes < 64 << 20);
 
     let mut noise = Noise(2_026);
-    let starts: Vec<u128> = map.tables.v6.parts().map(|part| part.first).collect();
+    let starts = Starts::of(map);
     let mut states: Vec<(Vec<&str>, HealthTable)> = vec![(Vec::new(), fixture::health(&view, &[]))];
     for _ in 0..9 {
         let bits = noise.next();
@@ -129,20 +165,22 @@ fn agree(geo: GeoDb, count: usize) {
     states.push((all.clone(), fixture::health(&view, &all)));
 
     let steered = Steered { policy: PolicyId(0), site: None, ecs: true };
-    let answer = |address: IpAddr, health: &HealthTable| {
-        let source = if address.is_ipv4() { 32 } else { 128 };
+    let answer_to = |address: IpAddr, source: u8, health: &HealthTable| {
         let asker = Asker { resolver: address, subnet: Some(Subnet { address, source }), now: Timestamp(0) };
         let decision = guide.decide(steered, asker, Family::V4, health, 30);
         let Verdict::Pops(chosen) = decision.verdict else { panic!("{:?}", decision.verdict) };
         (chosen.first().index(), decision.coverage.scope)
     };
-    let (mut known, mut shorter) = (0, 0);
+    let answer =
+        |address: IpAddr, health: &HealthTable| answer_to(address, if address.is_ipv4() { 32 } else { 128 }, health);
+    let nearest = |address: IpAddr| brute_force(guide.geo(), address).map(|order| order[..DEPTH].to_vec());
+    let (mut known, mut shorter, mut cut_off) = (0, 0, 0);
     for n in 0..2 * count {
         let address = if n < count {
             IpAddr::V4(Ipv4Addr::from(noise.next() as u32))
         } else {
             // Anywhere would be nowhere nearly always: somewhere after a border of the map.
-            let start = starts[noise.next() as usize % starts.len()];
+            let start = starts.v6[noise.next() as usize % starts.v6.len()];
             IpAddr::V6(Ipv6Addr::from(start | noise.wide() >> (noise.next() % 128)))
         };
         let order = brute_force(guide.geo(), address);
@@ -159,18 +197,29 @@ fn agree(geo: GeoDb, count: usize) {
                 assert_eq!(answer(other, health).0, pop, "{other} in the /{scope} of {address} with {down:?} down");
             }
         }
-        // A bit shorter and there are two rankings: looked at for some, since it walks the whole map.
+        // A bit shorter and there are two rankings.
         let (inner, offset) = net::effective(address);
         let length = map.tables.lookup(inner).1;
-        if n % (2 * count / 200) == 0 && offset == Some(0) && length > 0 {
-            let cut = |address| brute_force(guide.geo(), address).map(|order| order[..DEPTH].to_vec());
-            let others = across(map, address, length);
-            // One whose part begins before the other half is not among them, but then it is the other half and more.
-            assert!(others.is_empty() || others.iter().any(|other| cut(*other) != cut(address)), "{address} /{length}");
-            shorter += usize::from(!others.is_empty());
+        if offset == Some(0) && length > 0 {
+            let here = nearest(inner);
+            let mut others = starts.across(inner, length).into_iter().filter_map(itself);
+            assert!(others.any(|other| nearest(other) != here), "{inner} /{length} could be wider");
+            shorter += 1;
+        }
+        // What resolvers send is shorter than an address, and what they get is no longer than what they may send.
+        let (sources, customary) = if address.is_ipv4() { (8..=24, 24) } else { (20..=56, 56) };
+        for source in sources {
+            let network = net::masked(address, source);
+            let (ranking, depth) = map.lookup(network);
+            let (_, scope) = answer_to(network, source, &states[0].1);
+            let wanted = depth.min(source.max(customary));
+            let wanted = if ranking.known { wanted } else { wanted.max(source) };
+            assert_eq!(scope, wanted, "{network}/{source}, in a /{depth} of the map");
+            cut_off += usize::from(scope < depth);
         }
     }
-    assert!(known > count && shorter > 50, "{known} of {count} known, {shorter}");
+    // Few networks of the data are longer than what resolvers send.
+    assert!(known > count && shorter > count && cut_off > 10, "{known} known, {shorter}, {cut_off}");
 }
 
 #[test]

@@ -84,6 +84,11 @@ impl Circumstances<'_> {
         self.policy.candidates().any(|pop| self.has_family(pop))
     }
 
+    /// Whether any candidate fits that the ranking has not.
+    pub(crate) fn anybody_beyond(&self, ranking: &Ranking, fit: Fit) -> bool {
+        self.policy.candidates().any(|pop| !ranking.pops().contains(&pop) && self.fits(pop, fit))
+    }
+
     pub(crate) fn fits(&self, pop: PopId, fit: Fit) -> bool {
         match fit {
             Fit::Any => self.has_family(pop),

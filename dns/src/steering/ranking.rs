@@ -54,6 +54,11 @@ pub(crate) struct Ranking {
 }
 
 impl Ranking {
+    /// No PoP at all.
+    pub(crate) fn nobody() -> Self {
+        Self { pops: Box::default(), ends: Box::default(), known: false, complete: true }
+    }
+
     /// The groups of equals, the best first.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &[PopId]> {
         let starts = iter::once(0).chain(self.ends.iter().copied());

@@ -7,13 +7,22 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use nearcast_shared::config::{Policy, PolicyRule};
 use nearcast_shared::geo::Place;
+#[cfg(doc)]
+use nearcast_shared::net;
 
 use crate::map::table::{Tables, nested};
+
+/// Stands for a rule's number where addresses have IPv4 addresses inside, by which they are looked up ([`net::effective`]): a
+/// prefix around has to end there.
+pub(crate) const EMBEDDED: u16 = u16::MAX;
+
+/// IPv4-mapped, 6to4 and Teredo: first address and length.
+const EMBEDDING: [(u128, u8); 3] = [(0xffff << 32, 96), (0x2002 << 112, 16), (0x2001 << 112, 32)];
 
 /// The rules of a policy, ready to be asked.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    /// Per network the rule's position plus one; 0 where none is about the network.
+    /// Per network the rule's position plus one; 0 where none is about the network; [`EMBEDDED`].
     networks: Tables,
     asns: HashMap<u32, usize>,
     subdivisions: HashMap<String, usize>,
@@ -30,9 +39,9 @@ pub(crate) struct Facts<'a> {
 
 impl Rules {
     pub(crate) fn new(policy: &Policy) -> Self {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        // The config holds at most 65,535 rules apart.
-        for (rule, number) in policy.rules.iter().zip(1..=u16::MAX) {
+        let (mut v4, mut v6) = (Vec::new(), EMBEDDING.map(|(first, length)| (first, length, EMBEDDED)).to_vec());
+        // The config allows far fewer rules.
+        for (rule, number) in policy.rules.iter().zip(1..EMBEDDED) {
             for network in &rule.networks {
                 match network {
                     IpNet::V4(network) => v4.push((network.network().to_bits(), network.prefix_len(), number)),
@@ -49,7 +58,7 @@ impl Rules {
         }
     }
 
-    /// Per network the rule's position plus one, or 0.
+    /// Per network the rule's position plus one, or 0, or [`EMBEDDED`].
     pub(crate) fn networks(&self) -> &Tables {
         &self.networks
     }
@@ -57,7 +66,7 @@ impl Rules {
     /// The rule that names the network of `address`, and the length of the prefix in which it does or none does.
     pub(crate) fn of_network(&self, address: IpAddr) -> (Option<usize>, u8) {
         let (number, length) = self.networks.lookup(address);
-        (usize::from(number).checked_sub(1), length)
+        (usize::from(number).checked_sub(1).filter(|_| number != EMBEDDED), length)
     }
 
     /// The rule about clients of whom that is known, when none names their network.

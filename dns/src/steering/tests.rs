@@ -35,6 +35,7 @@ fn told(view: &View, decision: &Decision<'_>) -> String {
         }
         Verdict::Addresses(addresses) => format!("{addresses:?}"),
         Verdict::NoData => "NoData".to_owned(),
+        Verdict::AllDown => "AllDown".to_owned(),
         Verdict::ServFail => "ServFail".to_owned(),
     };
     let ttl = decision.coverage.ttl_max.map(|max| format!(" {max}s")).unwrap_or_default();
@@ -124,7 +125,7 @@ fn what_happens_when_all_are_down() {
     let all = &["fra", "iad", "sin"];
     let rows = [
         ("all-down = \"open\"", "fra FailOpen /10"),
-        ("all-down = \"nodata\"", "NoData /0"),
+        ("all-down = \"nodata\"", "AllDown /0 5s"),
         ("all-down = \"servfail\"", "ServFail /0"),
         ("all-down = [\"192.0.2.99\"]", "[192.0.2.99] /10 5s"),
     ];
@@ -192,6 +193,20 @@ fn without_ecs_the_resolver_counts() {
     };
     assert_eq!(of(STEERED, "5.1.2.3"), "iad First /20");
     assert_eq!(of(off, "5.1.2.3"), "fra First /0");
+}
+
+#[test]
+fn a_prefix_ends_where_addresses_have_others_inside() {
+    let text =
+        "order = \"failover\"\npops = [\"iad\"]\n[[policy.rule]]\nnetworks = [\"198.51.100.0/24\"]\npops = [\"sin\"]";
+    let (plain, mapped) = (view(text), view(text));
+    mapped.use_maps(mapped.build_maps(&std::sync::atomic::AtomicBool::new(false)).unwrap());
+    for view in [plain, mapped] {
+        assert_eq!(v4(&view, "2a00::/56", &[]), "iad First /5", "2002::/16 is not in it");
+        assert_eq!(v4(&view, "2002:c633:6401::/48", &[]), "sin First /40", "198.51.100.1");
+        assert_eq!(v4(&view, "2001:0:1::/48", &[]), "iad First /56");
+        assert_eq!(v4(&view, "2001:1::/48", &[]), "iad First /32");
+    }
 }
 
 #[test]

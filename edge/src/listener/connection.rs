@@ -19,12 +19,24 @@ pub struct Connection {
     server_name: Option<String>,
     activity: Arc<Activity>,
     draining: AtomicBool,
+    is_beyond: bool,
 }
 
 impl Connection {
     /// A connection from `peer` to `port`; `server_name` is what its TLS client asked for.
     pub fn new(peer: IpAddr, port: u16, https: bool, server_name: Option<String>, activity: Arc<Activity>) -> Self {
-        Self { peer, port, https, server_name, activity, draining: AtomicBool::new(false) }
+        Self { peer, port, https, server_name, activity, draining: AtomicBool::new(false), is_beyond: false }
+    }
+
+    /// One for which there is no room: it gets the health answer and no other.
+    #[must_use]
+    pub fn beyond(self, is_beyond: bool) -> Self {
+        Self { is_beyond, ..self }
+    }
+
+    /// Whether there is no room for it.
+    pub fn is_beyond(&self) -> bool {
+        self.is_beyond
     }
 
     /// The way its requests came.

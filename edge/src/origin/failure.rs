@@ -220,6 +220,16 @@ fn of_system(kind: io::ErrorKind, connecting: bool) -> Option<Failure> {
         Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => Some(Failure::Unroutable),
         Kind::TimedOut if connecting => Some(Failure::ConnectTimedOut),
         Kind::TimedOut => Some(Failure::TimedOut),
+        // Cut before TLS stood, mostly.
+        Kind::ConnectionReset
+        | Kind::ConnectionAborted
+        | Kind::BrokenPipe
+        | Kind::NotConnected
+        | Kind::UnexpectedEof
+            if connecting =>
+        {
+            Some(Failure::Unreachable)
+        }
         Kind::ConnectionReset
         | Kind::ConnectionAborted
         | Kind::BrokenPipe
@@ -276,9 +286,9 @@ mod tests {
             row("no route", Kind::HostUnreachable.into(), Failure::Unroutable, Failure::Unroutable),
             row("no network", Kind::NetworkUnreachable.into(), Failure::Unroutable, Failure::Unroutable),
             row("the system's timeout", Kind::TimedOut.into(), Failure::ConnectTimedOut, Failure::TimedOut),
-            row("reset", Kind::ConnectionReset.into(), Failure::Closed, Failure::Closed),
-            row("closed under our hands", Kind::BrokenPipe.into(), Failure::Closed, Failure::Closed),
-            row("cut", Kind::UnexpectedEof.into(), Failure::Closed, Failure::Closed),
+            row("reset", Kind::ConnectionReset.into(), Failure::Unreachable, Failure::Closed),
+            row("closed under our hands", Kind::BrokenPipe.into(), Failure::Unreachable, Failure::Closed),
+            row("cut", Kind::UnexpectedEof.into(), Failure::Unreachable, Failure::Closed),
             row("no address of ours left", Kind::AddrNotAvailable.into(), Failure::Unreachable, Failure::Closed),
             row("a bad certificate", tls(certificate), Failure::Certificate, Failure::Certificate),
             row("no certificate", tls(TlsError::NoCertificatesPresented), Failure::Certificate, Failure::Certificate),

@@ -11,15 +11,15 @@
 //!    `---- an answer to a client, or SUCCESSES in a row of our own ------'
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri};
-use nearcast_shared::health::sites::{self, SiteHash};
+use nearcast_shared::health::sites::{self, SITES_MAX, SiteHash};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -37,7 +37,7 @@ const SPAN: Duration = Duration::from_secs(2);
 const SUCCESSES: u32 = 2;
 /// Between two tries.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Origins that are tried at once.
+/// Origins that are tried at once; of more than these the one whose last try is longest ago is next.
 const TRIES_MAX: usize = 32;
 
 /// What is known of one origin that could not be connected to.
@@ -45,6 +45,8 @@ const TRIES_MAX: usize = 32;
 struct Contact {
     /// Of the failures in a row.
     first: Instant,
+    /// When it was last tried.
+    tried: Option<Instant>,
     failures: u32,
     /// In a row, after it was lost.
     successes: u32,
@@ -54,7 +56,7 @@ struct Contact {
 
 impl Contact {
     fn new(why: Failure, now: Instant) -> Self {
-        Self { first: now, failures: 1, successes: 0, is_lost: false, why }
+        Self { first: now, tried: None, failures: 1, successes: 0, is_lost: false, why }
     }
 
     fn failed(&mut self, why: Failure, now: Instant) {
@@ -82,6 +84,8 @@ pub struct Reach {
     count: AtomicUsize,
     /// What the health answer tells.
     told: ArcSwapOption<HeaderValue>,
+    /// It does not tell all.
+    is_too_much: AtomicBool,
 }
 
 impl Reach {
@@ -117,6 +121,23 @@ impl Reach {
         lost
     }
 
+    /// One site for each origin that is lost: the first by its name, so that all nodes of a PoP choose alike.
+    fn lost_once(&self, view: &View) -> Vec<SiteHash> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let contacts = self.contacts.lock();
+        let mut first: HashMap<Place, &str> = HashMap::new();
+        for site in view.sites() {
+            let place = place(site);
+            if contacts.get(&place).is_some_and(|contact| contact.is_lost) {
+                let known = first.entry(place).or_insert(&site.name);
+                *known = site.name.as_str().min(known);
+            }
+        }
+        first.into_values().map(SiteHash::of).collect()
+    }
+
     fn note_failure(&self, place: Place, why: Failure, now: Instant) {
         let mut contacts = self.contacts.lock();
         let contact = contacts.entry(place.clone()).and_modify(|contact| {
@@ -146,20 +167,39 @@ impl Reach {
         }
     }
 
-    /// Forgets what no site has any more, and returns the rest.
-    fn doubted(&self, view: &View) -> Vec<Place> {
+    /// Forgets what no site has any more.
+    fn keep(&self, view: &View) {
         if self.count.load(Ordering::Relaxed) == 0 {
-            return Vec::new();
+            return;
         }
         let mut contacts = self.contacts.lock();
         contacts
             .retain(|known, _| view.sites().any(|site| (&site.origin_scheme, &site.origin) == (&known.0, &known.1)));
         self.count.store(contacts.len(), Ordering::Relaxed);
-        contacts.keys().cloned().collect()
+    }
+
+    /// What is to be tried now, besides those that are `being_tried`.
+    fn due(&self, being_tried: &HashSet<Place>, now: Instant) -> Vec<Place> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let mut contacts = self.contacts.lock();
+        let mut due: Vec<_> = contacts.iter_mut().filter(|(place, _)| !being_tried.contains(*place)).collect();
+        due.sort_by_key(|(_, contact)| contact.tried);
+        due.truncate(TRIES_MAX.saturating_sub(being_tried.len()));
+        let begin = |(place, contact): (&Place, &mut Contact)| {
+            contact.tried = Some(now);
+            place.clone()
+        };
+        due.into_iter().map(begin).collect()
     }
 
     fn tell(&self, view: &View) {
-        let lost = self.lost(view).iter().map(|(site, _)| SiteHash::of(site)).collect();
+        let lost = self.lost_once(view);
+        let is_too_much = lost.len() > SITES_MAX;
+        if self.is_too_much.swap(is_too_much, Ordering::Relaxed) != is_too_much && is_too_much {
+            tracing::warn!(origins = lost.len(), told = SITES_MAX, "more origins are out of reach than can be told");
+        }
         let value = sites::write(lost).and_then(|value| HeaderValue::try_from(value).ok());
         if self.told.load().as_deref() != value.as_ref() {
             self.told.store(value.map(Arc::new));
@@ -169,35 +209,58 @@ impl Reach {
 
 /// Tries what is doubted or lost, once a second, until it is dropped.
 pub(super) async fn watch(reach: Arc<Reach>, view: Arc<ArcSwap<View>>, connector: Connector) {
+    watch_by(&reach, &view, move |place| connect(place, connector.clone())).await;
+}
+
+/// A try that does not end holds up no other, nor the word of it.
+async fn watch_by<T>(reach: &Reach, view: &ArcSwap<View>, connect: impl Fn(Place) -> T)
+where
+    T: Future<Output = Result<(), Failure>> + Send + 'static,
+{
     let mut turns = tokio::time::interval(PERIOD);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tries = JoinSet::new();
+    let mut being_tried = HashSet::new();
     loop {
-        turns.tick().await;
-        let places = reach.doubted(&view.load());
-        let mut tries = JoinSet::new();
-        for place in places {
-            if tries.len() >= TRIES_MAX {
-                let _next = tries.join_next().await;
+        tokio::select! {
+            Some(ended) = tries.join_next() => match ended {
+                Ok((place, outcome)) => {
+                    being_tried.remove(&place);
+                    match outcome {
+                        Ok(()) => reach.note_connection(&place),
+                        Err(why) => reach.note_failure(place, why, Instant::now()),
+                    }
+                    reach.tell(&view.load());
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a try of an origin failed: a bug");
+                    // Which one it was is not known: all are tried anew.
+                    tries = JoinSet::new();
+                    being_tried.clear();
+                }
+            },
+            _ = turns.tick() => {
+                let view = view.load();
+                reach.keep(&view);
+                for place in reach.due(&being_tried, Instant::now()) {
+                    being_tried.insert(place.clone());
+                    let connected = connect(place.clone());
+                    tries.spawn(async move { (place, connected.await) });
+                }
+                reach.tell(&view);
             }
-            tries.spawn(attempt(reach.clone(), place, connector.clone()));
         }
-        while tries.join_next().await.is_some() {}
-        reach.tell(&view.load());
     }
 }
 
-async fn attempt(reach: Arc<Reach>, place: Place, mut connector: Connector) {
-    let Ok(uri) = Uri::builder().scheme(place.0.clone()).authority(place.1.clone()).path_and_query("/").build() else {
-        return;
-    };
+async fn connect(place: Place, mut connector: Connector) -> Result<(), Failure> {
+    let uri = Uri::builder().scheme(place.0).authority(place.1).path_and_query("/").build();
+    let uri = uri.map_err(|_| Failure::Unreachable)?;
     let connected = async {
         std::future::poll_fn(|cx| connector.poll_ready(cx)).await?;
         connector.call(uri).await
     };
-    match connected.await {
-        Ok(_closed_at_once) => reach.note_connection(&place),
-        Err(error) => reach.note_failure(place, Failure::of_connecting(&*error), Instant::now()),
-    }
+    connected.await.map(drop).map_err(|error| Failure::of_connecting(&*error))
 }
 
 fn place(site: &Site) -> Place {
@@ -210,7 +273,10 @@ fn shown(place: &Place) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nearcast_shared::config::{Config, Inputs};
+
     use super::*;
+    use crate::metrics::EdgeMetrics;
 
     /// `-` a failure, `+` a connection of ours, `.` half a second; whether it is lost, or forgotten.
     fn run(events: &str) -> Option<bool> {
@@ -230,6 +296,81 @@ mod tests {
             }
         }
         contact.map(|contact| contact.is_lost)
+    }
+
+    /// A view of sites `a`, `b` ..; each has an origin of its own.
+    fn view(names: &[&str]) -> View {
+        let site = |name: &&str| {
+            format!(
+                "[[site]]\nname = \"{name}\"\ndomains = [\"{name}.test\"]\norigin = \"http://{name}.origin.test\"\n"
+            )
+        };
+        let sites: String = names.iter().map(site).collect();
+        view_of(&format!("[[pop]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n{sites}"))
+    }
+
+    fn view_of(text: &str) -> View {
+        let config = Config::parse(text, std::path::Path::new("test.toml"), &Inputs::default()).unwrap();
+        View::compile(&config, &EdgeMetrics::default()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_swallows_all_holds_up_no_other() {
+        let (reach, view) = (Reach::default(), ArcSwap::from_pointee(view(&["hole", "wall", "well"])));
+        for site in view.load().sites() {
+            reach.failed(site, Failure::Refused);
+        }
+        let tried = AtomicUsize::new(0);
+        let connect = |(_, origin): Place| {
+            let swallows = origin.as_str().starts_with("hole");
+            tried.fetch_add(usize::from(swallows), Ordering::Relaxed);
+            async move {
+                if swallows {
+                    std::future::pending::<()>().await;
+                }
+                if origin.as_str().starts_with("wall") { Err(Failure::Refused) } else { Ok(()) }
+            }
+        };
+        let _never_ends = tokio::time::timeout(Duration::from_secs(4), watch_by(&reach, &view, connect)).await;
+        assert_eq!(reach.lost(&view.load()), [("wall".to_owned(), Failure::Refused)]);
+        assert_eq!(reach.told().unwrap(), sites::write(vec![SiteHash::of("wall")]).unwrap());
+        assert_eq!(tried.into_inner(), 1, "its first try still runs");
+    }
+
+    #[test]
+    fn one_site_speaks_for_all_of_its_origin() {
+        let text = "[[pop]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n".to_owned();
+        let site = |number: usize| {
+            format!(
+                "[[site]]\nname = \"s{number}\"\ndomains = [\"s{number}.test\", \"t{number}.test\"]\norigin = \"http://o.test\"\n"
+            )
+        };
+        let view = view_of(&(text + &(100..400).map(site).collect::<String>()));
+        let (reach, begun) = (Reach::default(), Instant::now());
+        for seconds in 0..3 {
+            let place = (Scheme::HTTP, Authority::from_static("o.test"));
+            reach.note_failure(place, Failure::Refused, begun + PERIOD * seconds);
+        }
+        reach.tell(&view);
+        assert_eq!(reach.lost(&view).len(), 300);
+        assert_eq!(sites::read(reach.told().unwrap().as_bytes()), [SiteHash::of("s100")]);
+    }
+
+    #[test]
+    fn each_has_its_turn() {
+        let (reach, now) = (Reach::default(), Instant::now());
+        let place = |number: usize| -> Place { (Scheme::HTTP, format!("o{number}.test").parse().unwrap()) };
+        for number in 0..TRIES_MAX + 8 {
+            reach.note_failure(place(number), Failure::Refused, now);
+        }
+        let first = reach.due(&HashSet::new(), now);
+        assert_eq!(first.len(), TRIES_MAX);
+        let running: HashSet<Place> = first.iter().take(TRIES_MAX - 3).cloned().collect();
+        let second = reach.due(&running, now + PERIOD);
+        assert!(second.len() == 3 && second.iter().all(|place| !first.contains(place)), "{second:?}");
+        let third = reach.due(&HashSet::new(), now + PERIOD * 2);
+        let others = third.iter().filter(|place| !first.contains(place) && !second.contains(place)).count();
+        assert_eq!(others, 5, "all the rest");
     }
 
     #[test]

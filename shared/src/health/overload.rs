@@ -2,7 +2,7 @@
 //!
 //! A node that says so loses its clients to others, and those may follow. So it says it late and takes it back later
 //! still: only when load was heavy for several samples in a row, and until it was light for many; between the two it stays as
-//! it was.
+//! it was. Once it turns clients away it says so at once.
 
 use std::time::Duration;
 
@@ -48,6 +48,11 @@ impl Overload {
     const HEAVY_SAMPLES: u32 = 5;
     const LIGHT_SAMPLES: u32 = 15;
 
+    /// There is no room left: that needs no second look.
+    pub fn fill(&mut self) {
+        *self = Self { is_on: true, against: 0 };
+    }
+
     /// Takes in a sample, and says whether the node is overloaded.
     pub fn step(&mut self, load: &Load) -> bool {
         let (against, wanted) = match self.is_on {
@@ -67,10 +72,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// `h` is heavy by connections, `l` by lag, `m` neither heavy nor light, `.` light.
+    /// `f` is full; `h` is heavy by connections, `l` by lag, `m` neither heavy nor light, `.` light.
     fn load(letter: char) -> Load {
         let (connections, lag) = match letter {
-            'h' => (95, 0),
+            'f' | 'h' => (95, 0),
             'l' => (0, 1000),
             'm' => (80, 0),
             _ => (79, 249),
@@ -80,7 +85,13 @@ mod tests {
 
     fn run(letters: &str) -> bool {
         let mut overload = Overload::default();
-        letters.chars().fold(false, |_, letter| overload.step(&load(letter)))
+        let step = |_, letter| {
+            if letter == 'f' {
+                overload.fill();
+            }
+            overload.step(&load(letter))
+        };
+        letters.chars().fold(false, step)
     }
 
     #[test]
@@ -93,6 +104,9 @@ mod tests {
             ("by lag, too", "hllhh".to_owned(), true),
             ("heavy with a pause", "hhhhmhhhh".to_owned(), false),
             ("what is between changes nothing", format!("{ON}{}", "m".repeat(50)), true),
+            ("full for a moment", "f".to_owned(), true),
+            ("full a while ago", format!("f{}", ".".repeat(14)), true),
+            ("full long ago", format!("f{}", ".".repeat(15)), false),
             ("light for a while", format!("{ON}{}", ".".repeat(14)), true),
             ("light with a pause", format!("{ON}{}m{}", ".".repeat(14), ".".repeat(14)), true),
             ("light for long", format!("{ON}{}", ".".repeat(15)), false),

@@ -1,8 +1,8 @@
 //! What a node knows of itself, and what it tells its probers: up or down, and no more to strangers.
 //!
 //! A worker beats while its runtime runs; one that does not for some seconds leaves the connections that the kernel gives it
-//! unanswered. A listener that only fails to accept serves nobody, either. A failing origin is none of this: it is a
-//! fact of a site (`sites`).
+//! unanswered: that is down and not overloaded, however it came to it. A listener that only fails to accept serves nobody,
+//! either. A failing origin is none of this: it is a fact of a site (`sites`).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -60,7 +60,7 @@ pub struct OwnFacts {
     pub drained: bool,
     /// Since the last beat of the worker that is worst off.
     pub still: Duration,
-    /// Since when the listener that is worst off only failed.
+    /// For how long the listener that is worst off has only failed.
     pub deaf: Duration,
     /// More asks than it can take.
     pub overloaded: bool,
@@ -70,6 +70,9 @@ pub struct OwnFacts {
 const STILL_MAX: Duration = Duration::from_secs(5);
 /// A listener that only failed for longer is no longer waited for.
 const DEAF_MAX: Duration = Duration::from_secs(5);
+/// A failure that another follows within it is of the same row. A listener tries again at once while there is something
+/// to take in; one that does not is idle, and may be well again.
+const DEAF_GAP: Duration = Duration::from_secs(1);
 /// Between two beats.
 const BEAT: Duration = Duration::from_millis(250);
 
@@ -90,7 +93,7 @@ pub fn says(facts: &OwnFacts) -> Says {
 pub struct Vitals {
     begun: Instant,
     pulses: Mutex<Vec<Weak<Beats>>>,
-    listeners: Mutex<Vec<Weak<AtomicU64>>>,
+    listeners: Mutex<Vec<Weak<Failures>>>,
     connections: AtomicUsize,
     connections_max: usize,
     overload: Mutex<Overload>,
@@ -120,9 +123,9 @@ impl Vitals {
 
     /// A listener begins; it ends when what is returned is dropped.
     pub fn listener(&self) -> Ear {
-        let failing_since = Arc::new(AtomicU64::new(NEVER));
-        join(&self.listeners, &failing_since);
-        Ear { begun: self.begun, failing_since }
+        let failures = Arc::new(Failures { first: AtomicU64::new(NEVER), last: AtomicU64::new(NEVER) });
+        join(&self.listeners, &failures);
+        Ear { begun: self.begun, failures }
     }
 
     /// A client's connection begins; it ends when what is returned is dropped.
@@ -131,17 +134,27 @@ impl Vitals {
         Open(self.clone())
     }
 
+    /// A client came for whom there is no room.
+    pub fn full(&self) {
+        self.overload.lock().fill();
+        if !self.overloaded.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                connections = self.connections_max,
+                "no room for more clients: so this node tells its probers"
+            );
+        }
+    }
+
     /// How things stand; whether the node leaves or is drained is not known here.
     pub fn facts(&self) -> OwnFacts {
         let now = self.now();
         let pulses = self.pulses.lock();
         let last = pulses.iter().filter_map(Weak::upgrade).map(|beats| beats.last.load(Ordering::Relaxed)).min();
         let listeners = self.listeners.lock();
-        let failing = listeners.iter().filter_map(Weak::upgrade).map(|since| since.load(Ordering::Relaxed)).min();
-        let since = |then: Option<u64>| Duration::from_millis(now.saturating_sub(then.unwrap_or(NEVER)));
+        let deaf = listeners.iter().filter_map(Weak::upgrade).map(|failures| failures.span(now)).max();
         OwnFacts {
-            still: since(last),
-            deaf: since(failing),
+            still: Duration::from_millis(now.saturating_sub(last.unwrap_or(NEVER))),
+            deaf: deaf.unwrap_or_default(),
             overloaded: self.overloaded.load(Ordering::Relaxed),
             ..OwnFacts::default()
         }
@@ -213,26 +226,49 @@ impl Pulse {
     }
 }
 
+/// A listener's failures in a row, in milliseconds since the vitals began. Only its own ear writes them.
+#[derive(Debug)]
+struct Failures {
+    first: AtomicU64,
+    last: AtomicU64,
+}
+
+impl Failures {
+    /// From the first to the last of those that go on at `now`.
+    fn span(&self, now: u64) -> Duration {
+        // In this order: what is read of the first is as new as the last, or newer, and then the span is too short.
+        let last = self.last.load(Ordering::Acquire);
+        let first = self.first.load(Ordering::Acquire);
+        let goes_on = last != NEVER && now.saturating_sub(last) <= millis(DEAF_GAP);
+        Duration::from_millis(if goes_on { last.saturating_sub(first) } else { 0 })
+    }
+}
+
 /// What a listener tells of itself.
 #[derive(Debug)]
 pub struct Ear {
     begun: Instant,
-    failing_since: Arc<AtomicU64>,
+    failures: Arc<Failures>,
 }
 
 impl Ear {
     /// It took something in, or could have.
     pub fn hears(&self) {
         // Nearly always it did before: no write to what all threads read.
-        if self.failing_since.load(Ordering::Relaxed) != NEVER {
-            self.failing_since.store(NEVER, Ordering::Relaxed);
+        if self.failures.last.load(Ordering::Relaxed) != NEVER {
+            self.failures.first.store(NEVER, Ordering::Release);
+            self.failures.last.store(NEVER, Ordering::Release);
         }
     }
 
     /// It could not.
     pub fn fails(&self) {
         let now = millis(self.begun.elapsed());
-        let _failing_already = self.failing_since.compare_exchange(NEVER, now, Ordering::Relaxed, Ordering::Relaxed);
+        let last = self.failures.last.load(Ordering::Relaxed);
+        if last == NEVER || now.saturating_sub(last) > millis(DEAF_GAP) {
+            self.failures.first.store(now, Ordering::Release);
+        }
+        self.failures.last.store(now, Ordering::Release);
     }
 }
 
@@ -291,13 +327,35 @@ mod tests {
         let vitals = Vitals::new(10);
         let (ear, other) = (vitals.listener(), vitals.listener());
         other.hears();
-        for _ in 0..10 {
-            ear.fails();
+        for _ in 0..11 {
             tokio::time::advance(Duration::from_secs(1)).await;
+            ear.fails();
         }
-        assert_eq!(vitals.facts().deaf, Duration::from_secs(10), "since the first failure in a row");
+        assert_eq!(vitals.facts().deaf, Duration::from_secs(10), "from the first failure in a row");
         assert_eq!(says(&vitals.facts()), Says::Deaf);
         ear.hears();
+        assert_eq!(says(&vitals.facts()), Says::Up);
+        ear.fails();
+        assert_eq!(vitals.facts().deaf, Duration::ZERO, "a new row");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_that_is_idle_after_a_failure() {
+        let vitals = Vitals::new(10);
+        let ear = vitals.listener();
+        for _ in 0..10 {
+            ear.fails();
+            tokio::time::advance(Duration::from_secs(60)).await;
+            assert_eq!(says(&vitals.facts()), Says::Up, "nobody came since");
+            ear.fails();
+            assert_eq!(says(&vitals.facts()), Says::Up, "one a minute is no row");
+        }
+        for _ in 0..10 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            ear.fails();
+        }
+        assert_eq!(says(&vitals.facts()), Says::Deaf);
+        tokio::time::advance(Duration::from_millis(1001)).await;
         assert_eq!(says(&vitals.facts()), Says::Up);
     }
 
@@ -310,6 +368,19 @@ mod tests {
         }
         assert_eq!(says(&vitals.facts()), Says::Overloaded);
         drop(open);
+        for _ in 0..20 {
+            vitals.sample();
+        }
+        assert_eq!(says(&vitals.facts()), Says::Up);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_room_is_told_at_once() {
+        let vitals = Vitals::new(4);
+        vitals.full();
+        assert_eq!(says(&vitals.facts()), Says::Overloaded);
+        vitals.sample();
+        assert_eq!(says(&vitals.facts()), Says::Overloaded, "though there is room again");
         for _ in 0..20 {
             vitals.sample();
         }

@@ -17,10 +17,11 @@ use crate::trust;
 
 mod http;
 
-/// What a good probe heard.
+/// What a probe heard of a node that speaks for itself.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Heard {
     overloaded: bool,
+    leaving: bool,
     unreached: Vec<SiteHash>,
 }
 
@@ -54,7 +55,10 @@ async fn watch(id: TargetId, target: Target, interval: Duration, timeout: Durati
         board.report(
             id,
             match heard {
-                Ok(Heard { overloaded, unreached }) => Report { result: Ok(()), overloaded, unreached, took },
+                Ok(Heard { overloaded, leaving, unreached }) => {
+                    let result = if leaving { Err("leaving".to_owned()) } else { Ok(()) };
+                    Report { result, overloaded, leaving, unreached, took }
+                }
                 Err(why) => Report::plain(Err(why), took),
             },
         );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::history::History;
 use super::judge::TargetFacts;
 use super::sites::SiteHash;
-use super::verdict::{Machine, Verdict};
+use super::verdict::{Machine, Probed, Verdict};
 use crate::clock::Timestamp;
 use crate::config::Health;
 use crate::pop;
@@ -22,6 +22,8 @@ pub struct Report {
     pub result: Result<(), String>,
     /// Well, but its node says that it is overloaded.
     pub overloaded: bool,
+    /// Not well, as its node itself says: it is on its way out, or an operator holds its PoP down.
+    pub leaving: bool,
     /// Sites whose origin its node does not reach, sorted.
     pub unreached: Vec<SiteHash>,
     /// From connecting to the end of the answer.
@@ -31,7 +33,7 @@ pub struct Report {
 impl Report {
     /// A result without anything more to tell.
     pub fn plain(result: Result<(), String>, took: Duration) -> Self {
-        Self { result, overloaded: false, unreached: Vec::new(), took }
+        Self { result, overloaded: false, leaving: false, unreached: Vec::new(), took }
     }
 }
 
@@ -80,9 +82,16 @@ impl Target {
         TargetFacts { verdict: self.machine.verdict(), overloaded: self.overloaded }
     }
 
-    pub(super) fn take_in(&mut self, report: &Report, pop: &str, now: Timestamp) {
+    /// `is_held`: an operator holds its PoP in a state.
+    pub(super) fn take_in(&mut self, report: &Report, pop: &str, is_held: bool, now: Timestamp) {
         let before = self.machine.verdict();
-        let after = self.machine.step(report.result.is_ok(), now);
+        let after = match (&report.result, report.leaving) {
+            (Ok(()), _) => self.machine.step(Probed::Good, now),
+            // The operator's own word comes back: it says nothing of how its node is.
+            (Err(_), true) if is_held => before,
+            (Err(_), leaving) if leaving || is_held => self.machine.step(Probed::Announced, now),
+            (Err(_), _) => self.machine.step(Probed::Bad, now),
+        };
         let words = if report.overloaded { "overloaded" } else { "ok" };
         let words = report.result.as_ref().err().cloned().unwrap_or_else(|| words.to_owned());
         if before != after {

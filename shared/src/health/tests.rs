@@ -31,12 +31,13 @@ impl Bench {
         Self { board: HealthBoard::new(config, forced_file, &clock).unwrap(), clock }
     }
 
-    /// Reports of what is probed at 192.0.2.`octet`: `+` good, `-` bad, `o` overloaded, a second after the other.
+    /// Reports of what is probed at 192.0.2.`octet`: `+` good, `-` bad, `o` overloaded, `l` leaving, a second after the other.
     fn report(&self, octet: u8, results: &str) {
         for result in results.chars() {
             let plain = Report::plain(Ok(()), Duration::from_millis(5));
             let report = match result {
                 '-' => Report { result: Err("refused".to_owned()), ..plain },
+                'l' => Report { result: Err("leaving".to_owned()), leaving: true, ..plain },
                 'o' => Report { overloaded: true, ..plain },
                 _ => plain,
             };
@@ -119,6 +120,23 @@ fn forced_states_end_by_themselves() {
 }
 
 #[test]
+fn a_hold_that_outlives_its_pop_can_be_lifted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("forced.json");
+    let board = Bench::new(&three(), Some(&file)).board;
+    board.force("iad", Some(Forced::Drain.into())).unwrap();
+    assert!(board.orphaned_holds().is_empty());
+    board.reconfigure(&config(&pop("fra", &[1])));
+    let orphans = board.orphaned_holds();
+    assert_eq!((orphans.len(), orphans[0].pop.as_str(), orphans[0].hold.state), (1, "iad", Forced::Drain));
+    assert!(board.force("iad", Some(Forced::Up.into())).is_err(), "nobody new is held");
+    board.force("iad", None).unwrap();
+    assert!(board.orphaned_holds().is_empty());
+    assert_eq!(Holds::read(&file).unwrap(), Holds::default());
+    assert!(board.force("iad", None).is_err(), "nothing is left to be lifted");
+}
+
+#[test]
 fn addresses_that_are_down_are_left_out_of_a_pop_that_is_up() {
     let bench = Bench::new(&config(&pop("fra", &[1, 2])), None);
     let seen = || {
@@ -177,6 +195,20 @@ fn unsettled_while_a_change_is_near_and_after_it() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_keeps_nothing_unsettled() {
+    let bench = Bench::new(&three(), None);
+    for octet in 1..=3 {
+        bench.report(octet, "+");
+    }
+    bench.report(2, "---++---");
+    assert_eq!(bench.board.status()[1].targets[0].need, Some(4));
+    bench.clock.advance(-3_600_000);
+    bench.board.tick();
+    assert!(!bench.board.table().is_unsettled(PopId(1)));
+    assert_eq!(bench.board.status()[1].targets[0].need, Some(2), "nor down");
+}
+
+#[test]
 fn a_flapping_target_is_held_down() {
     let bench = Bench::new(&three(), None);
     for octet in 1..=3 {
@@ -192,6 +224,43 @@ fn a_flapping_target_is_held_down() {
     let ups: Vec<bool> = target.history.iter().map(|change| change.up).collect();
     assert_eq!(ups, [true, false, true, false, true], "the newest first");
     assert_eq!(target.history[1].why, "refused");
+}
+
+#[test]
+fn a_hold_leaves_no_trace_in_what_probes_say() {
+    let bench = Bench::new(&three(), None);
+    for octet in 1..=3 {
+        bench.report(octet, "+");
+    }
+    for _ in 0..5 {
+        bench.board.force("iad", Some(Forced::Drain.into())).unwrap();
+        bench.report(2, "llllll");
+        assert_eq!(bench.ups(), [true, false, true]);
+        bench.board.force("iad", None).unwrap();
+        assert_eq!(bench.ups(), [true, true, true], "at once");
+        bench.report(2, "+");
+    }
+    // Nobody is there during the work.
+    bench.board.force("iad", Some(Forced::Down.into())).unwrap();
+    bench.report(2, "---");
+    bench.board.force("iad", None).unwrap();
+    assert_eq!((bench.ups()[1], bench.board.status()[1].targets[0].need), (false, Some(2)), "it is down indeed");
+    bench.report(2, "++---");
+    assert_eq!(bench.board.status()[1].targets[0].need, Some(2), "its first fall");
+}
+
+#[test]
+fn a_node_that_leaves_in_order_does_not_flap() {
+    let bench = Bench::new(&three(), None);
+    for octet in 1..=3 {
+        bench.report(octet, "+");
+    }
+    for _ in 0..3 {
+        bench.report(2, "lll--");
+        assert_eq!(bench.ups(), [true, false, true]);
+        bench.report(2, "++");
+        assert_eq!(bench.ups(), [true, true, true]);
+    }
 }
 
 #[test]
@@ -226,6 +295,25 @@ fn origins_are_unreached_when_no_node_of_a_pop_reaches_them() {
     assert!(reaches());
     bench.report(1, "---");
     assert!(!reaches(), "only those that are up count");
+}
+
+#[test]
+fn sites_that_share_an_origin_are_unreached_together() {
+    let site = |name: &str, origin: &str| {
+        format!("[[site]]\ndomains = [\"{name}.test\"]\norigin = \"{origin}\"\nname = \"{name}\"\n")
+    };
+    let many: String = (0..1000).map(|number| site(&format!("s{number}"), "http://o.test")).collect();
+    let others = [site("port", "http://o.test:81"), site("tls", "https://o.test")].concat();
+    let text = [pop("fra", &[1]), many, others].concat();
+    let bench = Bench::new(&config(&text), None);
+    let told = Report { unreached: vec![SiteHash::of("s7")], ..Report::plain(Ok(()), Duration::ZERO) };
+    bench.report_in_full(1, &told);
+    let table = bench.board.table();
+    assert!((0..1000).all(|number| !table.reaches_origin(PopId(0), &format!("s{number}"))));
+    assert!(table.reaches_origin(PopId(0), "port") && table.reaches_origin(PopId(0), "tls"));
+    drop(table);
+    bench.report(1, "+");
+    assert!(bench.board.table().reaches_origin(PopId(0), "s7"));
 }
 
 #[test]

@@ -65,9 +65,10 @@ impl Query {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let additionals = u8::from(self.options.is_some());
         let mut packet = [&self.id.to_be_bytes()[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, additionals]].concat();
-        for label in self.name.split('.').filter(|label| !label.is_empty()) {
+        // A dot within a label stands behind a backslash.
+        for label in self.name.replace("\\.", "\0").split('.').filter(|label| !label.is_empty()) {
             packet.push(u8::try_from(label.len()).unwrap());
-            packet.extend(label.as_bytes());
+            packet.extend(label.replace('\0', ".").as_bytes());
         }
         packet.push(0);
         packet.extend(u16::from(self.kind).to_be_bytes());

@@ -1,5 +1,6 @@
-//! DNS queries at a steady pace, over UDP from several sockets. Every query has to be answered, once: an answer belongs
-//! to its query by socket and id.
+//! DNS queries at a steady pace, over UDP from several sockets, that wait for no answer: a node that stands still for
+//! longer than its own sockets' buffers last loses some. Every query has to be answered, once and in time: an answer
+//! belongs to its query by socket and id.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
@@ -13,7 +14,6 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::ResponseCode;
 use parking_lot::Mutex;
 
-use super::DEADLINE;
 use super::dns::{Query, Reply};
 
 /// Sockets, so that every worker of the node gets some: the kernel spreads clients by their ports.
@@ -22,15 +22,12 @@ const SOCKETS: usize = 16;
 /// What is due in one go.
 const TICK: Duration = Duration::from_millis(1);
 
-/// How a node is asked.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
-    /// Queries a second.
-    pub(crate) rate: u64,
-    /// Queries without an answer at one time; what is due beyond waits, and the wait counts as the answer's time. Below
-    /// what a socket's buffer holds, no query can be lost but by the node.
-    pub(crate) open_max: usize,
-}
+/// What a client waits for an answer: one that comes later is lost on it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How far the sender may be behind. What it misses beyond that, on a busy machine, it does not ask in one burst later,
+/// which would fill a buffer all by itself.
+const BEHIND_MAX: Duration = Duration::from_millis(20);
 
 /// A running load.
 pub(crate) struct Load {
@@ -43,7 +40,6 @@ pub(crate) struct Load {
 struct Shared {
     sockets: Vec<Socket>,
     stopping: AtomicBool,
-    sent: AtomicUsize,
     answered: AtomicUsize,
 }
 
@@ -85,15 +81,15 @@ pub(crate) struct Answered {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) answers: Vec<Answered>,
-    /// Queries that were never answered.
-    pub(crate) lost: usize,
+    /// When those queries were sent that had no answer in time.
+    pub(crate) lost: Vec<Instant>,
     /// Answers to no query, or to one that was answered before.
     pub(crate) strays: usize,
 }
 
 impl Load {
-    /// Asks `to` each of `queries` in turn, until it is told to stop.
-    pub(crate) fn start(to: SocketAddr, pace: Pace, queries: &[Query]) -> Self {
+    /// Asks `to` each of `queries` in turn, `rate` a second in all, until it is told to stop.
+    pub(crate) fn start(to: SocketAddr, rate: u64, queries: &[Query]) -> Self {
         let socket = |_| {
             let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
             udp.connect(to).unwrap();
@@ -103,7 +99,6 @@ impl Load {
         let shared = Arc::new(Shared {
             sockets: (0..SOCKETS).map(socket).collect(),
             stopping: AtomicBool::new(false),
-            sent: AtomicUsize::new(0),
             answered: AtomicUsize::new(0),
         });
         let receiver = |index: usize| {
@@ -114,7 +109,7 @@ impl Load {
         let packets: Vec<Vec<u8>> = queries.iter().map(Query::bytes).collect();
         let sender = {
             let shared = shared.clone();
-            thread::spawn(move || shared.send(pace, packets))
+            thread::spawn(move || shared.send(rate, packets))
         };
         Self { shared, sender, receivers, queries: queries.len() }
     }
@@ -140,12 +135,16 @@ impl Load {
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.sender.join().unwrap();
         let received = self.receivers.into_iter().flat_map(|receiver| receiver.join().unwrap());
-        let mut outcome = Outcome { answers: Vec::new(), lost: 0, strays: 0 };
+        let mut outcome = Outcome { answers: Vec::new(), lost: Vec::new(), strays: 0 };
         for Received { asked, at, bytes } in received {
             let Some(asked) = asked else {
                 outcome.strays += 1;
                 continue;
             };
+            if at - asked.sent > PATIENCE {
+                outcome.lost.push(asked.sent);
+                continue;
+            }
             let reply = Reply::parse(&bytes);
             outcome.answers.push(Answered {
                 query: asked.query,
@@ -155,20 +154,27 @@ impl Load {
                 addresses: reply.data().iter().filter_map(|data| data.parse().ok()).collect(),
             });
         }
-        outcome.lost = self.shared.sockets.iter().map(|socket| socket.open.lock().len()).sum();
+        for socket in &self.shared.sockets {
+            outcome.lost.extend(socket.open.lock().values().map(|asked| asked.sent));
+        }
         outcome
     }
 }
 
 impl Shared {
-    fn send(&self, pace: Pace, mut packets: Vec<Vec<u8>>) {
-        let started = Instant::now();
+    fn send(&self, rate: u64, mut packets: Vec<Vec<u8>>) {
+        let mut started = Instant::now();
         let mut number = 0_usize;
         while !self.stopping.load(Ordering::SeqCst) {
-            let due = started + Duration::from_secs_f64(number as f64 / pace.rate as f64);
-            let full = || self.sent.load(Ordering::Relaxed) - self.answered.load(Ordering::Relaxed) >= pace.open_max;
-            if due > Instant::now() || full() {
+            let due = started + Duration::from_secs_f64(number as f64 / rate as f64);
+            let now = Instant::now();
+            if due > now {
                 thread::sleep(TICK);
+                continue;
+            }
+            let behind = now - due;
+            if behind > BEHIND_MAX {
+                started += behind;
                 continue;
             }
             let socket = &self.sockets[number % SOCKETS];
@@ -176,14 +182,16 @@ impl Shared {
             let id = u16::try_from(number / SOCKETS % 0x1_0000).unwrap();
             packets[query][..2].copy_from_slice(&id.to_be_bytes());
             // First, since the answer may be there before `send` returns.
-            socket.open.lock().insert(id, Asked { query, due, sent: Instant::now() });
-            self.sent.fetch_add(1, Ordering::Relaxed);
-            socket.udp.send(&packets[query]).unwrap();
-            number += 1;
+            socket.open.lock().insert(id, Asked { query, due, sent: now });
+            match socket.udp.send(&packets[query]) {
+                // What went before it was refused: this one was not sent, and is as lost.
+                Err(error) if error.kind() != ErrorKind::ConnectionRefused => panic!("{error}"),
+                _ => number += 1,
+            }
         }
     }
 
-    /// Until all is answered after the last query, or time is up.
+    /// Until all is answered after the last query, or nobody waits any more.
     fn receive(&self, socket: &Socket) -> Vec<Received> {
         let mut received = Vec::new();
         let mut buffer = [0; 4096];
@@ -202,11 +210,13 @@ impl Shared {
                         continue;
                     }
                     // A whole timeout in which nothing came: also no second answer.
-                    let give_up = *give_up.get_or_insert_with(|| Instant::now() + DEADLINE);
+                    let give_up = *give_up.get_or_insert_with(|| Instant::now() + PATIENCE);
                     if socket.open.lock().is_empty() || Instant::now() > give_up {
                         return received;
                     }
                 }
+                // Nobody is there any more.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
                 Err(error) => panic!("{error}"),
             }
         }

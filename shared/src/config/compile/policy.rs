@@ -89,6 +89,7 @@ impl Compiler<'_> {
                 self.choice("policy.pick", &given.pick, &allowed)
             }
         };
+        let unknown = self.unknown(&given.unknown, &order, &pops, fleet);
         let made = Policy {
             name,
             order,
@@ -98,11 +99,7 @@ impl Compiler<'_> {
             spread: self.number("policy.spread", &given.spread, 1..=16, 1) as usize,
             answers: self.number("policy.answers", &given.answers, 1..=ANSWERS_MAX, 1) as usize,
             rotate: given.rotate.unwrap_or_default(),
-            unknown: given
-                .unknown
-                .as_ref()
-                .map(|list| self.pop_list("policy.unknown", list, fleet))
-                .unwrap_or_default(),
+            unknown,
             all_down: self.all_down(&given.all_down),
             rules: self.rules(given, fleet),
         };
@@ -360,8 +357,28 @@ impl Compiler<'_> {
         groups
     }
 
-    fn pop_list(&mut self, key: &str, given: &Spanned<file::Texts>, fleet: &[Pop]) -> Vec<PopId> {
-        given.get_ref().all().iter().filter_map(|name| self.pop_of(key, name, given.span(), fleet)).collect()
+    /// Who comes first for clients whose location is not known: some of the candidates.
+    fn unknown(
+        &mut self,
+        given: &At<file::Texts>,
+        order: &Order,
+        candidates: &[Vec<PopId>],
+        fleet: &[Pop],
+    ) -> Vec<PopId> {
+        let key = "policy.unknown";
+        let Some(given) = given else { return Vec::new() };
+        if !matches!(order, Order::Nearest { .. }) {
+            self.gather.at(Some(given.span()), key, "goes with order = \"nearest\" only");
+        }
+        let mut list = Vec::new();
+        for name in given.get_ref().all() {
+            let Some(pop) = self.pop_of(key, name, given.span(), fleet) else { continue };
+            if !candidates.iter().flatten().any(|candidate| *candidate == pop) {
+                self.gather.at(Some(given.span()), key, format!("`{name}` is not among the policy's pops"));
+            }
+            list.push(pop);
+        }
+        list
     }
 
     fn pop_of(&mut self, key: &str, name: &str, span: Range<usize>, fleet: &[Pop]) -> Option<PopId> {
@@ -402,12 +419,41 @@ impl Compiler<'_> {
                 }
             }
         }
-        // RFC 7871 section 7.4: negative answers are kept for everybody, so none may be for some clients alone.
+        self.negative_answers_are_for_all(given, made, fleet);
+    }
+
+    /// RFC 7871 section 7.4: negative answers are kept for everybody, so none may be for some clients alone.
+    fn negative_answers_are_for_all(&mut self, given: &file::Policy, made: &Policy, fleet: &[Pop]) {
+        let common: Vec<PopId> = made.pops.iter().flatten().copied().collect();
+        let has = |id: PopId, v4: bool| {
+            let pop = &fleet[id.index()];
+            pop.cname.is_some() || pop.addresses.iter().any(|address| address.is_ipv4() == v4)
+        };
         for (entry, rule) in given.rule.iter().zip(&made.rules) {
-            if rule.only && made.all_down == AllDown::NoData {
-                let message = "only = true does not go with all-down = \"nodata\": resolvers would keep \"no data\" for \
-                               clients of other PoPs, too; choose \"open\", \"servfail\" or addresses";
-                self.gather.at(Some(entry.span()), "policy.rule.only", message);
+            let others = rule.pops.iter().flatten().any(|pop| !common.contains(pop));
+            let fewer = rule.only && common.iter().any(|pop| !rule.pops.iter().flatten().any(|other| other == pop));
+            if !others && !fewer {
+                continue;
+            }
+            let why = "its clients have other PoPs than the rest, which may be up when the rest's are down, or the other \
+                       way round, and resolvers keep \"no data\" for everybody";
+            match &made.all_down {
+                AllDown::NoData => {
+                    let message = format!(
+                        "does not go with all-down = \"nodata\": {why}; choose \"open\", \"servfail\" or addresses"
+                    );
+                    self.gather.at(Some(entry.span()), "policy.rule.pops", message);
+                }
+                AllDown::Addresses(addresses) => {
+                    for (v4, family) in [(true, "IPv4"), (false, "IPv6")] {
+                        let wanted = made.candidates().any(|pop| has(pop, v4));
+                        if wanted && !addresses.iter().any(|address| address.is_ipv4() == v4) {
+                            let message = format!("needs an {family} address in all-down, too: {why}");
+                            self.gather.at(Some(entry.span()), "policy.rule.pops", message);
+                        }
+                    }
+                }
+                AllDown::Open | AllDown::ServFail => {}
             }
         }
     }
@@ -445,13 +491,7 @@ impl Compiler<'_> {
         let (span, given) = (entry.span(), entry.get_ref());
         let form = "relative to the zone, such as \"img\", or \"@\" for the zone itself";
         let name = self.required(Some(span.clone()), "zone.steered.name", given.name.as_ref(), form)?;
-        let whole = match name.get_ref().as_str() {
-            "@" => zone.name.clone(),
-            text => match text.strip_suffix('.') {
-                Some(absolute) => absolute.to_owned(),
-                None => format!("{text}.{}", zone.name),
-            },
-        };
+        let whole = whole_name(name.get_ref(), &zone.name);
         let whole = self.dns_name("zone.steered.name", &Spanned::new(name.span(), whole))?;
         if !zone.holds(&whole) {
             let message = format!("`{whole}` is not in the zone {}", zone.name);
@@ -498,6 +538,15 @@ impl Compiler<'_> {
                 self.gather.at(span_of(&entry.get_ref().name), "zone.name", message);
             }
         }
+    }
+}
+
+/// A steered name of that zone as it is written: relative, `@`, or whole with a dot at its end.
+pub(super) fn whole_name(text: &str, zone: &str) -> String {
+    match text {
+        "@" => zone.to_owned(),
+        absolute if absolute.ends_with('.') => absolute.trim_end_matches('.').to_owned(),
+        relative => format!("{relative}.{zone}"),
     }
 }
 

@@ -117,7 +117,7 @@ fn risks_of_policies() {
 
 #[test]
 fn mistakes_of_policies() {
-    let rows: [(&str, &[&str]); 16] = [
+    let rows: [(&str, &[&str]); 18] = [
         ("[[policy]]", &["14: policy.name: missing; a name for sites"]),
         (
             "[[policy]]\nname = \"a\"\norder = \"near\"",
@@ -149,7 +149,18 @@ fn mistakes_of_policies() {
         ("[[zone.steered]]\nname = \"a.other.\"", &["15: zone.steered.name: `a.other` is not in the zone cdn.test"]),
         (
             "[[zone.steered]]\nname = \"fra\"",
-            &["14: zone.steered.name: `fra.cdn.test` already names a PoP, a name server"],
+            &["15: zone.steered.name: `fra.cdn.test` already names a PoP, a name server"],
+        ),
+        (
+            "[[zone.steered]]\nname = \"a b\"\n[[zone.steered]]\nname = \"fra\"",
+            &[
+                "15: zone.steered.name: `a b.cdn.test` is not a domain name",
+                "17: zone.steered.name: `fra.cdn.test` already names a PoP, a name server",
+            ],
+        ),
+        (
+            "[[zone.steered]]\nname = \"a\"\n[[zone.steered]]\nname = \"A.cdn.test.\"\npolicy = \"default\"",
+            &["17: zone.steered.name: `a.cdn.test` is the name of two [[zone.steered]]"],
         ),
         (
             "[[zone.steered]]\nname = \"a\"\npolicy = \"default\"\nsite = \"b\"",
@@ -170,7 +181,7 @@ fn mistakes_of_policies() {
 
 #[test]
 fn mistakes_of_rules() {
-    let rows: [(&str, &str, &[&str]); 13] = [
+    let rows: [(&str, &str, &[&str]); 18] = [
         (
             "",
             "networks = [\"10.1.0.0/8\", \"10.1.2.3\"]\npops = [\"fra\"]",
@@ -215,7 +226,28 @@ fn mistakes_of_rules() {
         (
             "all-down = \"nodata\"\n",
             "countries = [\"DE\"]\npops = [\"fra\"]\nonly = true",
-            &["17: policy.rule.only: only = true does not go with all-down = \"nodata\""],
+            &["17: policy.rule.pops: does not go with all-down = \"nodata\": its clients have other PoPs"],
+        ),
+        (
+            "pops = [\"iad\"]\nall-down = \"nodata\"\n",
+            "countries = [\"DE\"]\npops = [\"fra\"]",
+            &["18: policy.rule.pops: does not go with all-down = \"nodata\": its clients have other PoPs"],
+        ),
+        (
+            "all-down = [\"192.0.2.99\"]\n",
+            "countries = [\"DE\"]\npops = [\"fra\"]\nonly = true",
+            &["17: policy.rule.pops: needs an IPv6 address in all-down, too: its clients have other PoPs"],
+        ),
+        ("all-down = \"nodata\"\n", "countries = [\"DE\"]\npops = [\"iad\"]", &[]),
+        (
+            "order = \"failover\"\nunknown = [\"fra\"]\n",
+            "countries = [\"DE\"]\npops = [\"iad\"]",
+            &["17: policy.unknown: goes with order"],
+        ),
+        (
+            "pops = [\"iad\"]\nunknown = [\"fra\"]\n",
+            "countries = [\"DE\"]\npops = [\"iad\"]",
+            &["17: policy.unknown: `fra` is not among"],
         ),
         (
             "pops = [\"sin\"]\n",

@@ -9,8 +9,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::super::OVERLOADED_FIELD;
 use super::super::sites::{self, SITES_FIELD};
+use super::super::{HEALTH_FIELD, LEAVING, OVERLOADED};
 use super::Heard;
 use crate::pop::{HttpProbe, Target};
 
@@ -68,9 +68,11 @@ async fn judge(response: Response<Incoming>, probe: &HttpProbe) -> Result<Heard,
     let field = |name: &str| head.headers.get(name).map(HeaderValue::as_bytes);
     let unreached = || field(SITES_FIELD).map(sites::read).unwrap_or_default();
     if !probe.statuses.iter().any(|wanted| wanted.matches(status)) {
-        let (name, value) = OVERLOADED_FIELD;
-        if head.status == StatusCode::SERVICE_UNAVAILABLE && field(name) == Some(value.as_bytes()) {
-            return Ok(Heard { overloaded: true, unreached: unreached() });
+        let says = |value: &str| {
+            head.status == StatusCode::SERVICE_UNAVAILABLE && field(HEALTH_FIELD) == Some(value.as_bytes())
+        };
+        if says(OVERLOADED) || says(LEAVING) {
+            return Ok(Heard { overloaded: says(OVERLOADED), leaving: says(LEAVING), unreached: unreached() });
         }
         return Err(format!("answered {status}"));
     }
@@ -79,7 +81,7 @@ async fn judge(response: Response<Incoming>, probe: &HttpProbe) -> Result<Heard,
     {
         return Err(format!("answered {status} without the text in its first {} KiB", HttpProbe::BODY_MAX >> 10));
     }
-    Ok(Heard { overloaded: false, unreached: unreached() })
+    Ok(Heard { unreached: unreached(), ..Heard::default() })
 }
 
 /// Whether `wanted` is within what may be read of `body`.
@@ -147,6 +149,8 @@ mod tests {
         let wanted =
             "GET /up?a=b HTTP/1.1\r\nhost: [2001:db8::1]:8080\r\nconnection: close\r\nx-token: hunter2\r\n\r\n";
         assert_eq!(asked, wanted);
+        let (outcome, _) = heard(probe(), b"HTTP/1.1 503 No\r\nnearcast-health: leaving\r\n\r\n").await;
+        assert_eq!(outcome, Ok(Heard { leaving: true, ..Heard::default() }));
         let named = HttpProbe { host: Some("www.test".to_owned()), ..probe() };
         let (_, asked) = heard(named, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
         assert!(asked.contains("\r\nhost: www.test\r\n"), "{asked}");
