@@ -240,7 +240,7 @@ impl Node {
             admin = %control.addresses.admin,
             "serving"
         );
-        reload::log_warnings(&config);
+        reload::log_warnings(&config, &control.geo.load());
         reload::log_geo_warnings(&control.geo.load());
         Ok(Self { control, _background: background, runtime, workers, admin: Some(admin), admin_stop, fatal, state })
     }

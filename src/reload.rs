@@ -99,9 +99,9 @@ pub fn purges_kept_ms(config: &Config) -> u64 {
     u64::try_from(config.cache.purges_kept().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Logs the risks that `config` takes.
-pub fn log_warnings(config: &Config) {
-    for warning in config.warnings() {
+/// Logs the risks that `config` takes with `geo`.
+pub fn log_warnings(config: &Config, geo: &GeoDb) {
+    for warning in config.warnings().into_iter().chain(config.warnings_with(geo)) {
         tracing::warn!(warning, "the config takes a risk");
     }
 }
@@ -160,7 +160,7 @@ impl Control {
                 let number = generation.number + 1;
                 *generation = Generation { number, loaded: self.clock.now(), last_error: None };
                 tracing::info!(generation = number, file = %config.file.display(), "config reloaded");
-                log_warnings(config);
+                log_warnings(config, &self.geo.load());
                 for warning in warnings {
                     tracing::warn!(warning, "the config is taken, but not all is well");
                 }
@@ -174,7 +174,11 @@ impl Control {
         }
         outcome.map(|(config, warnings)| Reloaded {
             generation: generation.number,
-            warnings: warnings.into_iter().chain(config.warnings()).collect(),
+            warnings: warnings
+                .into_iter()
+                .chain(config.warnings())
+                .chain(config.warnings_with(&self.geo.load()))
+                .collect(),
         })
     }
 

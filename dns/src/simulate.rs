@@ -29,7 +29,7 @@ use crate::view::{Steered, View};
 mod crowd;
 mod tally;
 
-use crowd::{Crowd, crowds};
+use crowd::{Crowd, crowds_of_stretch};
 pub use tally::{Cell, Load, LoadState, Simulation, Taken};
 use tally::{Outcome, Parts, Tally};
 
@@ -108,7 +108,7 @@ impl<'v> Simulator<'v> {
             };
             let Some(coordinates) = *places.entry(atom.key).or_insert_with(known) else { continue };
             let depth = |address| guide.locate(asked.steered.policy, address).depth;
-            for crowd in crowds(atom.first, atom.length, depth) {
+            for crowd in crowds_of_stretch(atom.first, atom.length, depth) {
                 self.add(asked, crowd, coordinates);
             }
         }

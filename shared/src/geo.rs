@@ -27,8 +27,8 @@ mod walk;
 mod fixture;
 
 use continent::Continent;
-use file::GeoFile;
 pub use file::{Detail, GeoFileInfo, Use};
+use file::{GeoFile, Subdivisions};
 pub use partition::{AddressFamily, Atom, AtomKey};
 use record::{Record, Worth};
 
@@ -194,6 +194,12 @@ impl GeoDb {
         self.files().into_iter().filter_map(warning).collect()
     }
 
+    /// Whether it calls the parts of countries by their names alone, or does not know them, so that codes such as `US-CA`
+    /// never count.
+    pub fn lacks_subdivision_codes(&self) -> bool {
+        self.places.iter().all(|file| file.subdivisions() != Subdivisions::Codes)
+    }
+
     /// Where `address` is. IPv4-mapped, 6to4 and Teredo addresses are read as the IPv4 address inside.
     pub fn locate(&self, address: IpAddr) -> Place {
         let (inner, offset) = net::effective(address);
@@ -290,6 +296,30 @@ mod tests {
                 "{name}"
             );
             assert!(warnings.iter().all(|warning| warning.starts_with(wanted)), "{name}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn codes_of_subdivisions_are_told_from_names() {
+        let part =
+            |part: serde_json::Value| serde_json::json!({ "country": { "iso_code": "US" }, "subdivisions": [part] });
+        let rows = [
+            ("codes", part(serde_json::json!({ "iso_code": "CA" })), false),
+            ("names", part(serde_json::json!({ "names": { "en": "California" } })), true),
+            ("flat names", serde_json::json!({ "country_code": "US", "state1": "Utah" }), true),
+            ("nothing", serde_json::json!({ "country_code": "US" }), true),
+        ];
+        let rule = "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n[[policy]]\nname = \"default\"\n\
+                    [[policy.rule]]\nsubdivisions = [\"us-ca\"]\npops = [\"fra\"]\n\
+                    [[policy.rule]]\nsubdivisions = [\"US-California\"]\npops = [\"fra\"]";
+        let path = Path::new("test.toml");
+        let config = crate::config::Config::parse(rule, path, &crate::config::Inputs::default()).unwrap();
+        for (name, record, lacks) in rows {
+            let geo = GeoDb::from_bytes("test", fixture::mmdb(&[("10.0.0.0/8", record)])).unwrap();
+            assert_eq!(geo.lacks_subdivision_codes(), lacks, "{name}");
+            let told = config.warnings_with(&geo);
+            assert_eq!(told.len(), usize::from(lacks), "{name}: {told:?}");
+            assert!(told.iter().all(|told| told.starts_with("policy `default`: `rule 1`: subdivisions = [\"US-CA\"]")));
         }
     }
 

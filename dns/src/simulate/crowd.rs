@@ -67,9 +67,19 @@ impl Crowd {
     }
 }
 
+/// The crowds of a stretch of the geo data. However it is cut, IPv6 counts for a /32 at most.
+pub(super) fn crowds_of_stretch(first: IpAddr, length: u8, depth: impl Fn(IpAddr) -> u8) -> Vec<Crowd> {
+    let mut all: Vec<Crowd> = crowds(first, length, depth).collect();
+    let weight: f64 = all.iter().map(|crowd| crowd.weight).sum();
+    if first.is_ipv6() && weight > SITES_MAX {
+        all.iter_mut().for_each(|crowd| crowd.weight *= SITES_MAX / weight);
+    }
+    all
+}
+
 /// The prefix of `length` bits at `first`, cut where `depth` says that rankings differ. IPv6 prefixes that embed IPv4
 /// addresses are left out: who is there counts as IPv4.
-pub(super) fn crowds(first: IpAddr, length: u8, depth: impl Fn(IpAddr) -> u8) -> impl Iterator<Item = Crowd> {
+fn crowds(first: IpAddr, length: u8, depth: impl Fn(IpAddr) -> u8) -> impl Iterator<Item = Crowd> {
     let bits = if first.is_ipv4() { 32 } else { 128 };
     let end = number(first) | ones(bits - length);
     let mut next = Some(first);
@@ -149,6 +159,17 @@ mod tests {
             assert!(networks.iter().all(|network| net::masked(*network, length) == crowd.first));
             assert!(networks.iter().all(|network| net::masked(*network, network_length(*network)) == *network));
         }
+    }
+
+    #[test]
+    fn a_stretch_of_ipv6_counts_the_same_however_it_is_cut() {
+        for (length, cut, wanted) in [(20, 20, 65_536.0), (20, 24, 65_536.0), (30, 34, 65_536.0), (40, 44, 256.0)] {
+            let crowds = crowds_of_stretch(ip("2a00::"), length, |_| cut);
+            assert_eq!(crowds.len(), 1 << (cut - length), "/{length} in /{cut}s");
+            assert_eq!(crowds.iter().map(|crowd| crowd.weight).sum::<f64>(), wanted, "/{length} in /{cut}s");
+        }
+        let v4 = crowds_of_stretch(ip("10.0.0.0"), 8, |_| 9);
+        assert_eq!(v4.iter().map(|crowd| crowd.weight).sum::<f64>(), f64::from(1 << 24));
     }
 
     #[test]

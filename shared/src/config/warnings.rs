@@ -1,5 +1,8 @@
 //! What a right config may still do that its writer should know of.
 
+use crate::geo::GeoDb;
+use crate::geo::record::is_subdivision_code;
+
 use super::{Config, Order, Pick, Policy, PolicyId, Ring, SetCookie, Site};
 
 /// Seconds of a TTL under which resolvers ask all the time, and some keep answers longer anyway.
@@ -18,6 +21,24 @@ impl Config {
         });
         let policies = self.policies.iter().zip((0..).map(PolicyId)).flat_map(|(policy, id)| self.risks_of(policy, id));
         zones.chain(short).chain(policies).chain(self.sites.iter().flat_map(warnings_of)).collect()
+    }
+
+    /// One sentence for each rule that is unlikely to count with `geo`.
+    pub fn warnings_with(&self, geo: &GeoDb) -> Vec<String> {
+        if !geo.lacks_subdivision_codes() {
+            return Vec::new();
+        }
+        let is_code = |part: &&String| part.split_once('-').is_some_and(|(_, part)| is_subdivision_code(part));
+        let rules = self.policies.iter().flat_map(|policy| policy.rules.iter().map(move |rule| (policy, rule)));
+        let coded = rules.filter_map(|(policy, rule)| Some((policy, rule, rule.subdivisions.iter().find(is_code)?)));
+        let told = coded.map(|(policy, rule, code)| {
+            format!(
+                "policy `{}`: `{}`: subdivisions = [\"{code}\"] probably never counts: the geo data seems to have no such codes; \
+                 where it has names, give these, as `nearcast explain` shows them",
+                policy.name, rule.name
+            )
+        });
+        told.collect()
     }
 
     fn risks_of(&self, policy: &Policy, id: PolicyId) -> Vec<String> {

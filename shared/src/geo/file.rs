@@ -7,7 +7,7 @@ use maxminddb::{LookupResult, Reader};
 use serde::Serialize;
 
 use super::GeoError;
-use super::record::{AsnRecord, Record, Worth};
+use super::record::{self, AsnRecord, Record, Worth};
 
 /// A file that was read and looked into.
 #[derive(Debug)]
@@ -18,7 +18,19 @@ pub(super) struct GeoFile {
     pub(super) ipv4_inside: bool,
     bytes: u64,
     detail: Detail,
+    subdivisions: Subdivisions,
     read_for: Use,
+}
+
+/// How the countries' parts are called by what was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subdivisions {
+    /// Not at all.
+    Absent,
+    /// By names, such as `California`.
+    Names,
+    /// By the codes of ISO 3166-2, such as `CA`.
+    Codes,
 }
 
 /// What a file is read for.
@@ -68,6 +80,8 @@ pub struct GeoFileInfo {
 
 /// Networks looked at to tell what a file knows: far more than have nothing in a row in any that knows something.
 const LOOKED_AT: usize = 2_000;
+/// The same to tell how it calls the countries' parts: the first in it may be of countries without any.
+const LOOKED_AT_FOR_PARTS: usize = 20_000;
 
 impl GeoFile {
     pub(super) fn parse(path: &Path, bytes: Vec<u8>, read_for: Use) -> Result<Self, GeoError> {
@@ -91,7 +105,8 @@ impl GeoFile {
         let ipv4_inside = reader.metadata().ip_version == 6
             && reader.lookup(start).and_then(|found| found.network()).is_ok_and(|network| network.is_ipv4());
         let detail = detail(&reader, read_for).map_err(format)?;
-        Ok(Self { path: path.to_owned(), reader, ipv4_inside, bytes: size, detail, read_for })
+        let subdivisions = subdivisions(&reader, read_for).map_err(format)?;
+        Ok(Self { path: path.to_owned(), reader, ipv4_inside, bytes: size, detail, subdivisions, read_for })
     }
 
     pub(super) fn info(&self) -> GeoFileInfo {
@@ -106,6 +121,10 @@ impl GeoFile {
             nodes: u64::from(meta.node_count),
             detail: self.detail,
         }
+    }
+
+    pub(super) fn subdivisions(&self) -> Subdivisions {
+        self.subdivisions
     }
 
     /// Whether it can know addresses of this family.
@@ -148,6 +167,22 @@ pub(super) fn asn_in(found: &LookupResult<'_, Vec<u8>>) -> Option<u32> {
 /// A number is all that is looked for: it is worth as much as coordinates.
 pub(super) fn asn_worth(found: &LookupResult<'_, Vec<u8>>) -> Worth {
     asn_in(found).map_or(Worth::Little, |_| Worth::Coordinates)
+}
+
+fn subdivisions(reader: &Reader<Vec<u8>>, read_for: Use) -> Result<Subdivisions, maxminddb::MaxMindDbError> {
+    let mut best = Subdivisions::Absent;
+    if read_for == Use::Asn {
+        return Ok(best);
+    }
+    for found in reader.networks(maxminddb::WithinOptions::default())?.take(LOOKED_AT_FOR_PARTS) {
+        let record = found?.decode::<Record<'_>>().ok().flatten();
+        match record.and_then(|record| record.subdivision()) {
+            Some(part) if record::is_subdivision_code(part) => return Ok(Subdivisions::Codes),
+            Some(_) => best = Subdivisions::Names,
+            None => {}
+        }
+    }
+    Ok(best)
 }
 
 fn detail(reader: &Reader<Vec<u8>>, read_for: Use) -> Result<Detail, maxminddb::MaxMindDbError> {

@@ -73,6 +73,11 @@ pub(super) enum Worth {
     Coordinates,
 }
 
+/// Whether it is what follows the hyphen in a code of ISO 3166-2, such as `CA` or `13`, and no name.
+pub fn is_subdivision_code(text: &str) -> bool {
+    (1..=3).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
 impl<'a> Record<'a> {
     /// `None` unless both are there and possible.
     pub fn coordinates(&self) -> Option<Coordinates> {

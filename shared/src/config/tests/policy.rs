@@ -265,6 +265,16 @@ fn mistakes_of_rules() {
 }
 
 #[test]
+fn rules_for_networks_by_number_need_their_data() {
+    let rule = "[[policy]]\nname = \"a\"\n[[policy.rule]]\nasns = [3333]\npops = [\"fra\"]";
+    for (geo, right) in [("", false), ("[geo]\nasn = []\n", false), ("[geo]\nasn = \"asn.mmdb\"\n", true)] {
+        let told = told(&format!("{geo}{rule}"));
+        assert_eq!(told.is_empty(), right, "{geo}: {told:?}");
+        assert!(told.iter().all(|told| told.contains("policy.rule.asns: needs geo.asn")), "{told:?}");
+    }
+}
+
+#[test]
 fn networks_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("office.txt");
