@@ -87,7 +87,7 @@ fn itself(address: IpAddr) -> Option<IpAddr> {
     (net::effective(address).0 == address).then_some(address)
 }
 
-/// Where the map's parts within a prefix begin, beside the first.
+/// Where the map's parts begin, in order.
 struct Starts {
     v4: Vec<u32>,
     v6: Vec<u128>,
