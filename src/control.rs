@@ -16,7 +16,7 @@ use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::{GeoDb, GeoFileInfo};
 use nearcast_shared::health::own::Says;
-use nearcast_shared::health::{HealthBoard, PopStatus};
+use nearcast_shared::health::{HealthBoard, OrphanedHold, PopStatus};
 use nearcast_shared::metrics::Metrics;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -184,6 +184,7 @@ impl Control {
             geo_refused: self.geo_desk.refused(),
             map: self.dns_view.load().maps().map(MapStatus::from),
             pops: self.health.status(),
+            holds_orphaned: self.health.orphaned_holds(),
             cache: self.edge.store.usage(),
             fills_running: self.edge.fills.running(),
             purge_records: self.edge.purges.records(),
@@ -279,6 +280,8 @@ pub struct Status {
     pub map: Option<MapStatus>,
     /// The fleet as this node sees it.
     pub pops: Vec<PopStatus>,
+    /// Holds of PoPs that the config does not have.
+    pub holds_orphaned: Vec<OrphanedHold>,
     /// The store.
     pub cache: nearcast_edge::store::StoreUsage,
     /// Fetches that run.

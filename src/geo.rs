@@ -179,6 +179,7 @@ impl Collector for GeoCollector {
             ("map_prefixes", "Prefixes of the compiled maps", size.prefixes as f64),
             ("map_rankings", "Distinct rankings of the compiled maps", size.rankings as f64),
             ("map_build_seconds", "How long it took to compile the maps", maps.took().as_secs_f64()),
+            ("map_build_timestamp_seconds", "When the maps were compiled, since 1970", maps.made().seconds() as f64),
         ];
         for (name, help, value) in rows {
             let metric = ConstGauge::new(value);

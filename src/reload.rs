@@ -290,12 +290,13 @@ impl Control {
         if !maps::make(&in_force, ending) || !maps::make(&judged, ending) {
             return Err(ReloadError::Ending);
         }
-        let moves = in_force.moves(&judged);
-        let worst = moves.iter().max_by(|a, b| a.share().total_cmp(&b.share()));
-        match worst.filter(|worst| worst.share() > moved_max) {
-            Some(worst) => Err(GeoRefusal::Moved {
+        let changes = in_force.changes(&judged).unwrap_or_default();
+        let all = changes.groups.iter().flat_map(|group| group.moves.iter().map(|moves| (&group.new_policy, moves)));
+        let worst = all.max_by(|a, b| a.1.share().total_cmp(&b.1.share()));
+        match worst.filter(|(_, worst)| worst.share() > moved_max) {
+            Some((policy, worst)) => Err(GeoRefusal::Moved {
                 family: family_name(worst.family),
-                policy: worst.policy.clone(),
+                policy: policy.clone(),
                 share: worst.share(),
             }
             .into()),

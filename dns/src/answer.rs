@@ -12,6 +12,7 @@
 //!   7871 section 7.2.1: "[..] the Authoritative Nameserver SHOULD only place the initial CNAME record in the Answer
 //!   section"). It then asks for the steered name itself.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nearcast_shared::clock::Timestamp;
@@ -197,13 +198,15 @@ impl<'v> Answer<'v> {
         Self { outcome, authority: soa.collect(), ..self }
     }
 
-    /// With what the records of `set` point to, as far as everyone gets the same there.
+    /// With what the records of `set` point to, each once, as far as everyone gets the same there.
     fn with_additional(mut self, set: &'v RrSet, view: &'v View) -> Self {
+        let mut seen = HashSet::new();
         for target in set.targets() {
-            for rtype in [rtype::A, rtype::AAAA] {
-                if let Some((name, addresses)) = view.set_at(target, rtype) {
-                    self.additional.extend(records(Owner::Name(name), addresses));
-                }
+            let found = [rtype::A, rtype::AAAA].map(|rtype| view.set_at(target, rtype));
+            let name = found.into_iter().flatten().next().map(|(name, _)| name);
+            if name.is_some_and(|name| seen.insert(name)) {
+                let found = found.into_iter().flatten();
+                self.additional.extend(found.flat_map(|(name, addresses)| records(Owner::Name(name), addresses)));
             }
         }
         self
@@ -300,6 +303,8 @@ impl<'v> Asked<'_, 'v> {
         for links in 0..=LINKS_MAX {
             match self.step(answer, owner, name, links) {
                 Step::Done(done) => return done,
+                // A loop: once around is all that there is.
+                Step::Alias(so_far, target) if self.is_owner(&so_far, target) => return so_far,
                 Step::Alias(so_far, target) => {
                     answer = so_far;
                     owner = Owner::Wire(target);
@@ -308,6 +313,15 @@ impl<'v> Asked<'_, 'v> {
             }
         }
         answer
+    }
+
+    /// Whether the answer has records of that name already.
+    fn is_owner(&self, answer: &Answer<'v>, name: &[u8]) -> bool {
+        answer.answers.iter().any(|record| match record.owner {
+            Owner::Question => self.question.name.eq_ignore_ascii_case(name),
+            Owner::Name(owner) => owner.wire().eq_ignore_ascii_case(name),
+            Owner::Wire(owner) => owner.eq_ignore_ascii_case(name),
+        })
     }
 
     fn step(&self, answer: Answer<'v>, owner: Owner<'v>, name: &[u8], links: usize) -> Step<'v> {

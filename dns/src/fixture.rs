@@ -69,7 +69,7 @@ struct Country {
 }
 
 pub(crate) fn config(text: &str, pop: &str) -> Config {
-    let inputs = Inputs { pop: Some(pop.to_owned()), admin_token: None };
+    let inputs = Inputs { pop: Some(pop.to_owned()), ..Inputs::default() };
     Config::parse(text, Path::new("test.toml"), &inputs).unwrap()
 }
 

@@ -40,7 +40,7 @@ mod fixture;
 use nearcast_shared::name;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
-pub use map::diff::Moves;
+pub use map::diff::{Changes, Group, Moves};
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
 pub use server::{Clients, Plane, ServeError, Sockets, Tcp, serve};

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::PolicyId;
 use nearcast_shared::geo::{AddressFamily, Atom, AtomKey, GeoDb};
 use nearcast_shared::net;
@@ -23,11 +24,12 @@ pub(crate) mod table;
 
 use table::{Bits, Builder, Part, Table, Tables};
 
-/// A map for each policy.
+/// A map for each policy by which names are steered.
 #[derive(Debug)]
 pub struct Maps {
     maps: Vec<Option<Map>>,
     took: Duration,
+    made: Timestamp,
 }
 
 /// The map of one policy.
@@ -57,6 +59,13 @@ impl Maps {
         let started = std::time::Instant::now();
         let mut maps = Vec::with_capacity(guide.policies().len());
         for compiled in guide.policies() {
+            if cancelled.load(Ordering::Relaxed) {
+                return None;
+            }
+            if !compiled.used {
+                maps.push(None);
+                continue;
+            }
             match Map::build(guide, compiled, cancelled, done) {
                 Ok(map) => maps.push(Some(map)),
                 Err(Unmade::Cancelled) => return None,
@@ -64,7 +73,7 @@ impl Maps {
                 Err(Unmade::TooMany) => maps.push(None),
             }
         }
-        Some(Self { maps, took: started.elapsed() })
+        Some(Self { maps, took: started.elapsed(), made: Clock::System.now() })
     }
 
     /// The ranking for `address`, and the length of the prefix around it that has it.
@@ -80,6 +89,11 @@ impl Maps {
     /// How long it took to make them.
     pub fn took(&self) -> Duration {
         self.took
+    }
+
+    /// When they were made.
+    pub fn made(&self) -> Timestamp {
+        self.made
     }
 
     /// What all of them amount to.

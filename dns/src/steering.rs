@@ -14,6 +14,7 @@
 //! has gives NODATA to everyone.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -70,6 +71,8 @@ pub(crate) struct Compiled {
     pub(crate) rules: Rules,
     /// PoPs of a ranking that are kept.
     pub(crate) depth: usize,
+    /// A name is steered by it; else it needs no map.
+    pub(crate) used: bool,
     /// All PoPs that it may choose are CNAMEs.
     always_points: bool,
     seed: u64,
@@ -147,9 +150,11 @@ impl Asker {
 }
 
 impl Guide {
-    pub(crate) fn new(config: &Config, geo: Arc<GeoDb>) -> Self {
-        let compiled = |policy: &Policy| Compiled {
+    /// `used` are the policies by which names are steered.
+    pub(crate) fn new(config: &Config, geo: Arc<GeoDb>, used: &HashSet<PolicyId>) -> Self {
+        let compiled = |(id, policy): (PolicyId, &Policy)| Compiled {
             rules: Rules::new(policy),
+            used: used.contains(&id),
             always_points: policy.candidates().all(|pop| config.pops[pop.index()].cname.is_some()),
             depth: config.ranking_depth.max(policy.answers).max(if policy.spread > 1 { policy.spread + 1 } else { 1 }),
             seed: draw::seed(&policy.name),
@@ -160,7 +165,7 @@ impl Guide {
             seeds: config.pops.iter().map(|pop| draw::seed(&pop.name)).collect(),
             this: config.this,
             geo,
-            policies: config.policies.iter().map(compiled).collect(),
+            policies: (0..).map(PolicyId).zip(&config.policies).map(compiled).collect(),
             sites: config.sites.iter().map(|site| site.name.clone()).collect(),
             depth: config.ranking_depth,
             ttl_unsettled: config.health.ttl_unsettled,
@@ -215,7 +220,9 @@ impl Guide {
 
     /// Whether maps of the one are true for the other.
     pub(crate) fn is_alike(&self, other: &Self) -> bool {
-        let policies = |guide: &Self| guide.policies.iter().map(|compiled| compiled.policy.clone()).collect::<Vec<_>>();
+        let policies = |guide: &Self| {
+            guide.policies.iter().map(|compiled| (compiled.used, compiled.policy.clone())).collect::<Vec<_>>()
+        };
         let places = |guide: &Self| guide.pops.iter().map(|pop| (pop.name.clone(), pop.location)).collect::<Vec<_>>();
         Arc::ptr_eq(&self.geo, &other.geo)
             && self.this == other.this

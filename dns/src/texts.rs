@@ -5,12 +5,13 @@
 //! gives the name, or one above it, other records, it goes on doing so: a proof for a site must not take the site away.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::rtype;
 
 use crate::name::{Lowered, Name, suffixes};
-use crate::view::{Found, View};
+use crate::view::{Found, Node, Target, View};
 
 /// Bytes of one text.
 const LENGTH_MAX: usize = 1024;
@@ -54,6 +55,9 @@ pub enum TextError {
     /// RFC 1034 section 3.6.2: a CNAME is alone.
     #[error("`{0}` is a CNAME: add the text at the name it points to")]
     Alias(String),
+    /// The same of a steered name, for some clients.
+    #[error("`{0}` is steered by a policy that may choose a PoP that is a CNAME, so it cannot have a text")]
+    MayBeAlias(String),
 }
 
 #[derive(Debug)]
@@ -80,13 +84,14 @@ impl Texts {
         made
     }
 
-    /// The data of the TXT records at that name, on the wire, and their TTL, which is one for all (RFC 2181 section 5.2).
+    /// The data of the TXT records at that name, on the wire, and their TTL, which is one for all (RFC 2181 section 5.2) and
+    /// ends with the first of them, in whole seconds of at least 1.
     pub(crate) fn at(&self, wire: &[u8], now: Timestamp) -> Option<(u32, Vec<&[u8]>)> {
         if self.of.is_empty() {
             return None;
         }
         let alive = || self.of.get(Lowered::new(wire).wire()).into_iter().flatten().filter(|text| text.until > now);
-        let ttl = alive().map(|text| text.ttl).min()?;
+        let ttl = alive().map(|text| text.ttl.min(seconds(text.until.since(now)))).min()?;
         Some((ttl, alive().map(|text| &*text.rdata).collect()))
     }
 
@@ -103,6 +108,10 @@ impl Texts {
         let below = |name: &Name| suffixes(name.wire()).any(|suffix| suffix == lowered.wire());
         self.above.contains(lowered.wire()) && self.of.iter().any(|(name, entries)| below(name) && alive(entries))
     }
+}
+
+fn seconds(left: Duration) -> u32 {
+    u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
 /// As many strings of at most 255 bytes as it takes (RFC 1035 section 3.3.14).
@@ -125,6 +134,9 @@ impl View {
             Found::Outside => Err(TextError::Outside(wire.to_string())),
             Found::Delegated(_, delegation) => Err(TextError::Delegated(wire.to_string(), delegation.cut.to_string())),
             Found::Node(_, node) if node.set(rtype::CNAME).is_some() => Err(TextError::Alias(wire.to_string())),
+            Found::Node(_, Node { target: Target::Steered(steered), .. }) if self.guide().may_point(steered.policy) => {
+                Err(TextError::MayBeAlias(wire.to_string()))
+            }
             Found::Node(..) | Found::NoName(_) => Ok(()),
         }
     }
@@ -136,21 +148,26 @@ mod tests {
     use crate::fixture;
 
     fn text(name: &str, value: &str, ttl: u32, until: i64) -> Text {
-        Text { name: name.to_owned(), value: value.to_owned(), ttl, until: Timestamp(until) }
+        Text { name: name.to_owned(), value: value.to_owned(), ttl, until: Timestamp::from_seconds(until) }
     }
 
     #[test]
     fn they_live_until_their_end() {
         let texts = Texts::new(&[text("_a.WWW.test.", "one", 60, 100), text("_a.www.test", "two", 30, 200)]);
         let at = |name: &str, now| {
-            let found = texts.at(Name::parse(name).unwrap().wire(), Timestamp(now))?;
+            let found = texts.at(Name::parse(name).unwrap().wire(), Timestamp::from_seconds(now))?;
             Some((found.0, found.1.iter().map(|rdata| rdata[1..].to_vec()).collect::<Vec<_>>()))
         };
         assert_eq!(at("_A.www.test", 0), Some((30, vec![b"one".to_vec(), b"two".to_vec()])));
         assert_eq!(at("_a.www.test", 100), Some((30, vec![b"two".to_vec()])));
+        // No resolver keeps it for longer than it lives.
+        assert_eq!(at("_a.www.test", 85).map(|(ttl, _)| ttl), Some(15));
+        assert_eq!(at("_a.www.test", 199).map(|(ttl, _)| ttl), Some(1));
+        let last = texts.at(Name::parse("_a.www.test").unwrap().wire(), Timestamp(199_999));
+        assert_eq!(last.map(|(ttl, _)| ttl), Some(1));
         assert_eq!(at("_a.www.test", 200), None);
         assert_eq!(at("www.test", 0), None);
-        let has = |name: &str, now| texts.has(Name::parse(name).unwrap().wire(), Timestamp(now));
+        let has = |name: &str, now| texts.has(Name::parse(name).unwrap().wire(), Timestamp::from_seconds(now));
         assert!(has("_a.www.test", 0) && has("WWW.test", 0) && has("test", 199));
         assert!(!has("www.test", 200) && !has("_a.www.test", 200) && !has("x.www.test", 0) && !has("x._a.www.test", 0));
     }
@@ -177,6 +194,15 @@ mod tests {
         assert_eq!(judge("alias.cdn.example.net"), Err(TextError::Alias("alias.cdn.example.net".to_owned())));
         for name in ["sub.cdn.example.net", "a.sub.cdn.example.net"] {
             assert!(matches!(judge(name), Err(TextError::Delegated(..))), "{name}");
+        }
+        let far =
+            "[[pop]]\nname = \"far\"\ncname = \"far.example.org\"\n[[policy]]\nname = \"near\"\npops = [\"fra\"]\n";
+        let near = "[[site]]\ndomains = [\"near.cdn.example.net\"]\norigin = \"http://o.test\"\npolicy = \"near\"\n";
+        let steered = fixture::view_of(&format!("{}{far}{near}", fixture::CONFIG), "sin");
+        let www = "www.cdn.example.net";
+        assert_eq!(steered.judge_text(www, "x"), Err(TextError::MayBeAlias(www.to_owned())));
+        for name in ["near.cdn.example.net", "_acme-challenge.www.cdn.example.net"] {
+            assert_eq!(steered.judge_text(name, "x"), Ok(()), "{name}");
         }
         assert_eq!(view.judge_text("cdn.example.net", ""), Err(TextError::Length));
         assert_eq!(view.judge_text("cdn.example.net", &"x".repeat(LENGTH_MAX + 1)), Err(TextError::Length));

@@ -158,6 +158,14 @@ impl Node {
         self.parental.as_ref()
     }
 
+    /// How the PoP of the name is chosen, if it is steered.
+    fn steered(&self) -> Option<Steered> {
+        match self.target {
+            Target::Steered(steered) if self.cut.is_none() => Some(steered),
+            Target::Steered(_) | Target::Nothing => None,
+        }
+    }
+
     /// Whether it exists only because of names below it.
     pub(crate) fn is_empty(&self) -> bool {
         self.sets.is_empty() && self.target == Target::Nothing
@@ -171,11 +179,12 @@ impl View {
     /// When a zone's name is so long that names in it have no room.
     pub fn compile(config: &Config, geo: Arc<GeoDb>, metrics: &DnsMetrics) -> Result<Self, ViewError> {
         let (zones, names) = compile::compile(config)?;
+        let used = names.values().filter_map(Node::steered).map(|steered| steered.policy).collect();
         Ok(Self {
             labels_max: names.keys().map(Name::labels).max().unwrap_or(0),
             names,
             zones,
-            guide: Guide::new(config, geo),
+            guide: Guide::new(config, geo, &used),
             cnames: config.pops.iter().map(|pop| pop.cname.as_deref().and_then(Name::parse)).collect(),
             fleet: FleetId::of(&config.pops),
             https_records: config.sites.iter().map(|site| site.https_record).collect(),
@@ -261,6 +270,16 @@ impl View {
     /// `table` in the order of this view's PoPs; it may be that of the config before or after.
     pub(crate) fn health<'t>(&self, table: &'t HealthTable) -> Cow<'t, HealthTable> {
         table.seen_by(self.fleet, self.guide.pops())
+    }
+
+    /// All names that are steered, and how.
+    pub(crate) fn steered_names(&self) -> impl Iterator<Item = (&Name, Steered)> {
+        self.names.iter().filter_map(|(name, node)| Some((name, node.steered()?)))
+    }
+
+    /// Policies by which names are steered: so many maps are made.
+    pub fn policies_used(&self) -> usize {
+        self.guide.policies().iter().filter(|compiled| compiled.used).count()
     }
 
     /// What steering goes by.

@@ -29,6 +29,12 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// Whether less than `span` has passed since `earlier`. Not if that is still to come: then the clock was set back, and
+    /// when it was is not known.
+    pub fn is_within(self, span: Duration, earlier: Self) -> bool {
+        earlier <= self && self.since(earlier) < span
+    }
+
     /// As the standard library has it, for date formatting.
     pub fn to_system_time(self) -> SystemTime {
         let millis = Duration::from_millis(self.0.unsigned_abs());

@@ -2,8 +2,9 @@
 //!
 //! One file serves the whole fleet; `--pop NAME` says which PoP a node is, and `{pop}` in a path stands for it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -71,7 +72,9 @@ pub struct Config {
     pub dns: Dns,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
-    /// The port of each PoP's first TLS listener, in the order of `pops`; `None` where there is none, or the system chooses.
+    /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.
+    /// `None` where there is none, where the system chooses the port, and where they listen on loopback only while the PoP has
+    /// other addresses.
     pub https_ports: Vec<Option<u16>>,
     /// PoPs of a ranking that the compiled map keeps.
     pub ranking_depth: usize,
@@ -105,6 +108,17 @@ pub enum ListenAddress {
     Socket(SocketAddr),
     /// `":8080"`: every local address.
     Any(u16),
+}
+
+impl FromStr for ListenAddress {
+    type Err = AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix(':').and_then(|port| port.parse().ok()) {
+            Some(port) => Ok(Self::Any(port)),
+            None => text.parse().map(Self::Socket),
+        }
+    }
 }
 
 impl ListenAddress {
@@ -363,6 +377,8 @@ pub struct Inputs {
     pub pop: Option<String>,
     /// NEARCAST_ADMIN_TOKEN.
     pub admin_token: Option<String>,
+    /// For a look at what a node would do, anywhere: without its token, whose file is not read.
+    pub offline: bool,
 }
 
 impl Config {

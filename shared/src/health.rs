@@ -32,8 +32,8 @@ pub use forced::{Forced, Hold};
 use history::History;
 use judge::{PopFacts, TargetFacts};
 use own::{OwnFacts, Says, Vitals};
-use sites::SiteHash;
-pub use status::{PopStatus, TargetStatus};
+use sites::{Shared, SiteHash};
+pub use status::{OrphanedHold, PopStatus, TargetStatus};
 pub use table::{FleetId, HealthTable, PopHealth, Reason};
 use target::Target;
 pub use target::{Report, TargetId};
@@ -91,6 +91,7 @@ struct State {
     holds: Holds,
     /// Names of sites, for people.
     sites: HashMap<SiteHash, String>,
+    shared: Shared,
     /// Every target of the first config was probed once.
     first_round_done: bool,
     targets_made: u64,
@@ -123,6 +124,7 @@ impl HealthBoard {
             gone: Vec::new(),
             holds,
             sites: HashMap::new(),
+            shared: Shared::default(),
             first_round_done: false,
             targets_made: 0,
         };
@@ -178,6 +180,7 @@ impl HealthBoard {
         let stays = |known: &&PopHealth| config.pop_named(&known.name).is_some();
         state.gone = self.table.load().pops.iter().filter(|known| !stays(known)).cloned().collect();
         state.sites = config.sites.iter().map(|site| (SiteHash::of(&site.name), site.name.clone())).collect();
+        state.shared = Shared::of(&config.sites);
         state.fleet = FleetId::of(&config.pops);
         state.settings.clone_from(&config.health);
         state.this = config.this;
@@ -216,7 +219,9 @@ impl HealthBoard {
     pub fn force(&self, name: &str, hold: Option<Hold>) -> Result<(), ForceError> {
         let _one_at_a_time = self.forced_writer.lock();
         let mut state = self.state.lock();
-        if !state.pops.iter().any(|known| known.pop.name == name) {
+        let is_known = state.pops.iter().any(|known| known.pop.name == name);
+        // A hold may outlive its PoP, and would be in force when that comes back.
+        if !is_known && (hold.is_some() || state.holds.of(name).is_none()) {
             return Err(ForceError::UnknownPop(name.to_owned()));
         }
         let since = Some(self.clock.now().seconds());
@@ -314,9 +319,9 @@ impl HealthBoard {
                 up,
                 reason,
                 forced: facts.forced,
-                unsettled: is_near || pop.changed.is_some_and(|changed| now.since(changed) < settings.settle),
+                unsettled: is_near || pop.changed.is_some_and(|changed| now.is_within(settings.settle, changed)),
                 addresses: pop.pop.addresses.iter().copied().zip(addresses).collect(),
-                unreached: target::unreached(&pop.targets),
+                unreached: state.shared.widen(&target::unreached(&pop.targets)),
                 ..PopHealth::unknown(&pop.pop)
             });
         }

@@ -1,5 +1,6 @@
 //! Types of records: their numbers and names, and where a record's data names another.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use domain::base::iana::Rtype;
@@ -64,14 +65,18 @@ pub fn is_meta(rtype: u16) -> bool {
 
 /// The name that the data of a record points to, where the type has one that clients go on with.
 pub fn target(rtype: u16, rdata: &[u8]) -> Option<&[u8]> {
+    rdata.get(target_range(rtype, rdata)?)
+}
+
+/// Where in the data that name is.
+pub fn target_range(rtype: u16, rdata: &[u8]) -> Option<Range<usize>> {
     let at = match rtype {
         NS | CNAME | PTR => 0,
         MX | SVCB | HTTPS => 2,
         SRV => 6,
         _ => return None,
     };
-    let rest = rdata.get(at..)?;
-    rest.get(..name::length(rest)?)
+    Some(at..at + name::length(rdata.get(at..)?)?)
 }
 
 #[cfg(test)]

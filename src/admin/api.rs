@@ -117,7 +117,7 @@ async fn route(control: &Arc<Control>, request: Request<Incoming>, lease: Arc<Le
         }
         ["v1", "pops", name, state] => {
             require(&parts.method, &Method::POST)?;
-            hold::hold(control, name, state, parts.uri.query(), &collected(body).await?)
+            hold::hold(control, name, state, parts.uri.query(), &collected(body).await?).await
         }
         _ => Err(Refusal::NotFound(format!("there is no {path}"))),
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use nearcast_dns::{DnsMetrics, Moves, View};
+use nearcast_dns::{Changes, DnsMetrics, Group, Moves, View};
 use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::{AddressFamily, GeoDb, Use};
 use nearcast_shared::metrics::Metrics;
@@ -36,7 +36,8 @@ enum MapCommand {
 
 /// Tell which share of the address space a change moves from which PoP to which other.
 ///
-/// Compiles both configs with their geo data, asks no node and changes nothing. Counted is what either of them knows a
+/// Compiles both configs with their geo data, asks no node and changes nothing. Each steered name's policy in OLD is compared with
+/// its policy in NEW; names that have the same two stand together. Counted is what either of them knows a
 /// place of: addresses of IPv4, /48s of IPv6. All PoPs are supposed to be up. Exit code 2: a config or its geo data cannot be
 /// used.
 #[derive(Debug, Args)]
@@ -75,7 +76,7 @@ pub(super) fn run(args: MapArgs) -> anyhow::Result<ExitCode> {
         }
     };
     make_maps(&old, &new)?;
-    print!("{}", show(&old.view.moves(&new.view)));
+    print!("{}", show(&old.view.changes(&new.view).context("the maps cannot be made")?));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -92,8 +93,7 @@ impl Side {
     /// The mistakes as text, one a line.
     fn open(path: &Path, geo: &[PathBuf], pop: Option<&str>, like: Option<&Self>) -> Result<Self, String> {
         let pop = pop.map(str::to_owned).or_else(|| Config::pop_names(path).into_iter().next());
-        // Only what needs a token asks for it.
-        let inputs = Inputs { pop, admin_token: Some("not-asked-for".to_owned()) };
+        let inputs = Inputs { pop, offline: true, ..Inputs::default() };
         let mut config = Config::load(path, &inputs).map_err(|mistakes| mistakes.to_string())?;
         if !geo.is_empty() {
             config.geo.database = geo.to_vec();
@@ -106,8 +106,9 @@ impl Side {
         };
         let metrics = DnsMetrics::register(&Metrics::new());
         let view = View::compile(&config, geo.clone(), &metrics).map_err(|error| told(&error))?;
+        let policies = view.policies_used() as u64;
         let networks = geo.files().iter().map(|file| file.nodes).sum();
-        Ok(Self { view, files, geo, networks, policies: config.policies.len() as u64 })
+        Ok(Self { view, files, geo, networks, policies })
     }
 }
 
@@ -141,33 +142,65 @@ fn make_maps(old: &Side, new: &Side) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(all: &[Moves]) -> String {
-    let mut out = String::new();
-    for moves in all {
-        let family = reload::family_name(moves.family);
-        let unit = match moves.family {
-            AddressFamily::V4 => "addresses",
-            AddressFamily::V6 => "/48s",
-        };
-        let of = HumanCount(moves.known.round() as u64);
-        out.push_str(&match moves.moved.is_empty() {
-            true => format!("policy {}, {family}: nothing moves, of {of} known {unit}\n", moves.policy),
-            false => {
-                format!("policy {}, {family}: {:.3} % of {of} known {unit}\n", moves.policy, moves.share() * 100.0)
-            }
-        });
-        let mut rows: Vec<_> = moves.moved.iter().collect();
-        rows.sort_by(|a, b| b.1.total_cmp(a.1));
-        let row = |((from, to), amount): &(&(String, String), &f64)| {
-            let share = format!("{:>8.3} %", *amount / moves.known * 100.0);
-            [from.clone(), "->".to_owned(), to.clone(), share, HumanCount(amount.round() as u64).to_string()]
-        };
-        out.push_str(&table("  ", &rows.iter().map(row).collect::<Vec<_>>()));
+/// Names of a list that are told.
+const NAMES_MAX: usize = 5;
+
+fn show(changes: &Changes) -> String {
+    let mut out: String = changes.groups.iter().map(show_group).collect();
+    for (names, why) in [(&changes.added, "only the new config"), (&changes.removed, "only the old config")] {
+        if !names.is_empty() {
+            out.push_str(&format!("not compared, since {why} steers them: {}\n", listed(names)));
+        }
     }
-    if all.is_empty() {
-        out.push_str("the configs have no policy in common\n");
+    if out.is_empty() {
+        out.push_str("neither config steers any name\n");
     }
     out
+}
+
+fn show_group(group: &Group) -> String {
+    let policy = match group.old_policy == group.new_policy {
+        true => format!("policy {}", group.new_policy),
+        false => format!("policy {}, then {}", group.old_policy, group.new_policy),
+    };
+    let mut out = format!("{policy}: {}\n", listed(&group.names));
+    if group.moves.is_empty() {
+        out.push_str("  not compared: there are too many different rankings for a map\n");
+    }
+    group.moves.iter().for_each(|moves| out.push_str(&show_moves(moves)));
+    if !group.keys.is_empty() {
+        out.push_str(&format!("  not counted, but different: {}\n", group.keys.join(", ")));
+    }
+    out
+}
+
+fn show_moves(moves: &Moves) -> String {
+    let family = reload::family_name(moves.family);
+    let unit = match moves.family {
+        AddressFamily::V4 => "addresses",
+        AddressFamily::V6 => "/48s",
+    };
+    let of = HumanCount(moves.known.round() as u64);
+    if moves.moved.is_empty() {
+        return format!("  {family}: nothing moves, of {of} known {unit}\n");
+    }
+    let mut rows: Vec<_> = moves.moved.iter().collect();
+    rows.sort_by(|a, b| b.1.total_cmp(a.1));
+    let row = |((from, to), amount): &(&(String, String), &f64)| {
+        let share = format!("{:>8.3} %", *amount / moves.known * 100.0);
+        [from.clone(), "->".to_owned(), to.clone(), share, HumanCount(amount.round() as u64).to_string()]
+    };
+    let table = table("    ", &rows.iter().map(row).collect::<Vec<_>>());
+    format!("  {family}: {:.3} % of {of} known {unit}\n{table}", moves.share() * 100.0)
+}
+
+/// The first of them, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let told = names.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => told,
+        more => format!("{told} and {more} more"),
+    }
 }
 
 #[cfg(test)]
@@ -175,18 +208,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moves_as_a_table() {
+    fn changes_as_a_table() {
         let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
         let moved = [(pair("fra", "iad"), 25.0), (pair("sin", "fra"), 1_000.0)].into_iter().collect();
-        let some = Moves { policy: "default".to_owned(), family: AddressFamily::V4, known: 100_000.0, moved };
+        let some = Moves { family: AddressFamily::V4, known: 100_000.0, moved };
         let none = Moves { family: AddressFamily::V6, moved: Default::default(), ..some.clone() };
+        let group = Group {
+            old_policy: "default".to_owned(),
+            new_policy: "default".to_owned(),
+            names: (1..=7).map(|number| format!("{number}.cdn.test")).collect(),
+            moves: vec![some, none],
+            keys: Vec::new(),
+        };
+        let other = Group {
+            new_policy: "eu".to_owned(),
+            names: vec!["www.cdn.test".to_owned()],
+            moves: Vec::new(),
+            keys: vec!["pick", "weights"],
+            ..group.clone()
+        };
+        let changes = Changes {
+            groups: vec![group, other],
+            added: vec!["new.cdn.test".to_owned()],
+            removed: vec!["old.cdn.test".to_owned()],
+        };
         let wanted = "\
-policy default, IPv4: 1.025 % of 100,000 known addresses
-  sin  ->  fra     1.000 %  1,000
-  fra  ->  iad     0.025 %  25
-policy default, IPv6: nothing moves, of 100,000 known /48s
+policy default: 1.cdn.test, 2.cdn.test, 3.cdn.test, 4.cdn.test, 5.cdn.test and 2 more
+  IPv4: 1.025 % of 100,000 known addresses
+    sin  ->  fra     1.000 %  1,000
+    fra  ->  iad     0.025 %  25
+  IPv6: nothing moves, of 100,000 known /48s
+policy default, then eu: www.cdn.test
+  not compared: there are too many different rankings for a map
+  not counted, but different: pick, weights
+not compared, since only the new config steers them: new.cdn.test
+not compared, since only the old config steers them: old.cdn.test
 ";
-        assert_eq!(show(&[some, none]), wanted);
-        assert_eq!(show(&[]), "the configs have no policy in common\n");
+        assert_eq!(show(&changes), wanted);
+        assert_eq!(show(&Changes::default()), "neither config steers any name\n");
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct ConfigArgs {
 
 impl ConfigArgs {
     pub(super) fn inputs(&self) -> Inputs {
-        Inputs { pop: self.pop.clone(), admin_token: std::env::var("NEARCAST_ADMIN_TOKEN").ok() }
+        Inputs { pop: self.pop.clone(), admin_token: std::env::var("NEARCAST_ADMIN_TOKEN").ok(), offline: false }
     }
 }
 

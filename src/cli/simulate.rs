@@ -79,7 +79,7 @@ enum Clients {
 }
 
 pub(super) fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
-    let mut inputs = args.config.inputs();
+    let mut inputs = Inputs { offline: true, ..args.config.inputs() };
     if inputs.pop.is_none() {
         // Which one it is matters only for clients whose location is not known.
         inputs.pop = Config::pop_names(&args.config.config).into_iter().next();

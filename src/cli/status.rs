@@ -46,6 +46,7 @@ pub(super) struct Status {
     geo_refused: Option<Refused>,
     map: Option<Map>,
     pub(super) pops: Vec<Pop>,
+    holds_orphaned: Vec<Orphan>,
     cache: Cache,
     fills_running: u64,
     purge_records: u64,
@@ -116,6 +117,14 @@ pub(super) struct Pop {
     targets: Vec<Target>,
     changes: u64,
     history: Vec<Change>,
+}
+
+/// A hold of a PoP that the node does not have.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Orphan {
+    pop: String,
+    hold: Hold,
 }
 
 /// The story of a forced state.
@@ -235,7 +244,7 @@ fn show(status: &Status, now: Timestamp) -> String {
         "node {}, version {}, {} for {uptime}, tells its probers: {word}\n",
         status.node, status.version, status.phase
     );
-    for (label, text) in facts(status) {
+    for (label, text) in facts(status, now) {
         // Writing to a String cannot fail.
         let _infallible = writeln!(out, "{label:<8}  {}", text.replace('\n', "\n          "));
     }
@@ -247,7 +256,7 @@ fn show(status: &Status, now: Timestamp) -> String {
     out
 }
 
-fn facts(status: &Status) -> Vec<(&'static str, String)> {
+fn facts(status: &Status, now: Timestamp) -> Vec<(&'static str, String)> {
     let (config, listeners, cache) = (&status.config, &status.listeners, &status.cache);
     let mut facts =
         vec![("config", format!("{}, generation {}, loaded {}", config.file, config.generation, config.loaded))];
@@ -277,6 +286,9 @@ fn facts(status: &Status) -> Vec<(&'static str, String)> {
     facts.push(("work", format!("{} fills running, {} purges in force", status.fills_running, status.purge_records)));
     let lost = |origin: &Unreached| ("", format!("THE ORIGIN OF {} IS OUT OF REACH: {}", origin.site, origin.why));
     facts.extend(status.origins_unreached.iter().map(lost));
+    let orphan =
+        |orphan: &Orphan| ("", format!("{} IS NO POP OF THE CONFIG, BUT {}", orphan.pop, held(&orphan.hold, now)));
+    facts.extend(status.holds_orphaned.iter().map(orphan));
     facts
 }
 
@@ -422,6 +434,7 @@ mod tests {
                 { "name": "sin", "up": false, "reason": "probes", "forced": null, "targets": [
                     { "url": "tcp://192.0.2.3:443", "verdict": "down", "last": "timed out", "since": 90, "need": 4 }] }
             ],
+            "holds_orphaned": [{ "pop": "gru", "hold": { "state": "drain", "since": 40 } }],
             "origins_unreached": [{ "site": "www", "why": "the origin refused the connection" }],
             "cache": { "memory_bytes": 1_572_864, "memory_limit": 268_435_456, "memory_entries": 1234,
                        "disk": { "state": "ready", "state_seconds": 61.2, "recovery_seconds": 0.234, "entries": 5,
@@ -449,6 +462,7 @@ disk      ready for 61s (found again in 0.2 s): 1.00 MiB of 10.00 MiB in 5 entri
           not written: seen-once 7
 work      1 fills running, 3 purges in force
           THE ORIGIN OF www IS OUT OF REACH: the origin refused the connection
+          gru IS NO POP OF THE CONFIG, BUT held for 60s
 PoP  state            because  forced  probed
 fra  up               probes   -       http://192.0.2.1:8080/ up for 10s (ok)
                                        http://[2001:db8::1]:8080/ unknown (not yet probed)

@@ -100,7 +100,7 @@ mod tests {
     fn view(geo: &Arc<GeoDb>) -> Arc<dns::View> {
         let text = "[[pop]]\nname = \"fra\"\nlocation = [50.0, 8.6]\naddresses = [\"192.0.2.1\"]\n\
                     [[pop]]\nname = \"iad\"\nlocation = [39.0, -77.5]\naddresses = [\"192.0.2.2\"]\n";
-        let inputs = Inputs { pop: Some("fra".to_owned()), admin_token: None };
+        let inputs = Inputs { pop: Some("fra".to_owned()), ..Inputs::default() };
         let config = Config::parse(text, Path::new("test.toml"), &inputs).unwrap();
         let metrics = dns::DnsMetrics::register(&Metrics::new());
         Arc::new(dns::View::compile(&config, geo.clone(), &metrics).unwrap())

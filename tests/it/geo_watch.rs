@@ -8,6 +8,7 @@ use hickory_proto::rr::RecordType::A;
 use maxminddb_writer::Database;
 use maxminddb_writer::metadata::IpVersion;
 use maxminddb_writer::paths::IpAddrWithMask;
+use nearcast_shared::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::harness::dns::Query;
@@ -200,9 +201,9 @@ fn map_diff_tells_what_would_move() {
     };
     let (code, text) = diff(&["--geo", "old.mmdb", "--new-geo", "city.mmdb"]);
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("policy default, IPv4: 25.000 % of 16,777,216 known addresses"), "{text}");
+    assert!(text.contains("policy default: edge.cdn.test\n  IPv4: 25.000 % of 16,777,216 known addresses"), "{text}");
     assert!(text.contains("fra  ->  iad    25.000 %  4,194,304"), "{text}");
-    assert!(text.contains("policy default, IPv6: nothing moves"), "{text}");
+    assert!(text.contains("IPv6: nothing moves"), "{text}");
     let (code, text) = diff(&[]);
     assert_eq!((code, text.contains("IPv4: nothing moves")), (Some(0), true), "{text}");
     let (code, text) = diff(&["--new-geo", "missing.mmdb"]);
@@ -211,6 +212,7 @@ fn map_diff_tells_what_would_move() {
 
 #[test]
 fn maps_are_made_aside_and_shown() {
+    let started = Clock::System.now();
     let (setup, node) = start("\"0s\"");
     let map = || node.status()["map"].clone();
     eventually("the maps are made", || !map().is_null());
@@ -221,6 +223,9 @@ fn maps_are_made_aside_and_shown() {
         assert!(metrics.contains(&format!("\nnearcast_{name}")), "{name}\n{metrics}");
     }
     assert!(metrics.contains("nearcast_geo_file_build_timestamp_seconds{file="), "{metrics}");
+    let made = node.metric("nearcast_map_build_timestamp_seconds");
+    let while_it_ran = started.seconds() as f64..=Clock::System.now().seconds() as f64;
+    assert!(made.is_some_and(|made| while_it_ran.contains(&made)), "{made:?} is not in {while_it_ran:?}");
     // A PoP elsewhere needs other maps.
     let mut moved = setup.clone();
     moved.pops[0] = moved.pops[0].replace("[50.03, 8.57]", "[-33.9, 151.2]");

@@ -100,20 +100,30 @@ fn what_cannot_be_simulated() {
     }
 }
 
-/// The README's picture is of the README's config, by the README's command; here over a small world.
+/// The README's picture is of the README's config, by the README's command; here over a small world. Whoever asks no node
+/// needs no token.
 #[test]
 fn the_readmes_picture() {
     let readme = include_str!("../../README.md");
     let block = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let command = readme.lines().find_map(|line| line.strip_prefix("nearcast simulate ")).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let text = block.replace("token-file = \"/etc/nearcast/admin.token\"", "token = \"correct-horse\"");
+    let text = block.replace("token-file = \"/etc/nearcast/admin.token\"", "token-file = \"missing/admin.token\"");
     fs::write(folder.path().join("nearcast.toml"), format!("geo = {{ database = \"city.mmdb\" }}\n{text}")).unwrap();
     fs::write(folder.path().join("city.mmdb"), mmdb()).unwrap();
     fs::create_dir(folder.path().join("docs")).unwrap();
     let words: Vec<&str> = ["simulate"].into_iter().chain(command.split_whitespace()).collect();
     let (code, text) = said(folder.path(), &words);
     assert_eq!(code, Some(0), "{text}");
+    for others in [
+        &["map", "diff", "nearcast.toml", "nearcast.toml"][..],
+        &["explain", "edge.cdn.example.net", "5.0.1.1", "--offline", "--pop", "fra", "--config", "nearcast.toml"],
+    ] {
+        let (code, text) = said(folder.path(), others);
+        assert_eq!(code, Some(0), "{others:?}: {text}");
+    }
+    let (code, text) = said(folder.path(), &["check", "--config", "nearcast.toml"]);
+    assert_eq!((code, text.contains("missing/admin.token")), (Some(2), true), "{text}");
     let made = fs::read_to_string(folder.path().join("docs/simulate.svg")).unwrap();
     let kept = include_str!("../../docs/simulate.svg");
     let title = |svg: &str| svg.split("<title>").nth(1).unwrap().split("</title>").next().unwrap().to_owned();

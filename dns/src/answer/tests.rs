@@ -203,13 +203,9 @@ const RECORDS: &str = r#"
     type = "CNAME"
     data = "x.del"
     [[zone.record]]
-    name = "loop1"
-    type = "CNAME"
-    data = "loop2"
-    [[zone.record]]
-    name = "loop2"
-    type = "CNAME"
-    data = "loop1"
+    name = "_sip._tcp"
+    type = "SRV"
+    data = ["0 5 5060 mail", "0 5 5061 MAIL"]
     [[zone.record]]
     name = "*.w"
     type = "CNAME"
@@ -239,13 +235,19 @@ fn static_records() {
     let nodata = format!("NoError aa authority: {soa}");
     let referral =
         "authority: del.a.test 60 NS ns.del.a.test, del.a.test 60 NS ns.other.test glue: ns.del.a.test 60 192.0.2.88";
-    let rows: [(&str, &str, u16, String); 25] = [
+    let rows: [(&str, &str, u16, String); 26] = [
         (
             "MX at a steered apex; the address of a steered name is nobody's glue",
             "a.test",
             rtype::MX,
             "NoError aa: @ 60 MX mail.a.test, @ 60 MX www.a.test, @ 60 MX mail.other.test glue: mail.a.test 300 192.0.2.77"
                 .to_owned(),
+        ),
+        (
+            "records that point to one name",
+            "_sip._tcp.a.test",
+            rtype::SRV,
+            "NoError aa: @ 60 SRV mail.a.test, @ 60 SRV mail.a.test glue: mail.a.test 300 192.0.2.77".to_owned(),
         ),
         ("steered apex", "a.test", A, "NoError aa: @ 60 192.0.2.10".to_owned()),
         ("TXT beside steered", "www.a.test", TXT, "NoError aa: @ 60 TXT beside".to_owned()),
@@ -308,8 +310,38 @@ fn static_records() {
     for (name, qname, qtype, wanted) in rows {
         assert_eq!(shown(&view, &fixture::query(qname, qtype), fixture::FRANKFURT, &[]), wanted, "{name}");
     }
-    let endless = shown(&view, &fixture::query("loop1.a.test", A), fixture::FRANKFURT, &[]);
-    assert_eq!(endless.matches("CNAME").count(), LINKS_MAX + 1, "{endless}");
+}
+
+/// The config refuses loops; what is left of them, and what is long, ends.
+#[test]
+fn cnames_without_end() {
+    let mut config = fixture::config(RECORDS, "fra");
+    let long: Vec<(String, String)> = (0..20).map(|link| (format!("l{link}"), format!("l{}", link + 1))).collect();
+    let loops = [("loop0", "loop1"), ("loop1", "LOOP2"), ("loop2", "loop1"), ("self", "SELF"), ("*.v", "x.v")];
+    let loops = loops.map(|(name, target)| (name.to_owned(), target.to_owned()));
+    config.zones[0].records.extend(loops.into_iter().chain(long).map(|(name, target)| {
+        let name = Name::parse(&format!("{name}.a.test")).unwrap();
+        let labels = target.split('.').chain(["a", "test", ""]);
+        let rdata = labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
+        nearcast_shared::config::Record { name, ttl: 60, rtype: rtype::CNAME, rdata }
+    }));
+    let view = fixture::compile(&config);
+    let at = |name: &str| shown(&view, &fixture::query(name, A), fixture::FRANKFURT, &[]);
+    let rows = [
+        ("self.a.test", "NoError aa: @ 60 CNAME self.a.test"),
+        ("loop1.a.test", "NoError aa: @ 60 CNAME loop2.a.test, loop2.a.test 60 CNAME loop1.a.test"),
+        (
+            "LOOP0.a.test",
+            "NoError aa: @ 60 CNAME loop1.a.test, loop1.a.test 60 CNAME loop2.a.test, loop2.a.test 60 CNAME loop1.a.test",
+        ),
+        ("x.v.a.test", "NoError aa: @ 60 CNAME x.v.a.test"),
+        ("y.v.a.test", "NoError aa: @ 60 CNAME x.v.a.test, x.v.a.test 60 CNAME x.v.a.test"),
+    ];
+    for (name, wanted) in rows {
+        assert_eq!(at(name), wanted, "{name}");
+    }
+    let long = at("l0.a.test");
+    assert_eq!(long.matches("CNAME").count(), LINKS_MAX + 1, "{long}");
 }
 
 /// The outcome, the scope, and each answer's TTL and data, for a client whose whole address is known.
@@ -326,7 +358,8 @@ fn made_for<'v>(view: &'v View, client: &str, qtype: u16, down: &[&str]) -> (Out
 #[test]
 fn https_records_are_of_the_same_pop_as_addresses() {
     let tls = "tls = { certificate = \"a\", key = \"b\" }\norigin = \"http://origin";
-    let text = fixture::CONFIG.replace("origin = \"http://origin", tls);
+    let listen = "[listen]\nhttps = [\":8443\"]\n";
+    let text = format!("{listen}{}", fixture::CONFIG.replace("origin = \"http://origin", tls));
     let text = text.replace("[1.36, 103.99]", "[1.36, 103.99]\nlisten = { https = [\":443\"] }");
     let view = fixture::view_of(&text, "sin");
     let ask = made_for;
@@ -372,7 +405,7 @@ fn texts_that_come_and_go() {
         name: name.to_owned(),
         value: "proof".to_owned(),
         ttl,
-        until: Timestamp(until),
+        until: Timestamp::from_seconds(until),
     };
     let texts = Texts::new(&[
         text("_acme-challenge.deep.A.test", 30, 1000),
@@ -380,6 +413,7 @@ fn texts_that_come_and_go() {
         text("x.w.a.test", 30, 1000),
         text("x.del.a.test", 30, 1000),
         text("gone.a.test", 30, 0),
+        text("soon.a.test", 30, 7),
     ]);
     let soa = "authority: a.test 20 SOA ns.other.test hostmaster.a.test 1 20";
     let mail = "mail.a.test 300 192.0.2.77";
@@ -400,6 +434,7 @@ fn texts_that_come_and_go() {
             TXT,
             "NoError aa: @ 60 CNAME www.a.test, www.a.test 60 TXT beside, www.a.test 60 TXT proof".to_owned(),
         ),
+        ("no longer than it lives", "soon.a.test", TXT, "NoError aa: @ 7 TXT proof".to_owned()),
         ("expired", "gone.a.test", TXT, format!("NxDomain aa {soa}")),
     ];
     for (name, qname, qtype, wanted) in rows {
@@ -676,6 +711,8 @@ fn pops_that_are_cnames() {
         assert!(at("", rtype, &[]).starts_with("NoError aa authority: "), "{rtype}: only some of them are");
     }
     assert_eq!((at("", A, &[]).as_str(), at("", A, &["far"]).as_str()), (cname, "NoError aa: @ 60 192.0.2.10"));
+    let view = fixture::view_of(&format!("{}{far}", fixture::CONFIG), "sin");
+    assert_eq!(shown(&view, &fixture::query("far.cdn.example.net", A), fixture::FRANKFURT, &[]), cname);
 }
 
 #[test]

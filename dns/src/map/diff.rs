@@ -1,22 +1,51 @@
 //! What another map changes: the share of the address space that goes to another PoP.
 //!
+//! Compared is by name: the map of the policy that a name has now, and that of the policy it will have. Names that have
+//! the same two are told together.
+//!
 //! IPv4 counts by addresses. Of IPv6 nearly all is unused, so what counts is space that either map knows something of, by
 //! /48s, the size of a site's network; the same holds for IPv4.
 
 use std::collections::{BTreeMap, HashMap};
 
-use nearcast_shared::config::PolicyId;
+use nearcast_shared::config::{Order, Pick, Policy, PolicyId, Ring};
 use nearcast_shared::geo::AddressFamily;
+use nearcast_shared::pop::PopId;
 
 use super::Map;
+use crate::name::Name;
 use crate::steering::ranking::Ranking;
-use crate::view::View;
+use crate::view::{Steered, View};
 
-/// Where one policy's clients of one family move.
+/// What another view changes for the names that are steered.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    /// One for each two policies that names have, one after the other.
+    pub groups: Vec<Group>,
+    /// Names that are steered by the new view only.
+    pub added: Vec<String>,
+    /// Names that are steered by the old one only.
+    pub removed: Vec<String>,
+}
+
+/// Names whose clients move alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// Their policy by the old view.
+    pub old_policy: String,
+    /// Their policy by the new one.
+    pub new_policy: String,
+    /// Sorted.
+    pub names: Vec<String>,
+    /// Of each family; empty when a policy has too many rankings for a map.
+    pub moves: Vec<Moves>,
+    /// Keys of the policy, besides, that have other values: which of equals is answered, for one, is in no map.
+    pub keys: Vec<&'static str>,
+}
+
+/// Where a group's clients of one family move.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moves {
-    /// The policy's name.
-    pub policy: String,
     /// Whose addresses.
     pub family: AddressFamily,
     /// What either map knows: addresses of IPv4, /48s of IPv6.
@@ -33,24 +62,64 @@ impl Moves {
 }
 
 impl View {
-    /// What moves when `new` takes the place of this view: two entries for each policy that both have, by its name. Both
-    /// must have maps, else there is nothing to tell.
-    pub fn moves(&self, new: &Self) -> Vec<Moves> {
-        let (Some(ours), Some(theirs)) = (self.guide().maps(), new.guide().maps()) else { return Vec::new() };
-        let mut all = Vec::new();
-        for (id, compiled) in (0..).map(PolicyId).zip(self.guide().policies()) {
-            let name = &compiled.policy.name;
-            let other = (0..).map(PolicyId).zip(new.guide().policies()).find(|(_, other)| other.policy.name == *name);
-            // A policy with too many rankings has no map.
-            let maps = other.and_then(|(other, _)| Some((ours.of(id)?, theirs.of(other)?)));
-            let Some((old_map, new_map)) = maps else { continue };
-            let sides = (Side::new(self, old_map), Side::new(new, new_map));
-            for family in [AddressFamily::V4, AddressFamily::V6] {
-                all.push(moves_of(name, family, &sides));
+    /// What changes when `new` takes the place of this view. `None` unless both have maps.
+    pub fn changes(&self, new: &Self) -> Option<Changes> {
+        let (ours, theirs) = (self.guide().maps()?, new.guide().maps()?);
+        let mut changes = Changes::default();
+        let mut groups: BTreeMap<(PolicyId, PolicyId), Vec<String>> = BTreeMap::new();
+        let news: HashMap<&Name, Steered> = new.steered_names().collect();
+        let olds: HashMap<&Name, Steered> = self.steered_names().collect();
+        for (name, old) in &olds {
+            match news.get(name) {
+                Some(new) => groups.entry((old.policy, new.policy)).or_default().push(name.to_string()),
+                None => changes.removed.push(name.to_string()),
             }
         }
-        all
+        changes.added = news.keys().filter(|name| !olds.contains_key(*name)).map(|name| name.to_string()).collect();
+        changes.added.sort_unstable();
+        changes.removed.sort_unstable();
+        for ((before, after), mut names) in groups {
+            names.sort_unstable();
+            let moves = ours.of(before).zip(theirs.of(after)).map(|(old_map, new_map)| {
+                let sides = (Side::new(self, old_map), Side::new(new, new_map));
+                [AddressFamily::V4, AddressFamily::V6].map(|family| moves_of(family, &sides)).to_vec()
+            });
+            let policies = (&self.guide().policy(before).policy, &new.guide().policy(after).policy);
+            changes.groups.push(Group {
+                old_policy: policies.0.name.clone(),
+                new_policy: policies.1.name.clone(),
+                names,
+                moves: moves.unwrap_or_default(),
+                keys: keys((self, policies.0), (new, policies.1)),
+            });
+        }
+        Some(changes)
     }
+}
+
+/// Keys that have other values and say what no map does.
+fn keys((old_view, old): (&View, &Policy), (new_view, new): (&View, &Policy)) -> Vec<&'static str> {
+    let has_equals = |policy: &Policy| {
+        let grouped =
+            policy.pops.iter().chain(policy.rules.iter().flat_map(|rule| &rule.pops)).any(|group| group.len() > 1);
+        grouped || !matches!(policy.order, Order::Nearest { ring: Ring::None, .. } | Order::Failover)
+    };
+    let draws = |policy: &Policy| has_equals(policy) && policy.pick != Pick::First;
+    let weights = |view: &View, policy: &Policy| {
+        let of = |pop: PopId| (view.pop(pop).name.clone(), policy.weights[pop.index()]);
+        policy.candidates().map(of).collect::<BTreeMap<_, _>>()
+    };
+    let rows = [
+        ("pick", (has_equals(old) || has_equals(new)) && old.pick != new.pick),
+        ("weights", (draws(old) || draws(new)) && weights(old_view, old) != weights(new_view, new)),
+        // It is part of what a network draws.
+        ("name", has_equals(old) && has_equals(new) && new.pick == Pick::Sticky && old.name != new.name),
+        ("spread", old.spread != new.spread),
+        ("answers", old.answers != new.answers),
+        ("rotate", old.rotate != new.rotate),
+        ("all-down", old.all_down != new.all_down),
+    ];
+    rows.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
 
 /// A map with the names behind its numbers.
@@ -85,7 +154,7 @@ fn first(view: &View, ranking: &Ranking) -> String {
     if names.is_empty() { "nowhere".to_owned() } else { names.join("|") }
 }
 
-fn moves_of(policy: &str, family: AddressFamily, (old, new): &(Side<'_>, Side<'_>)) -> Moves {
+fn moves_of(family: AddressFamily, (old, new): &(Side<'_>, Side<'_>)) -> Moves {
     // 1 is an address of IPv4 or a /48 of IPv6.
     let unit = match family {
         AddressFamily::V4 => 32,
@@ -117,7 +186,7 @@ fn moves_of(policy: &str, family: AddressFamily, (old, new): &(Side<'_>, Side<'_
     for ((from, to), weight) in moved {
         *named.entry((old.firsts[from].0.clone(), new.firsts[to].0.clone())).or_default() += weight;
     }
-    Moves { policy: policy.to_owned(), family, known, moved: named }
+    Moves { family, known, moved: named }
 }
 
 fn last((first, length, _): (u128, u8, usize)) -> u128 {
@@ -137,16 +206,20 @@ mod tests {
         view
     }
 
+    fn changes(old: &str, new: &str) -> Changes {
+        mapped(old).changes(&mapped(new)).unwrap()
+    }
+
     #[test]
     fn a_pop_that_moves_away_takes_its_networks_along() {
-        let old = mapped(fixture::CONFIG);
-        let same = old.moves(&mapped(fixture::CONFIG));
-        assert!(same.iter().all(|moves| moves.share() == 0.0 && moves.moved.is_empty()), "{same:?}");
+        let same = changes(fixture::CONFIG, fixture::CONFIG);
+        let [group] = &same.groups[..] else { panic!("{same:?}") };
+        assert!(group.moves.iter().all(|moves| moves.share() == 0.0 && moves.moved.is_empty()), "{same:?}");
         // Frankfurt's clients (5.0.0.0/10 and 2a00::/20) have New York's nearest PoP next, once it is in Sydney.
         let away = fixture::CONFIG.replace("[50.03, 8.57]", "[-33.95, 151.18]");
         assert_ne!(away, fixture::CONFIG);
-        let moves = old.moves(&mapped(&away));
-        let [v4, v6] = &moves[..2] else { panic!("{moves:?}") };
+        let changes = changes(fixture::CONFIG, &away);
+        let [v4, v6] = &changes.groups[0].moves[..] else { panic!("{changes:?}") };
         assert_eq!((v4.family, v6.family), (AddressFamily::V4, AddressFamily::V6));
         let all = f64::from(1 << 22) + f64::from(1 << 12) + 64.0;
         assert_eq!(v4.known, all);
@@ -160,8 +233,62 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_gets_another_policy_moves() {
+        let eu = "[[policy]]\nname = \"eu\"\norder = \"failover\"\npops = [\"sin\", \"fra\"]\n";
+        let site = "domains = [\"www.cdn.example.net\", \"a.b.cdn.example.net\"";
+        assert!(fixture::CONFIG.contains(site));
+        let text =
+            fixture::CONFIG.replace(site, "policy = \"eu\"\ndomains = [\"www.cdn.example.net\", \"c.cdn.example.net\"");
+        let changes = changes(fixture::CONFIG, &format!("{text}\n{eu}"));
+        let told: Vec<_> =
+            changes.groups.iter().map(|group| (group.new_policy.as_str(), group.names.join(" "))).collect();
+        assert_eq!(told, [("default", "edge.cdn.example.net".to_owned()), ("eu", "www.cdn.example.net".to_owned())]);
+        let moved = |group: &Group| {
+            let moved = group.moves[0].moved.iter();
+            moved.map(|((from, to), amount)| format!("{from} {to} {amount}")).collect::<Vec<_>>()
+        };
+        assert_eq!(moved(&changes.groups[0]), [""; 0]);
+        // Whoever is in Frankfurt (a /10) or New York (a /20).
+        assert_eq!(moved(&changes.groups[1]), ["fra sin 4194304", "iad sin 4096"]);
+        assert_eq!(changes.added, ["c.cdn.example.net"]);
+        assert_eq!(changes.removed, ["a.b.cdn.example.net"]);
+    }
+
+    #[test]
+    fn what_maps_do_not_say_is_told_by_key() {
+        let with = |policy: &str| format!("{}\n[[policy]]\nname = \"default\"\n{policy}", fixture::CONFIG);
+        let weighted = with("order = \"weighted\"\nweights = { fra = 1, iad = 1, sin = 1 }");
+        let rows: [(&str, &str, &[&str]); 5] = [
+            ("the same", "order = \"weighted\"\nweights = { fra = 1, iad = 1, sin = 1 }", &[]),
+            ("weights", "order = \"weighted\"\nweights = { fra = 9, iad = 1, sin = 1 }", &["weights"]),
+            ("pick", "order = \"weighted\"\nweights = { fra = 1, iad = 1, sin = 1 }\npick = \"sticky\"", &["pick"]),
+            (
+                "answers",
+                "order = \"weighted\"\nweights = { fra = 1, iad = 1, sin = 1 }\nanswers = 2\nrotate = true",
+                &["answers", "rotate"],
+            ),
+            ("nobody is equal", "order = \"failover\"\npops = [\"fra\", \"iad\"]", &["weights"]),
+        ];
+        for (name, policy, wanted) in rows {
+            assert_eq!(changes(&weighted, &with(policy)).groups[0].keys[..], *wanted, "{name}");
+        }
+        let capacity = fixture::CONFIG.replace("name = \"fra\"", "name = \"fra\"\ncapacity = 7");
+        assert_eq!(changes(fixture::CONFIG, &capacity).groups[0].keys, [""; 0], "no draw, no weight");
+    }
+
+    #[test]
+    fn a_policy_that_no_name_has_gets_no_map() {
+        let eu = "[[policy]]\nname = \"eu\"\norder = \"failover\"\npops = [\"sin\"]\n";
+        let plain = mapped(fixture::CONFIG);
+        let unused = mapped(&format!("{}\n{eu}", fixture::CONFIG));
+        assert_eq!(unused.policies_used(), 1);
+        assert_eq!(unused.maps().unwrap().size(), plain.maps().unwrap().size());
+        assert!(unused.maps().unwrap().of(PolicyId(1)).is_none());
+    }
+
+    #[test]
     fn without_maps_there_is_nothing_to_tell() {
         let bare = fixture::view();
-        assert!(bare.moves(&mapped(fixture::CONFIG)).is_empty() && mapped(fixture::CONFIG).moves(&bare).is_empty());
+        assert_eq!((bare.changes(&mapped(fixture::CONFIG)), mapped(fixture::CONFIG).changes(&bare)), (None, None));
     }
 }

@@ -41,7 +41,8 @@ fn view(geo: Arc<GeoDb>) -> View {
              addresses = [\"192.0.2.{n}\", \"2001:db8::{n:x}\"]\n"
         )
     });
-    let config = fixture::config(&pops.collect::<String>(), "gru");
+    let zone = "[[zone]]\nname = \"cdn.test\"\nnameservers = [\"ns1.cdn.test\"]\n";
+    let config = fixture::config(&(pops.collect::<String>() + zone), "gru");
     assert_eq!(config.ranking_depth, DEPTH);
     View::compile(&config, geo, &DnsMetrics::register(&nearcast_shared::metrics::Metrics::new())).unwrap()
 }

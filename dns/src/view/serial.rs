@@ -52,11 +52,16 @@ fn contents<'v>(view: &'v View, zone: &Zone) -> Vec<Content<'v>> {
         rdata.sort_unstable();
         (set.rtype, set.ttl, rdata)
     };
-    let own = view.names.iter().filter(|(_, node)| view.zones[node.zone].apex == zone.apex);
-    let content = own.map(|(name, node)| {
-        let mut sets: Vec<_> = node.sets.iter().map(set).collect();
-        sets.sort_unstable();
-        (name, matches!(node.target, Target::Steered(_)), sets)
+    let is_this = |index: usize| view.zones[index].apex == zone.apex;
+    let content = view.names.iter().filter_map(|(name, node)| {
+        if is_this(node.zone) {
+            let mut sets: Vec<_> = node.sets.iter().map(set).collect();
+            sets.sort_unstable();
+            return Some((name, matches!(node.target, Target::Steered(_)), sets));
+        }
+        // The DS set of a zone within this one.
+        let parental = node.parental().filter(|_| view.zones[node.zone].parent.is_some_and(is_this))?;
+        Some((name, false, vec![set(parental)]))
     });
     let mut contents: Vec<Content<'v>> = content.collect();
     contents.sort_unstable_by_key(|(name, ..)| name.wire());
@@ -109,6 +114,14 @@ mod tests {
             let raised = fixture::view_of(&text.replace("2026112201", "2026112202"), "sin");
             assert_eq!(raised.serial_warnings(&old), Vec::<String>::new(), "{name}");
         }
+        let zones = "[[zone]]\nname = \"b.cdn.example.net\"\nnameservers = [\"ns.elsewhere.example\"]\n[[site]]";
+        let ds = "\n[[zone.record]]\nname = \"b\"\ntype = \"DS\"\ndata = \"1 13 2 00\"\n[[zone]]\nname = \"b.cdn";
+        let within = fixture::CONFIG.replacen("[[site]]", zones, 1).replace("[[zone]]\nname = \"b.cdn", ds);
+        let view = fixture::view_of(&within, "sin");
+        assert_eq!(view.serial_warnings(&view), Vec::<String>::new());
+        let another = fixture::view_of(&within.replace("1 13 2 00", "1 13 2 01"), "sin").serial_warnings(&view);
+        assert_eq!(another.len(), 1, "the DS set is the parent's: {another:?}");
+        assert!(another[0].contains("zone `cdn.example.net` has changed"), "{another:?}");
         let lowered = fixture::view_of(&base.replace("2026112201", "1"), "sin").serial_warnings(&old);
         assert!(lowered[0].contains("`cdn.example.net` went backwards, from 2026112201 to 1"), "{lowered:?}");
         let other = fixture::view_of(&base.replace("cdn.example.net", "cdn.example.org"), "sin");

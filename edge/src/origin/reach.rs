@@ -13,13 +13,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri};
-use nearcast_shared::health::sites::{self, SiteHash};
+use nearcast_shared::health::sites::{self, SITES_MAX, SiteHash};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -84,6 +84,8 @@ pub struct Reach {
     count: AtomicUsize,
     /// What the health answer tells.
     told: ArcSwapOption<HeaderValue>,
+    /// It does not tell all.
+    is_too_much: AtomicBool,
 }
 
 impl Reach {
@@ -117,6 +119,23 @@ impl Reach {
         lost.sort_by(|a, b| a.0.cmp(&b.0));
         lost.dedup_by(|a, b| a.0 == b.0);
         lost
+    }
+
+    /// One site for each origin that is lost: the first by its name, so that all nodes of a PoP choose alike.
+    fn lost_once(&self, view: &View) -> Vec<SiteHash> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        let contacts = self.contacts.lock();
+        let mut first: HashMap<Place, &str> = HashMap::new();
+        for site in view.sites() {
+            let place = place(site);
+            if contacts.get(&place).is_some_and(|contact| contact.is_lost) {
+                let known = first.entry(place).or_insert(&site.name);
+                *known = site.name.as_str().min(known);
+            }
+        }
+        first.into_values().map(SiteHash::of).collect()
     }
 
     fn note_failure(&self, place: Place, why: Failure, now: Instant) {
@@ -176,7 +195,11 @@ impl Reach {
     }
 
     fn tell(&self, view: &View) {
-        let lost = self.lost(view).iter().map(|(site, _)| SiteHash::of(site)).collect();
+        let lost = self.lost_once(view);
+        let is_too_much = lost.len() > SITES_MAX;
+        if self.is_too_much.swap(is_too_much, Ordering::Relaxed) != is_too_much && is_too_much {
+            tracing::warn!(origins = lost.len(), told = SITES_MAX, "more origins are out of reach than can be told");
+        }
         let value = sites::write(lost).and_then(|value| HeaderValue::try_from(value).ok());
         if self.told.load().as_deref() != value.as_ref() {
             self.told.store(value.map(Arc::new));
@@ -283,8 +306,11 @@ mod tests {
             )
         };
         let sites: String = names.iter().map(site).collect();
-        let text = format!("[[pop]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n{sites}");
-        let config = Config::parse(&text, std::path::Path::new("test.toml"), &Inputs::default()).unwrap();
+        view_of(&format!("[[pop]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n{sites}"))
+    }
+
+    fn view_of(text: &str) -> View {
+        let config = Config::parse(text, std::path::Path::new("test.toml"), &Inputs::default()).unwrap();
         View::compile(&config, &EdgeMetrics::default()).unwrap()
     }
 
@@ -309,6 +335,25 @@ mod tests {
         assert_eq!(reach.lost(&view.load()), [("wall".to_owned(), Failure::Refused)]);
         assert_eq!(reach.told().unwrap(), sites::write(vec![SiteHash::of("wall")]).unwrap());
         assert_eq!(tried.into_inner(), 1, "its first try still runs");
+    }
+
+    #[test]
+    fn one_site_speaks_for_all_of_its_origin() {
+        let text = "[[pop]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n".to_owned();
+        let site = |number: usize| {
+            format!(
+                "[[site]]\nname = \"s{number}\"\ndomains = [\"s{number}.test\", \"t{number}.test\"]\norigin = \"http://o.test\"\n"
+            )
+        };
+        let view = view_of(&(text + &(100..400).map(site).collect::<String>()));
+        let (reach, begun) = (Reach::default(), Instant::now());
+        for seconds in 0..3 {
+            let place = (Scheme::HTTP, Authority::from_static("o.test"));
+            reach.note_failure(place, Failure::Refused, begun + PERIOD * seconds);
+        }
+        reach.tell(&view);
+        assert_eq!(reach.lost(&view).len(), 300);
+        assert_eq!(sites::read(reach.told().unwrap().as_bytes()), [SiteHash::of("s100")]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From the file's mirror to a [`Config`], noting every mistake on the way.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -87,8 +87,10 @@ impl Compiler<'_> {
         let mut zones: Vec<Zone> = file.zone.iter().map(|entry| self.zone(entry, &pops)).collect();
         self.names_are_unique("zone", "name", file.zone.iter().map(|z| z.get_ref().name.as_ref()));
         let cache = self.cache(&file.cache);
-        let https_ports = https_ports(file);
-        let sites = self.sites(&file.site, &cache, &policies, &https_ports);
+        let https_ports = https_ports(file, &pops);
+        // A PoP that is a CNAME has no HTTPS record of its own.
+        let https_everywhere = pops.iter().zip(&https_ports).all(|(pop, port)| pop.cname.is_some() || port.is_some());
+        let sites = self.sites(&file.site, &cache, &policies, https_everywhere);
         self.steered_names(file, &mut zones, &sites, &policies);
         self.names_do_not_clash(file, &pops, &zones, &sites);
         self.cnames_have_room(file, (&pops, &policies, &zones, &sites));
@@ -172,12 +174,9 @@ impl Compiler<'_> {
     }
 
     fn listen_address(&mut self, key: &str, entry: &Spanned<String>) -> Option<ListenAddress> {
-        if let Some(port) = entry.get_ref().strip_prefix(':').and_then(|port| port.parse().ok()) {
-            return Some(ListenAddress::Any(port));
-        }
         let form =
             "an address and port such as \"127.0.0.1:8080\" or \"[::1]:8080\", or \":8080\" for every local address";
-        self.parse(key, entry, form).map(ListenAddress::Socket)
+        self.parse(key, entry, form)
     }
 
     fn workers(&mut self, given: &At<u16>) -> usize {
@@ -189,7 +188,7 @@ impl Compiler<'_> {
         if let (Some(_), Some(file)) = (&admin.token, &admin.token_file) {
             self.gather.at(Some(file.span()), "admin.token-file", "give token or token-file, not both");
         }
-        let from_file = admin.token_file.as_ref().and_then(|entry| {
+        let from_file = admin.token_file.as_ref().filter(|_| !inputs.offline).and_then(|entry| {
             let path = self.path("admin.token-file", entry)?;
             match std::fs::read_to_string(&path) {
                 Ok(text) => Some((text.trim().to_owned(), Some(entry.span()))),
@@ -218,7 +217,7 @@ impl Compiler<'_> {
             self.gather.at(None, "admin.tls", message);
         }
         let purge_method = admin.purge_method.as_ref().is_some_and(|on| *on.get_ref());
-        if purge_method && token.is_none() {
+        if purge_method && token.is_none() && !inputs.offline {
             let message = "needs admin.token: a PURGE has to bring it";
             self.gather.at(span_of(&admin.purge_method), "admin.purge-method", message);
         }
@@ -371,14 +370,25 @@ impl Compiler<'_> {
 }
 
 /// See [`Config::https_ports`].
-fn https_ports(file: &File) -> Vec<Option<u16>> {
-    let port = |pop: &Spanned<file::Pop>| {
-        let own = pop.get_ref().listen.as_ref().and_then(|listen| listen.https.as_ref());
-        let first = own.or(file.listen.https.as_ref()).map(|list| list.first().map(|entry| entry.get_ref().as_str()));
-        let port = first.unwrap_or(Some(HTTPS_DEFAULT))?.rsplit(':').next()?.parse().ok()?;
-        Some(port).filter(|port| *port > 0)
+fn https_ports(file: &File, pops: &[Pop]) -> Vec<Option<u16>> {
+    let port = |(entry, pop): (&Spanned<file::Pop>, &Pop)| {
+        let is_local = !pop.addresses.is_empty() && pop.addresses.iter().all(IpAddr::is_loopback);
+        let reachable = |listen: &str| match listen.parse().ok()? {
+            ListenAddress::Any(port) => Some(port),
+            ListenAddress::Socket(socket) => {
+                (is_local || !socket.ip().to_canonical().is_loopback()).then_some(socket.port())
+            }
+        };
+        let own = entry.get_ref().listen.as_ref().and_then(|listen| listen.https.as_ref());
+        let listed = own.or(file.listen.https.as_ref());
+        let ports: Vec<u16> = match listed {
+            Some(list) => list.iter().filter_map(|entry| reachable(entry.get_ref())).collect(),
+            None => reachable(HTTPS_DEFAULT).into_iter().collect(),
+        };
+        let mut fixed = ports.iter().copied().filter(|port| *port > 0);
+        if ports.contains(&443) { Some(443) } else { fixed.next() }
     };
-    file.pop.iter().map(port).collect()
+    file.pop.iter().zip(pops).map(port).collect()
 }
 
 fn is_label(label: &str) -> bool {

@@ -15,7 +15,7 @@ fn parse(text: &str) -> Result<Config, Mistakes> {
     Config::parse(
         text,
         Path::new("/etc/nearcast/nearcast.toml"),
-        &Inputs { pop: Some("fra".to_owned()), admin_token: None },
+        &Inputs { pop: Some("fra".to_owned()), ..Inputs::default() },
     )
 }
 
@@ -378,16 +378,43 @@ fn https_records_need_ports() {
         let config = parse(&format!("{listen}{head}{site}{site_keys}"));
         config.map(|config| (config.sites[0].https_record, config.https_ports))
     };
-    assert_eq!(of("", "", tls), Ok((true, vec![Some(8443), Some(8443)])));
-    assert_eq!(of("", "", ""), Ok((false, vec![Some(8443), Some(8443)])));
+    // What is listened for on loopback is not there for clients, the default neither.
+    assert_eq!(of("", "", tls), Ok((false, vec![None, None])));
+    assert_eq!(of("[listen]\nhttps = [\":8443\"]\n", "", tls), Ok((true, vec![Some(8443), Some(8443)])));
+    assert_eq!(of("[listen]\nhttps = [\":8443\"]\n", "", ""), Ok((false, vec![Some(8443), Some(8443)])));
     let own = "listen = { https = [\"192.0.2.2:443\", \":444\"] }\n";
     assert_eq!(of("[listen]\nhttps = [\":8444\"]\n", own, tls), Ok((true, vec![Some(8444), Some(443)])));
     assert_eq!(of("[listen]\nhttps = []\n", own, tls), Ok((false, vec![None, Some(443)])));
     assert_eq!(of("[listen]\nhttps = [\":0\"]\n", own, tls), Ok((false, vec![None, Some(443)])));
+    for (listed, port) in [
+        ("\":0\", \":444\"", Some(444)),
+        ("\":444\", \"[2001:db8::1]:443\"", Some(443)),
+        ("\":445\", \":444\"", Some(445)),
+        ("\"127.0.0.1:443\", \"[::1]:443\", \"0.0.0.0:444\"", Some(444)),
+        ("\"127.0.0.1:443\", \"[::ffff:127.0.0.1]:443\"", None),
+    ] {
+        let listen = format!("[listen]\nhttps = [{listed}]\n");
+        assert_eq!(of(&listen, own, tls), Ok((port.is_some(), vec![port, Some(443)])), "{listed}");
+    }
+    let local = format!("{head}{site}{tls}").replace("192.0.2.", "127.0.0.");
+    let local = parse(&local).unwrap();
+    assert_eq!((local.sites[0].https_record, local.https_ports), (true, vec![Some(8443), Some(8443)]));
+    let mixed = format!("{head}{site}{tls}").replace("\"192.0.2.1\"", "\"127.0.0.1\", \"192.0.2.1\"");
+    assert_eq!(parse(&mixed).unwrap().https_ports, vec![None, None]);
+    // A PoP that is a CNAME has no record of its own.
+    let far = format!("{head}[[pop]]\nname = \"far\"\ncname = \"far.test\"\n{site}{tls}");
+    let far = parse(&far.replace("192.0.2.", "127.0.0.")).unwrap();
+    assert_eq!((far.sites[0].https_record, far.https_ports), (true, vec![Some(8443), Some(8443), None]));
     let off = format!("{tls}https-record = false\n");
-    assert_eq!(of("", "", &off), Ok((false, vec![Some(8443), Some(8443)])));
-    for (listen, keys) in [("[listen]\nhttps = []\n", tls), ("", "")] {
+    assert_eq!(of("[listen]\nhttps = [\":8443\"]\n", "", &off), Ok((false, vec![Some(8443), Some(8443)])));
+    for (listen, keys) in [("[listen]\nhttps = []\n", tls), ("[listen]\nhttps = [\"127.0.0.1:443\"]\n", tls), ("", "")]
+    {
         let told = of(listen, own, &format!("{keys}https-record = true\n")).unwrap_err().to_string();
-        assert!(told.contains("site.https-record: needs tls, and a listen.https with a fixed port"), "{told}");
+        assert!(
+            told.contains(
+                "site.https-record: needs tls, and a listen.https that is not on loopback, with a fixed port"
+            ),
+            "{told}"
+        );
     }
 }

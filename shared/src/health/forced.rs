@@ -93,6 +93,11 @@ impl Holds {
         self.0.get(pop)
     }
 
+    /// All of them, by the PoP's name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Hold)> {
+        self.0.iter().map(|(pop, hold)| (pop.as_str(), hold))
+    }
+
     /// Sets or, with `None`, takes away the hold of a PoP.
     pub fn set(&mut self, pop: &str, hold: Option<Hold>) {
         match hold {

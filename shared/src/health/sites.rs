@@ -1,17 +1,24 @@
 //! Which sites' origins a node does not reach, as its public health answer tells it to those who probe it: a list of
-//! hashes, that says nothing to others, in one field.
+//! hashes, that says nothing to others, in one field. Of the sites that share an origin it names one, and who reads it takes
+//! it for all of them ([`Shared`]). Not the origin's own hash: that an address were easily found by.
 //!
 //! ```text
 //! nearcast-sites: 5f0a1c22e4b79d03, 91c4e07a55d2fb18
 //! ```
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use twox_hash::XxHash64;
+
+use crate::config::Site;
 
 /// The field.
 pub const SITES_FIELD: &str = "nearcast-sites";
 
-/// More sites are not told, nor read: beyond it an origin counts as reached.
-pub const SITES_MAX: usize = 64;
+/// More origins are not told, nor read: beyond it one counts as reached. All of it is less than the 4 KiB of a header that
+/// any proxy before a node takes.
+pub const SITES_MAX: usize = 128;
 
 /// A site's name, hashed the same on every node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +28,35 @@ impl SiteHash {
     /// Of the site of that name.
     pub fn of(site: &str) -> Self {
         Self(XxHash64::oneshot(0, site.as_bytes()))
+    }
+}
+
+/// Sites that share an origin with others, of one config.
+#[derive(Debug, Default)]
+pub struct Shared(HashMap<SiteHash, Arc<[SiteHash]>>);
+
+impl Shared {
+    /// Of `sites`.
+    pub fn of(sites: &[Site]) -> Self {
+        let mut by_origin: HashMap<_, Vec<SiteHash>> = HashMap::new();
+        for site in sites {
+            let origin = (site.origin.scheme(), site.origin.authority());
+            by_origin.entry(origin).or_default().push(SiteHash::of(&site.name));
+        }
+        let groups = by_origin.into_values().filter(|group| group.len() > 1).map(Arc::<[SiteHash]>::from);
+        Self(groups.flat_map(|group| group.to_vec().into_iter().map(move |site| (site, group.clone()))).collect())
+    }
+
+    /// `told`, and all that share an origin with any of it, sorted.
+    pub fn widen(&self, told: &Arc<[SiteHash]>) -> Arc<[SiteHash]> {
+        if !told.iter().any(|site| self.0.contains_key(site)) {
+            return told.clone();
+        }
+        let with_others = |site: &SiteHash| self.0.get(site).map_or_else(|| vec![*site], |group| group.to_vec());
+        let mut all: Vec<SiteHash> = told.iter().flat_map(with_others).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.into()
     }
 }
 

@@ -38,6 +38,15 @@ pub struct PopStatus {
     pub history: Vec<Change>,
 }
 
+/// A hold of a PoP that the config does not have: in force again if that comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OrphanedHold {
+    /// The PoP's name.
+    pub pop: String,
+    /// The hold.
+    pub hold: Hold,
+}
+
 /// One address.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AddressStatus {
@@ -97,6 +106,14 @@ impl HealthBoard {
             history: pop.history.list(),
         });
         pops.collect()
+    }
+
+    /// Holds of PoPs that there are not.
+    pub fn orphaned_holds(&self) -> Vec<OrphanedHold> {
+        let state = self.state.lock();
+        let is_known = |name: &str| state.pops.iter().any(|known| known.pop.name == name);
+        let orphans = state.holds.iter().filter(|(pop, _)| !is_known(pop));
+        orphans.map(|(pop, hold)| OrphanedHold { pop: pop.to_owned(), hold: hold.clone() }).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::Inputs;
 
 fn config(text: &str) -> Config {
-    let inputs = Inputs { pop: Some("fra".to_owned()), admin_token: None };
+    let inputs = Inputs { pop: Some("fra".to_owned()), ..Inputs::default() };
     Config::parse(text, Path::new("test.toml"), &inputs).unwrap()
 }
 
@@ -120,6 +120,23 @@ fn forced_states_end_by_themselves() {
 }
 
 #[test]
+fn a_hold_that_outlives_its_pop_can_be_lifted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("forced.json");
+    let board = Bench::new(&three(), Some(&file)).board;
+    board.force("iad", Some(Forced::Drain.into())).unwrap();
+    assert!(board.orphaned_holds().is_empty());
+    board.reconfigure(&config(&pop("fra", &[1])));
+    let orphans = board.orphaned_holds();
+    assert_eq!((orphans.len(), orphans[0].pop.as_str(), orphans[0].hold.state), (1, "iad", Forced::Drain));
+    assert!(board.force("iad", Some(Forced::Up.into())).is_err(), "nobody new is held");
+    board.force("iad", None).unwrap();
+    assert!(board.orphaned_holds().is_empty());
+    assert_eq!(Holds::read(&file).unwrap(), Holds::default());
+    assert!(board.force("iad", None).is_err(), "nothing is left to be lifted");
+}
+
+#[test]
 fn addresses_that_are_down_are_left_out_of_a_pop_that_is_up() {
     let bench = Bench::new(&config(&pop("fra", &[1, 2])), None);
     let seen = || {
@@ -175,6 +192,20 @@ fn unsettled_while_a_change_is_near_and_after_it() {
     bench.clock.advance(31_000);
     bench.report(2, "+");
     assert!(!unsettled(), "probes change nothing now");
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_nothing_unsettled() {
+    let bench = Bench::new(&three(), None);
+    for octet in 1..=3 {
+        bench.report(octet, "+");
+    }
+    bench.report(2, "---++---");
+    assert_eq!(bench.board.status()[1].targets[0].need, Some(4));
+    bench.clock.advance(-3_600_000);
+    bench.board.tick();
+    assert!(!bench.board.table().is_unsettled(PopId(1)));
+    assert_eq!(bench.board.status()[1].targets[0].need, Some(2), "nor down");
 }
 
 #[test]
@@ -264,6 +295,25 @@ fn origins_are_unreached_when_no_node_of_a_pop_reaches_them() {
     assert!(reaches());
     bench.report(1, "---");
     assert!(!reaches(), "only those that are up count");
+}
+
+#[test]
+fn sites_that_share_an_origin_are_unreached_together() {
+    let site = |name: &str, origin: &str| {
+        format!("[[site]]\ndomains = [\"{name}.test\"]\norigin = \"{origin}\"\nname = \"{name}\"\n")
+    };
+    let many: String = (0..1000).map(|number| site(&format!("s{number}"), "http://o.test")).collect();
+    let others = [site("port", "http://o.test:81"), site("tls", "https://o.test")].concat();
+    let text = [pop("fra", &[1]), many, others].concat();
+    let bench = Bench::new(&config(&text), None);
+    let told = Report { unreached: vec![SiteHash::of("s7")], ..Report::plain(Ok(()), Duration::ZERO) };
+    bench.report_in_full(1, &told);
+    let table = bench.board.table();
+    assert!((0..1000).all(|number| !table.reaches_origin(PopId(0), &format!("s{number}"))));
+    assert!(table.reaches_origin(PopId(0), "port") && table.reaches_origin(PopId(0), "tls"));
+    drop(table);
+    bench.report(1, "+");
+    assert!(bench.board.table().reaches_origin(PopId(0), "s7"));
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Machine {
     /// Good results in a row that bring a target that is down back.
     pub fn need(&self, now: Timestamp) -> u32 {
         let Limits { rise, flap_window, rise_max, .. } = self.limits;
-        let recent = self.falls.iter().filter(|fall| now.since(**fall) < flap_window).count();
+        let recent = self.falls.iter().filter(|fall| now.is_within(flap_window, **fall)).count();
         let doublings = u32::try_from(recent.saturating_sub(1)).unwrap_or(u32::MAX);
         rise.saturating_mul(2_u32.saturating_pow(doublings)).min(rise_max)
     }

@@ -1,6 +1,8 @@
 //! Holding a PoP in a state: `POST /v1/pops/iad/drain?why=work%20on%20the%20switch&for=2h&who=ann`, or the same three in a
 //! JSON body.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use nearcast_shared::config::units;
@@ -72,8 +74,8 @@ impl Story {
     }
 }
 
-pub(super) fn hold(
-    control: &Control,
+pub(super) async fn hold(
+    control: &Arc<Control>,
     name: &str,
     state: &str,
     query: Option<&str>,
@@ -102,10 +104,13 @@ pub(super) fn hold(
         since: Some(since),
         until: seconds.map(|seconds| since.saturating_add(seconds)),
     });
-    match control.health.force(name, hold.clone()) {
-        Ok(()) => Ok(json_answer(StatusCode::OK, &json!({ "pop": name, "forced": forced, "hold": hold }))),
-        Err(error @ ForceError::UnknownPop(_)) => Err(Refusal::NotFound(error.to_string())),
-        Err(error @ ForceError::Persist { .. }) => Err(Refusal::Unavailable(chain(&error))),
+    let (health, pop, set) = (control.health.clone(), name.to_owned(), hold.clone());
+    // It writes a file.
+    match tokio::task::spawn_blocking(move || health.force(&pop, set)).await {
+        Ok(Ok(())) => Ok(json_answer(StatusCode::OK, &json!({ "pop": name, "forced": forced, "hold": hold }))),
+        Ok(Err(error @ ForceError::UnknownPop(_))) => Err(Refusal::NotFound(error.to_string())),
+        Ok(Err(error @ ForceError::Persist { .. })) => Err(Refusal::Unavailable(chain(&error))),
+        Err(panicked) => Err(Refusal::Unavailable(panicked.to_string())),
     }
 }
 

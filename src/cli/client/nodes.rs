@@ -198,13 +198,13 @@ impl Nodes {
         })
     }
 
-    /// The config as the node of --pop reads it.
+    /// The config as the node of --pop reads it, for who asks no node.
     ///
     /// # Errors
     /// When there is none, or one with mistakes.
     pub(in crate::cli) fn config(&self) -> Result<Config, Unusable> {
         let path = self.config_path().ok_or(Unusable::NoConfig)?;
-        Ok(Config::load(&path, &Inputs { pop: self.pop.clone(), admin_token: None })?)
+        Ok(Config::load(&path, &Inputs { pop: self.pop.clone(), offline: true, ..Inputs::default() })?)
     }
 
     fn config_path(&self) -> Option<PathBuf> {
@@ -215,7 +215,7 @@ impl Nodes {
     /// What clients need is the same whichever PoP reads the file, unless it is about this machine's own node.
     fn load(&self, path: &Path) -> Result<Config, Mistakes> {
         let pop = self.pop.clone().or_else(|| Config::pop_names(path).into_iter().next());
-        Config::load(path, &Inputs { pop, admin_token: None })
+        Config::load(path, &Inputs { pop, ..Inputs::default() })
     }
 
     fn token(&self, environment: Option<String>, config: Option<&Config>) -> Result<(String, TokenSource), Unusable> {
@@ -302,7 +302,7 @@ pub(super) mod tests {
     }
 
     fn config(pops: &str, pop: &str) -> Config {
-        let inputs = Inputs { pop: Some(pop.to_owned()), admin_token: None };
+        let inputs = Inputs { pop: Some(pop.to_owned()), ..Inputs::default() };
         Config::parse(pops, Path::new("fleet.toml"), &inputs).unwrap()
     }
 

@@ -230,7 +230,7 @@ pub(super) mod tests {
 
     pub(in crate::cli::demo) fn config(pop: &str) -> Config {
         let layout = layout(Path::new("/demo"));
-        let inputs = Inputs { pop: Some(pop.to_owned()), admin_token: None };
+        let inputs = Inputs { pop: Some(pop.to_owned()), ..Inputs::default() };
         Config::parse(&layout.config_text(&token()), &layout.config(), &inputs).unwrap()
     }
 

@@ -176,7 +176,7 @@ impl Setup {
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { pop: Some(self.pop.clone()), admin_token: None }
+        Inputs { pop: Some(self.pop.clone()), ..Inputs::default() }
     }
 
     /// Judges the config.

@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::super::file::{self, File};
 use super::super::{Domain, Site, Zone};
+use super::policy::whole_name;
 use super::{Compiler, span_of};
 use crate::geo::Coordinates;
 use crate::pop::Pop;
@@ -60,11 +61,18 @@ impl Compiler<'_> {
                 pop || zone.nameservers.iter().any(|nameserver| nameserver.name == name)
             };
             for (entry, own) in file.zone.iter().zip(zones).filter(|(_, other)| other.name == zone.name) {
-                for (place, steered) in entry.get_ref().steered.iter().zip(&own.steered) {
+                let mut seen = HashSet::new();
+                for given in entry.get_ref().steered.iter().filter_map(|steered| steered.get_ref().name.as_ref()) {
+                    let whole = whole_name(given.get_ref(), &zone.name).to_ascii_lowercase();
+                    // What is no name has been told of.
+                    let Some(steered) = own.steered.iter().find(|steered| steered.name == whole) else { continue };
+                    let (at, key) = (Some(given.span()), "zone.steered.name");
                     let site = sites.iter().any(|site| site.domains.contains(&Domain::Name(steered.name.clone())));
                     if taken(&steered.name) || site {
                         let message = format!("`{}` already names a PoP, a name server or a site", steered.name);
-                        self.gather.at(Some(place.span()), "zone.steered.name", message);
+                        self.gather.at(at, key, message);
+                    } else if !seen.insert(&steered.name) {
+                        self.gather.at(at, key, format!("`{}` is the name of two [[zone.steered]]", steered.name));
                     }
                 }
             }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use toml::Spanned;
@@ -22,6 +24,20 @@ const ANSWERS_MAX: u32 = 8;
 const RULES_MAX: usize = 10_000;
 /// Networks of one policy.
 const NETWORKS_MAX: usize = 1_000_000;
+
+/// Where a network stands, if in a file of its own.
+#[derive(Debug, Clone)]
+struct NetworkLine(Option<(Arc<Path>, usize)>);
+
+impl NetworkLine {
+    /// The message with that before it.
+    fn told(&self, message: String) -> String {
+        match &self.0 {
+            Some((path, line)) => format!("{}:{line}: {message}", path.display()),
+            None => message,
+        }
+    }
+}
 
 impl Compiler<'_> {
     /// All policies, the default one first.
@@ -165,17 +181,23 @@ impl Compiler<'_> {
         let mut networks = 0;
         let mut rules: Vec<PolicyRule> = Vec::with_capacity(policy.rule.len());
         for (number, entry) in policy.rule.iter().enumerate() {
-            let rule = self.policy_rule(number, entry, fleet);
+            let placed = self.rule_networks(entry.get_ref());
+            let rule = self.policy_rule(number, entry, &placed, fleet);
             networks += rule.networks.len();
             // What a client may be told by: each says where it stands, so that no client has two.
-            let all = rule.networks.iter().map(|network| network.trunc().to_string());
-            let all = all.chain(rule.asns.iter().map(|asn| format!("AS{asn}")));
+            let nowhere = NetworkLine(None);
+            let all = placed.iter().map(|(network, line)| (network.trunc().to_string(), line));
+            let all = all.chain(rule.asns.iter().map(|asn| (format!("AS{asn}"), &nowhere)));
             let places = [&rule.subdivisions, &rule.countries, &rule.continents];
             let kinds = ["subdivision", "country", "continent"];
             let all = all.chain(
-                places.iter().zip(kinds).flat_map(|(list, kind)| list.iter().map(move |code| format!("{kind} {code}"))),
+                places
+                    .iter()
+                    .zip(kinds)
+                    .flat_map(|(list, kind)| list.iter().map(move |code| format!("{kind} {code}")))
+                    .map(|what| (what, &nowhere)),
             );
-            for what in all {
+            for (what, line) in all {
                 match seen.entry(what) {
                     Entry::Vacant(free) => drop(free.insert(number)),
                     Entry::Occupied(taken) => {
@@ -184,7 +206,7 @@ impl Compiler<'_> {
                         } else {
                             format!("`{}` stands in `{}` already", taken.key(), rules[*taken.get()].name)
                         };
-                        self.gather.at(Some(entry.span()), "policy.rule", message);
+                        self.gather.at(Some(entry.span()), "policy.rule", line.told(message));
                     }
                 }
             }
@@ -201,18 +223,35 @@ impl Compiler<'_> {
         rules
     }
 
-    fn policy_rule(&mut self, number: usize, entry: &Spanned<file::PolicyRule>, fleet: &[Pop]) -> PolicyRule {
-        let rule = entry.get_ref();
-        let mut networks = self.networks("policy.rule.networks", rule.networks.as_deref());
+    /// The networks of a rule, each with where it stands.
+    fn rule_networks(&mut self, rule: &file::PolicyRule) -> Vec<(IpNet, NetworkLine)> {
+        let inline = self.networks("policy.rule.networks", rule.networks.as_deref());
+        let mut placed: Vec<_> = inline.into_iter().map(|network| (network, NetworkLine(None))).collect();
         if let Some(file) = &rule.networks_file {
-            networks.extend(self.networks_file(file));
+            placed.extend(self.networks_file(file));
         }
-        for network in &networks {
-            if net::effective(network.addr()).0 != network.addr() {
-                let message =
-                    format!("`{network}` never counts: its addresses are read as the IPv4 address inside; give that");
-                self.gather.at(Some(entry.span()), "policy.rule.networks", message);
-            }
+        placed
+    }
+
+    fn policy_rule(
+        &mut self,
+        number: usize,
+        entry: &Spanned<file::PolicyRule>,
+        placed: &[(IpNet, NetworkLine)],
+        fleet: &[Pop],
+    ) -> PolicyRule {
+        let rule = entry.get_ref();
+        let networks: Vec<IpNet> = placed.iter().map(|(network, _)| *network).collect();
+        for (network, line) in placed {
+            let address = network.addr();
+            let message = if net::effective(address).0 != address {
+                format!("`{network}` never counts: its addresses are read as the IPv4 address inside; give that")
+            } else if network.trunc() != *network {
+                format!("`{network}` is an address within a network: give `{}`, or `{address}` alone", network.trunc())
+            } else {
+                continue;
+            };
+            self.gather.at(Some(entry.span()), "policy.rule.networks", line.told(message));
         }
         let codes =
             |c: &mut Self, key: &str, given: &Option<Vec<Spanned<String>>>, form: &str, good: fn(&str) -> bool| {
@@ -266,7 +305,7 @@ impl Compiler<'_> {
     }
 
     /// One network a line; `#` begins a comment.
-    fn networks_file(&mut self, file: &Spanned<String>) -> Vec<IpNet> {
+    fn networks_file(&mut self, file: &Spanned<String>) -> Vec<(IpNet, NetworkLine)> {
         let Some(path) = self.path("policy.rule.networks-file", file) else { return Vec::new() };
         let key = "policy.rule.networks-file";
         let text = match std::fs::read_to_string(&path) {
@@ -277,17 +316,18 @@ impl Compiler<'_> {
             }
         };
         let mut networks = Vec::new();
+        let path: Arc<Path> = path.into();
         for (number, line) in text.lines().enumerate() {
             let text = line.split('#').next().unwrap_or_default().trim();
+            let line = NetworkLine(Some((path.clone(), number + 1)));
             if text.is_empty() {
                 continue;
             }
             match text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
-                Ok(network) => networks.push(network),
+                Ok(network) => networks.push((network, line)),
                 Err(_) => {
-                    let place = format!("{}:{}", path.display(), number + 1);
-                    let message = format!("{place}: `{text}` is not a network such as 10.0.0.0/8 or an address");
-                    self.gather.at(Some(file.span()), key, message);
+                    let message = format!("`{text}` is not a network such as 10.0.0.0/8 or an address");
+                    self.gather.at(Some(file.span()), key, line.told(message));
                 }
             }
         }
@@ -420,7 +460,7 @@ impl Compiler<'_> {
 
     /// A rule for autonomous systems that nobody can be found to be in would never count.
     pub(super) fn asns_are_known(&mut self, file: &File) {
-        if file.geo.asn.is_some() {
+        if file.geo.asn.as_ref().is_some_and(|files| !files.get_ref().all().is_empty()) {
             return;
         }
         let rules = file.policy.iter().flat_map(|policy| &policy.get_ref().rule);
@@ -451,13 +491,7 @@ impl Compiler<'_> {
         let (span, given) = (entry.span(), entry.get_ref());
         let form = "relative to the zone, such as \"img\", or \"@\" for the zone itself";
         let name = self.required(Some(span.clone()), "zone.steered.name", given.name.as_ref(), form)?;
-        let whole = match name.get_ref().as_str() {
-            "@" => zone.name.clone(),
-            text => match text.strip_suffix('.') {
-                Some(absolute) => absolute.to_owned(),
-                None => format!("{text}.{}", zone.name),
-            },
-        };
+        let whole = whole_name(name.get_ref(), &zone.name);
         let whole = self.dns_name("zone.steered.name", &Spanned::new(name.span(), whole))?;
         if !zone.holds(&whole) {
             let message = format!("`{whole}` is not in the zone {}", zone.name);
@@ -504,6 +538,15 @@ impl Compiler<'_> {
                 self.gather.at(span_of(&entry.get_ref().name), "zone.name", message);
             }
         }
+    }
+}
+
+/// A steered name of that zone as it is written: relative, `@`, or whole with a dot at its end.
+pub(super) fn whole_name(text: &str, zone: &str) -> String {
+    match text {
+        "@" => zone.to_owned(),
+        absolute if absolute.ends_with('.') => absolute.trim_end_matches('.').to_owned(),
+        relative => format!("{relative}.{zone}"),
     }
 }
 

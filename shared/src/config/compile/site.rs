@@ -18,13 +18,13 @@ impl Compiler<'_> {
         entries: &[Spanned<file::Site>],
         cache: &Cache,
         policies: &[Policy],
-        https_ports: &[Option<u16>],
+        https_everywhere: bool,
     ) -> Vec<Site> {
         let mut sites = Vec::new();
         let (mut names, mut domains) = (HashSet::new(), HashSet::new());
         for entry in entries {
             let (span, file) = (Some(entry.span()), entry.get_ref());
-            let site = self.site(entry, cache, policies, https_ports);
+            let site = self.site(entry, cache, policies, https_everywhere);
             if !site.name.is_empty() && !names.insert(site.name.clone()) {
                 let at = span_of(&file.name).or(span.clone());
                 self.gather.at(at, "site.name", format!("`{}` names two sites", site.name));
@@ -48,13 +48,14 @@ impl Compiler<'_> {
         sites
     }
 
-    fn https_record(&mut self, site: &file::Site, https_ports: &[Option<u16>]) -> bool {
-        let possible = site.tls.is_some() && https_ports.iter().all(Option::is_some);
+    fn https_record(&mut self, site: &file::Site, https_everywhere: bool) -> bool {
+        let possible = site.tls.is_some() && https_everywhere;
         match &site.https_record {
             None => possible,
             Some(given) => {
                 if *given.get_ref() && !possible {
-                    let message = "needs tls, and a listen.https with a fixed port at every PoP";
+                    let message =
+                        "needs tls, and a listen.https that is not on loopback, with a fixed port, at every PoP";
                     self.gather.at(Some(given.span()), "site.https-record", message);
                 }
                 *given.get_ref()
@@ -67,7 +68,7 @@ impl Compiler<'_> {
         entry: &Spanned<file::Site>,
         cache: &Cache,
         policies: &[Policy],
-        https_ports: &[Option<u16>],
+        https_everywhere: bool,
     ) -> Site {
         let (span, site) = (Some(entry.span()), entry.get_ref());
         let given = site.domains.as_deref().unwrap_or_default();
@@ -106,7 +107,7 @@ impl Compiler<'_> {
             policy: self.policy_named("site.policy", &site.policy, policies),
             ecs: site.ecs.unwrap_or(true),
             tls: site.tls.as_ref().and_then(|tls| self.certificate("site.tls", tls)),
-            https_record: self.https_record(site, https_ports),
+            https_record: self.https_record(site, https_everywhere),
             trusted_proxies: self.networks("site.trusted-proxies", site.trusted_proxies.as_deref()),
             caching: self.caching(site, cache.lifetime_max),
             storing: self.storing(site, cache),

@@ -5,6 +5,7 @@ use std::path::Path;
 use toml::Spanned;
 
 use self::checks::{Claim, Finding, Grounds, Kind, Severity};
+use self::loops::Aliases;
 use super::super::file::{self, Nameserver as NameserverEntry};
 use super::super::mistake::Place;
 use super::super::zonefile;
@@ -15,6 +16,7 @@ use crate::pop::Pop;
 use crate::rtype;
 
 mod checks;
+mod loops;
 
 /// Seconds, of the SOA's refresh, retry and expire: RIPE-203's recommendation for small and stable zones.
 const SOA_TIMERS: [u32; 3] = [86_400, 7_200, 3_600_000];
@@ -98,13 +100,14 @@ impl Compiler<'_> {
         path: &Path,
     ) {
         let names: Vec<String> = zones.iter().map(|zone| zone.name.clone()).collect();
+        let mut aliases = Aliases::default();
         for (entry, zone) in entries.iter().zip(zones).filter(|(_, zone)| !zone.name.is_empty()) {
             let mut placed = self.records_of_file(entry.get_ref(), zone, path);
             placed.extend(entry.get_ref().record.iter().filter_map(|entry| self.record(entry, zone)).flatten());
             self.authority(entry, zone, &mut placed);
             let grounds =
                 Grounds { apex: &zone.apex, claims: claims(zone, &names, fleet), children: children(zone, &names) };
-            let (records, findings) = checks::check(&grounds, placed);
+            let (placed, findings) = checks::check(&grounds, placed);
             for Finding { place, severity, message, first } in findings {
                 let first = first.map(|first| format!(" (the first: {})", self.gather.show(&first, path)));
                 let message = message + &first.unwrap_or_default();
@@ -113,7 +116,11 @@ impl Compiler<'_> {
                     Severity::Warning => zone.warnings.push(format!("{}: {message}", self.gather.show(&place, path))),
                 }
             }
-            zone.records = records;
+            aliases.add(&placed, &grounds.claims);
+            zone.records = placed.into_iter().map(|(_, record)| record).collect();
+        }
+        for (place, message) in aliases.loops() {
+            self.gather.place(place, "zone.record", message);
         }
     }
 

@@ -117,7 +117,7 @@ fn risks_of_policies() {
 
 #[test]
 fn mistakes_of_policies() {
-    let rows: [(&str, &[&str]); 16] = [
+    let rows: [(&str, &[&str]); 18] = [
         ("[[policy]]", &["14: policy.name: missing; a name for sites"]),
         (
             "[[policy]]\nname = \"a\"\norder = \"near\"",
@@ -149,7 +149,18 @@ fn mistakes_of_policies() {
         ("[[zone.steered]]\nname = \"a.other.\"", &["15: zone.steered.name: `a.other` is not in the zone cdn.test"]),
         (
             "[[zone.steered]]\nname = \"fra\"",
-            &["14: zone.steered.name: `fra.cdn.test` already names a PoP, a name server"],
+            &["15: zone.steered.name: `fra.cdn.test` already names a PoP, a name server"],
+        ),
+        (
+            "[[zone.steered]]\nname = \"a b\"\n[[zone.steered]]\nname = \"fra\"",
+            &[
+                "15: zone.steered.name: `a b.cdn.test` is not a domain name",
+                "17: zone.steered.name: `fra.cdn.test` already names a PoP, a name server",
+            ],
+        ),
+        (
+            "[[zone.steered]]\nname = \"a\"\n[[zone.steered]]\nname = \"A.cdn.test.\"\npolicy = \"default\"",
+            &["17: zone.steered.name: `a.cdn.test` is the name of two [[zone.steered]]"],
         ),
         (
             "[[zone.steered]]\nname = \"a\"\npolicy = \"default\"\nsite = \"b\"",
@@ -170,7 +181,14 @@ fn mistakes_of_policies() {
 
 #[test]
 fn mistakes_of_rules() {
-    let rows: [(&str, &str, &[&str]); 17] = [
+    let rows: [(&str, &str, &[&str]); 18] = [
+        (
+            "",
+            "networks = [\"10.1.0.0/8\", \"10.1.2.3\"]\npops = [\"fra\"]",
+            &[
+                "16: policy.rule.networks: `10.1.0.0/8` is an address within a network: give `10.0.0.0/8`, or `10.1.0.0` alone",
+            ],
+        ),
         ("", "pops = [\"fra\"]", &["16: policy.rule: says of nobody: give networks"]),
         ("", "countries = [\"DE\"]", &["16: policy.rule.pops: missing; the PoPs that come first"]),
         ("", "countries = [\"Germany\"]\npops = [\"fra\"]", &["17: policy.rule.countries: `Germany` is not a country"]),
@@ -192,7 +210,7 @@ fn mistakes_of_rules() {
         ),
         (
             "",
-            "networks = [\"10.0.0.0/8\", \"10.1.2.3/8\"]\npops = [\"fra\"]",
+            "networks = [\"10.0.0.0/8\", \"10.0.0.0/8\"]\npops = [\"fra\"]",
             &["16: policy.rule: `10.0.0.0/8` stands twice in this rule"],
         ),
         (
@@ -258,6 +276,16 @@ fn networks_from_a_file() {
     assert_eq!(told.len(), 2, "{told:#?}");
     assert!(told[0].starts_with(&format!("{place}:5: `10.2.0.0/99` is not a network")), "{told:#?}");
     assert!(told[1].starts_with(&format!("{place}:6: `here` is not a network")), "{told:#?}");
+    std::fs::write(&file, "10.1.0.0/16\n10.2.3.0/16\n\n10.1.0.0/16\n2002::/16\n").unwrap();
+    let mistakes = self::told(&text);
+    let place = |key: &str, line: usize| format!("16: {key}: {}:{line}: ", file.display());
+    let wanted = [
+        place("policy.rule.networks", 2) + "`10.2.3.0/16` is an address within a network: give `10.2.0.0/16`",
+        place("policy.rule.networks", 5) + "`2002::/16` never counts",
+        place("policy.rule", 4) + "`10.1.0.0/16` stands twice in this rule",
+    ];
+    assert_eq!(mistakes.len(), wanted.len(), "{mistakes:#?}");
+    assert!(mistakes.iter().zip(&wanted).all(|(told, wanted)| told.starts_with(wanted)), "{mistakes:#?}");
     std::fs::write(&file, "10.1.0.0/16\n2001:db8:9::1\n").unwrap();
     let networks: Vec<String> = config(&text).policies[1].rules[0].networks.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.1.0.0/16", "2001:db8:9::1/128"]);

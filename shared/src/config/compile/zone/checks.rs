@@ -59,7 +59,7 @@ pub(super) enum Severity {
 }
 
 /// The records that count, each once and sorted, and what is to be told of them.
-pub(super) fn check(grounds: &Grounds<'_>, mut placed: Placed) -> (Vec<Record>, Vec<Finding>) {
+pub(super) fn check(grounds: &Grounds<'_>, mut placed: Placed) -> (Placed, Vec<Finding>) {
     let mut findings = Findings(Vec::new());
     placed.retain(|(place, record)| belongs(grounds, place, record, &mut findings));
     // A stable sort: of what is there twice, the first is first.
@@ -79,7 +79,7 @@ pub(super) fn check(grounds: &Grounds<'_>, mut placed: Placed) -> (Vec<Record>, 
     for claim in &grounds.claims {
         zone.claim_below_a_cut(claim, &placed, &mut findings);
     }
-    (placed.into_iter().map(|(_, record)| record).collect(), findings.0)
+    (placed, findings.0)
 }
 
 struct Findings(Vec<Finding>);
@@ -134,12 +134,13 @@ fn without_duplicates(placed: Placed, findings: &mut Findings) -> Placed {
     kept
 }
 
-/// The data, names in lower case.
+/// The data, the name in it in lower case: letter case is a matter of names, not of the bytes of numbers.
 fn canonical(record: &Record) -> Vec<u8> {
-    match rtype::target(record.rtype, &record.rdata) {
-        Some(_) if record.rtype != rtype::SVCB && record.rtype != rtype::HTTPS => record.rdata.to_ascii_lowercase(),
-        _ => record.rdata.to_vec(),
+    let mut rdata = record.rdata.to_vec();
+    if let Some(name) = rtype::target_range(record.rtype, &rdata).and_then(|range| rdata.get_mut(range)) {
+        name.make_ascii_lowercase();
     }
+    rdata
 }
 
 /// RFC 2181 section 5.2: "[..] the TTLs of all RRs in an RRSet must be the same."
@@ -284,7 +285,6 @@ impl<'a> Zone<'a> {
             return;
         }
         match record.rtype {
-            rtype::CNAME if target == *name => findings.mistake(place, format!("{name} is a CNAME to itself")),
             // RFC 2181 section 10.3: "The domain name used as the value of a NS resource record, or part of the value of a
             // MX resource record must not be an alias."
             rtype::NS | rtype::MX | rtype::SRV if self.has(target.wire(), rtype::CNAME) => {

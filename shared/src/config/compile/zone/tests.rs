@@ -212,6 +212,54 @@ fn what_is_fine() {
     assert_eq!(told(&format!("{AUTHORITY}{text}")), (Vec::new(), Vec::new()));
 }
 
+/// Bytes of numbers and texts that would be letters of either case are no letters: 8001 ends in "A", 8033 in "a".
+#[test]
+fn only_names_have_a_letter_case() {
+    let text = "_a SRV 0 0 8001 fra\n_a SRV 0 0 8033 fra\nb HTTPS 1 c alpn=H2\nb HTTPS 1 c alpn=h2\n";
+    assert_eq!(told(&format!("{AUTHORITY}{text}")), (Vec::new(), Vec::new()));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.zone"), format!("{AUTHORITY}{text}")).unwrap();
+    let config = parse_in(folder.path(), "file = \"a.zone\"\n").unwrap();
+    let of = |wanted| config.zones[0].records.iter().filter(|record| record.rtype == wanted).count();
+    assert_eq!((of(rtype::SRV), of(rtype::HTTPS)), (2, 2));
+    let (_, warnings) = told(&format!("{AUTHORITY}b HTTPS 1 c alpn=h2\nb HTTPS 1 C alpn=h2\n"));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}
+
+/// A resolver that is led around a loop gets nothing.
+#[test]
+fn loops_of_cnames() {
+    // (name, records beside SOA and NS, line of the file, words; 0 where there is no loop)
+    let rows: [(&str, &str, usize, &str); 9] = [
+        ("to itself", "b CNAME B", 4, "b.a.test is a CNAME to itself"),
+        ("two", "c CNAME d\nd CNAME C", 4, "c.a.test is a CNAME that leads back to itself, by way of d.a.test"),
+        ("led to", "b CNAME c\nc CNAME d\nd CNAME c", 5, "c.a.test is a CNAME that leads back to itself"),
+        ("three", "z CNAME y\nx CNAME z\ny CNAME x", 5, "by way of z.a.test, y.a.test"),
+        ("wildcard", "*.w CNAME x.w", 4, "*.w.a.test is a CNAME that leads back to itself, by way of x.w.a.test"),
+        ("wildcard and name", "*.w CNAME b\nb CNAME x.y.w", 4, "back to itself"),
+        ("a name where the wildcard is not", "*.w CNAME x.w\nx.w A 192.0.2.1", 0, ""),
+        ("a name above one, neither", "*.w CNAME x.w\ny.x.w A 192.0.2.1", 0, ""),
+        ("no loop", "b CNAME c\nc CNAME d\nd CNAME c.other.", 0, ""),
+    ];
+    for (name, text, line, words) in rows {
+        let (mistakes, _) = told(&format!("{AUTHORITY}{text}\n"));
+        assert_eq!(mistakes.len(), usize::from(line > 0), "{name}: {mistakes:?}");
+        for mistake in mistakes {
+            assert!(mistake.starts_with(&format!("a.zone:{line}: ")) && mistake.contains(words), "{name}: {mistake}");
+        }
+    }
+    let alias =
+        |name: &str, data: &str| format!("[[zone.record]]\nname = \"{name}\"\ntype = \"CNAME\"\ndata = \"{data}\"\n");
+    let zones = |back: &str| {
+        let (there, back) = (alias("x", "y.b.test."), alias("y", back));
+        let other = "[[zone]]\nname = \"b.test\"\nnameservers = [\"fra.a.test\"]";
+        parse(&format!("nameservers = [\"fra.a.test\"]\n{there}{other}\n{back}"))
+    };
+    let told = zones("x.a.test.").unwrap_err().to_string();
+    assert!(told.contains("x.a.test is a CNAME that leads back to itself, by way of y.b.test"), "{told}");
+    assert!(zones("fra.a.test.").is_ok());
+}
+
 #[test]
 fn what_is_warned_of() {
     let rows = [
