@@ -85,7 +85,7 @@ impl Fleet {
         let before = status(&self.nodes[0]);
         let next = before["config"]["generation"].as_u64().unwrap() + 1;
         let mut setup = self.setups[0].clone();
-        if next % 2 == 0 {
+        if next.is_multiple_of(2) {
             setup.pops[1] = setup.pops[1].replace(POPS[1].1, MIAMI);
         }
         setup.write();
