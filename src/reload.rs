@@ -129,7 +129,7 @@ enum GeoFiles {
     /// What is in force.
     Same,
     /// What may come into force.
-    New(NextGeo),
+    New(Box<NextGeo>),
     /// What cannot or should not be used.
     Bad(ReloadError),
 }
@@ -265,7 +265,7 @@ impl Control {
             return GeoFiles::Same;
         }
         match self.read_geo(old, config, force) {
-            Ok((geo, judged)) => GeoFiles::New(NextGeo { geo, prints, judged }),
+            Ok((geo, judged)) => GeoFiles::New(Box::new(NextGeo { geo, prints, judged })),
             Err(error) => GeoFiles::Bad(error),
         }
     }

@@ -179,7 +179,7 @@ fn a_cache_by_scopes_says_what_the_node_says() {
     let mut random = StdRng::seed_from_u64(SEED);
     // The port of HTTPS records has to be known. A drained PoP must not shorten what lives in the cache.
     let [https]: [SocketAddr; 1] = loopback::ports(loopback::address());
-    let mut setup = Setup::empty().built_in_geo().set("listen.https", &format!("[\"{https}\"]"));
+    let mut setup = Setup::empty().built_in_geo().set("listen.https", &format!("[\":{}\"]", https.port()));
     setup = setup.set("health.settle", "\"0s\"");
     setup.zones[0] = setup.zones[0].replace("ttl = 30", &format!("ttl = {TTL}"));
     Authority::new().save(setup.folder(), "bound", &[BOUND]);
