@@ -174,6 +174,9 @@ fn agree(geo: GeoDb, count: usize) {
     let answer =
         |address: IpAddr, health: &HealthTable| answer_to(address, if address.is_ipv4() { 32 } else { 128 }, health);
     let nearest = |address: IpAddr| brute_force(guide.geo(), address).map(|order| order[..DEPTH].to_vec());
+    // What is beside a prefix takes a while to look at: for so many addresses of each family at most.
+    const BORDERS: usize = 5_000;
+    let stride = count.div_ceil(BORDERS);
     let (mut known, mut shorter, mut cut_off) = (0, 0, 0);
     for n in 0..2 * count {
         let address = if n < count {
@@ -196,6 +199,9 @@ fn agree(geo: GeoDb, count: usize) {
                 let other = inside(address, scope, noise.wide());
                 assert_eq!(answer(other, health).0, pop, "{other} in the /{scope} of {address} with {down:?} down");
             }
+        }
+        if n % stride != 0 {
+            continue;
         }
         // A bit shorter and there are two rankings.
         let (inner, offset) = net::effective(address);
