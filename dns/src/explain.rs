@@ -146,7 +146,7 @@ pub(crate) fn explain_to(
         precision: survey.place.precision,
         country: survey.place.country.clone(),
         subdivision: survey.place.subdivision.clone(),
-        asn: survey.asn.or(survey.place.asn),
+        asn: survey.asn.or_else(|| view.guide().geo().asn(client).0),
         unknown: it.unknown(),
         policy: it.policy().name.clone(),
         rule: it.rule().map(str::to_owned),
@@ -423,6 +423,7 @@ impl Case<'_> {
             Reason::Forced => "by an operator's word",
             Reason::Leaving => "because it is shutting down",
             Reason::Probes => "say the probes",
+            Reason::Supposed => "as supposed",
             Reason::Overloaded => "because it has too much to do",
             Reason::FirstRound | Reason::NeverProbed => "for no known reason",
         };

@@ -172,11 +172,11 @@ impl<'v> Simulator<'v> {
     }
 }
 
-/// As if an operator had said so.
+/// All PoPs are up but those.
 pub fn supposed(fleet: &[Pop], down: &[PopId]) -> HealthTable {
     let health = |(id, pop): (PopId, &Pop)| PopHealth {
         up: !down.contains(&id),
-        reason: Reason::Forced,
+        reason: Reason::Supposed,
         ..PopHealth::unknown(pop)
     };
     HealthTable::new(FleetId::of(fleet), (0..).map(PopId).zip(fleet).map(health).collect())

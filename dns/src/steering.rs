@@ -35,8 +35,7 @@ pub(crate) mod draw;
 pub(crate) mod ranking;
 pub(crate) mod rules;
 
-use choose::{Chosen, Circumstances, Dices, Fit};
-use draw::Dice;
+use choose::{Chosen, Circumstances, Fit, Thrower};
 use ranking::{FullRanking, Ranking, rank};
 use rules::{Facts, Rules};
 
@@ -220,15 +219,15 @@ impl Guide {
 
     /// Whether maps of the one are true for the other.
     pub(crate) fn is_alike(&self, other: &Self) -> bool {
-        let policies = |guide: &Self| {
-            guide.policies.iter().map(|compiled| (compiled.used, compiled.policy.clone())).collect::<Vec<_>>()
-        };
-        let places = |guide: &Self| guide.pops.iter().map(|pop| (pop.name.clone(), pop.location)).collect::<Vec<_>>();
+        let same_policy = |(a, b): (&Compiled, &Compiled)| a.used == b.used && a.policy == b.policy;
+        let same_place = |(a, b): (&Pop, &Pop)| a.name == b.name && a.location == b.location;
         Arc::ptr_eq(&self.geo, &other.geo)
             && self.this == other.this
             && self.depth == other.depth
-            && places(self) == places(other)
-            && policies(self) == policies(other)
+            && self.pops.len() == other.pops.len()
+            && self.pops.iter().zip(&other.pops).all(same_place)
+            && self.policies.len() == other.policies.len()
+            && self.policies.iter().zip(&other.policies).all(same_policy)
     }
 
     /// The ranking for the client at `address`.
@@ -270,8 +269,8 @@ impl Guide {
         ttl: u32,
     ) -> Decision<'_> {
         let asker = Asker { subnet: asker.subnet.filter(|_| steered.ecs), ..asker };
-        let compiled = self.policy(steered.policy);
-        let mut located = self.locate(steered.policy, asker.client());
+        let (compiled, client) = (self.policy(steered.policy), asker.client());
+        let mut located = self.locate(steered.policy, client);
         let circumstances = |located: &Located<'_>| {
             let coverage = ecs::coverage(asker.subnet, located.depth, located.ranking.known);
             let it = Circumstances {
@@ -281,7 +280,13 @@ impl Guide {
                 family,
                 site: steered.site.map(|site| self.site(site)),
                 health,
-                dice: compiled.dices(asker, coverage.scope, ttl),
+                thrower: Thrower {
+                    client,
+                    covered: if coverage.scope == 0 { asker.resolver } else { net::masked(client, coverage.scope) },
+                    seed: compiled.seed,
+                    now: asker.now,
+                    ttl,
+                },
             };
             (coverage, it)
         };
@@ -293,7 +298,7 @@ impl Guide {
                 return chosen;
             }
             // What comes after the PoPs that are kept may be another for each network of the geo data.
-            located = self.survey(steered.policy, asker.client()).whole();
+            located = self.survey(steered.policy, client).whole();
             (coverage, it) = circumstances(&located);
             it.choose(&located.ranking, fit)
         };
@@ -370,16 +375,6 @@ impl Compiled {
             }
         };
         (ranking, rule.is_some() || located)
-    }
-
-    /// What the client throws. At a moment all whom the answer covers throw alike, so that its scope need not be narrower.
-    fn dices(&self, asker: Asker, scope: u8, ttl: u32) -> Dices {
-        let client = asker.client();
-        let covered = if scope == 0 { asker.resolver } else { net::masked(client, scope) };
-        Dices {
-            network: Dice::of_network(client, self.seed),
-            moment: Dice::of_moment(covered, self.seed, asker.now.seconds(), ttl),
-        }
     }
 }
 

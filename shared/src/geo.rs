@@ -62,8 +62,6 @@ pub struct Place {
     pub subdivision: Option<String>,
     /// Two-letter continent code in upper case, where known; that of the country where the data has none.
     pub continent: Option<String>,
-    /// The number of its autonomous system, where known. `depth` does not count it: see [`GeoDb::asn`].
-    pub asn: Option<u32>,
     /// Length in bits, in the family of the address that was asked, of the longest prefix around it within which the
     /// data has the same place: what an ECS answer may be scoped to.
     pub depth: u8,
@@ -83,7 +81,7 @@ pub enum Precision {
 }
 
 impl Place {
-    /// What `found` tells, without depth and autonomous system.
+    /// What `found` tells, without depth.
     fn of(found: Option<&LookupResult<'_, Vec<u8>>>) -> Self {
         let record = found.and_then(|found| found.decode::<Record<'_>>().ok().flatten()).unwrap_or_default();
         let country = record::code(record.country());
@@ -102,7 +100,6 @@ impl Place {
             subdivision,
             continent: record::code(record.continent()).or_else(derived),
             country,
-            asn: None,
             depth: 0,
         }
     }
@@ -204,8 +201,7 @@ impl GeoDb {
     pub fn locate(&self, address: IpAddr) -> Place {
         let (inner, offset) = net::effective(address);
         let (found, depth) = decide(&self.places, inner, file::worth_of);
-        let asn = if self.asns.is_empty() { None } else { self.asn(address).0 };
-        Place { asn, depth: outer(depth, offset), ..Place::of(found.as_ref()) }
+        Place { depth: outer(depth, offset), ..Place::of(found.as_ref()) }
     }
 
     /// The autonomous system that `address` is in, and the length of the longest prefix around it within which the data

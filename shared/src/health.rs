@@ -351,7 +351,7 @@ impl PopState {
                 let well = self.targets.iter().filter(|target| target.machine.verdict() != Verdict::Down).count();
                 format!("probes: {well} of {} well", self.targets.len())
             }
-            Reason::Leaving | Reason::Overloaded | Reason::FirstRound | Reason::NeverProbed => {
+            Reason::Leaving | Reason::Overloaded | Reason::FirstRound | Reason::NeverProbed | Reason::Supposed => {
                 reason.token().to_owned()
             }
         };

@@ -21,11 +21,10 @@ pub fn init(log: &Log) {
     };
 }
 
-/// Libraries speak at `warn`, and hickory-server, which logs every malformed packet, only of errors: a peer's mistake
-/// is data.
+/// Libraries speak at `warn`.
 fn filter(level: Level) -> EnvFilter {
     let libraries = level.min(Level::WARN);
     EnvFilter::new(format!(
-        "{libraries},nearcast={level},nearcast_shared={level},nearcast_dns={level},nearcast_edge={level},hickory_server=error"
+        "{libraries},nearcast={level},nearcast_shared={level},nearcast_dns={level},nearcast_edge={level}"
     ))
 }

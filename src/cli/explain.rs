@@ -190,12 +190,7 @@ fn offline(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     };
     let health = nearcast_dns::supposed(&config.pops, &down);
     let explained = nearcast_dns::explain(&view, &args.name, client, &health, Clock::System.now());
-    let mut value = serde_json::to_value(explained?)?;
-    for pop in value["ranking"].as_array_mut().into_iter().flatten() {
-        pop["reason"] = "supposed".into();
-    }
-    let why = value["why"].as_str().map(|why| why.replace(", by an operator's word", ", as supposed"));
-    value["why"] = why.into();
+    let value = serde_json::to_value(explained?)?;
     let state = match args.down.as_slice() {
         [] => "if all PoPs are up".to_owned(),
         down => format!("if all PoPs but {} are up", down.join(", ")),

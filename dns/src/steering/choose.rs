@@ -1,5 +1,8 @@
 //! From a ranking and the health of the fleet to the PoPs of an answer.
 
+use std::net::IpAddr;
+
+use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::{Pick, Policy};
 use nearcast_shared::health::HealthTable;
 use nearcast_shared::pop::{Pop, PopId};
@@ -37,16 +40,31 @@ pub(crate) struct Circumstances<'a> {
     /// The name of the site behind the name asked for.
     pub(crate) site: Option<&'a str>,
     pub(crate) health: &'a HealthTable,
-    pub(crate) dice: Dices,
+    pub(crate) thrower: Thrower,
 }
 
-/// The client's throws.
+/// Who throws, and when; most answers need no throw.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Dices {
+pub(crate) struct Thrower {
+    pub(crate) client: IpAddr,
+    /// The first address of all whom the answer covers. They throw alike, so that its scope need not be narrower.
+    pub(crate) covered: IpAddr,
+    pub(crate) seed: u64,
+    pub(crate) now: Timestamp,
+    /// Seconds that the answer lives.
+    pub(crate) ttl: u32,
+}
+
+impl Thrower {
     /// The same for its network as long as the policy's name stays.
-    pub(crate) network: Dice,
+    fn by_network(&self) -> Dice {
+        Dice::of_network(self.client, self.seed)
+    }
+
     /// The same while an answer lives.
-    pub(crate) moment: Dice,
+    fn by_moment(&self) -> Dice {
+        Dice::of_moment(self.covered, self.seed, self.now.seconds(), self.ttl)
+    }
 }
 
 /// Which PoPs will do, from the strictest.
@@ -149,7 +167,7 @@ impl Circumstances<'_> {
         let fitting = || ranking.groups().skip(home).flatten().copied().filter(|pop| self.fits(*pop, fit));
         chosen.wants_more |= fitting().take(self.policy.spread).count() < self.policy.spread;
         let free = fitting().take(self.policy.spread).filter(|pop| !chosen.pops().contains(pop));
-        let next = self.draw(self.dice.network, free);
+        let next = self.draw(self.thrower.by_network(), free);
         chosen.by_network |= next.is_some();
         next
     }
@@ -158,17 +176,13 @@ impl Circumstances<'_> {
     fn next_of_groups(&self, ranking: &Ranking, home: usize, fit: Fit, chosen: &mut Chosen) -> Option<PopId> {
         for group in ranking.groups().skip(home) {
             let free = || group.iter().copied().filter(|pop| self.fits(*pop, fit) && !chosen.pops().contains(pop));
-            let mut several = free().skip(1);
-            let next = match self.policy.pick {
-                Pick::First => free().next(),
-                Pick::Random => self.draw(self.dice.moment, free()),
-                Pick::Sticky => {
-                    let by_network = several.next().is_some();
-                    let next = self.draw(self.dice.network, free());
-                    chosen.by_network |= by_network;
-                    next
-                }
+            let (next, by_network) = match self.policy.pick {
+                Pick::First => (free().next(), false),
+                Pick::Random => (self.draw(self.thrower.by_moment(), free()), false),
+                // Of one there is no choice.
+                Pick::Sticky => (self.draw(self.thrower.by_network(), free()), free().nth(1).is_some()),
             };
+            chosen.by_network |= by_network;
             if next.is_some() {
                 return next;
             }

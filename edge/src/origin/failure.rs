@@ -92,26 +92,7 @@ impl Failure {
     /// Whether the origin gave no answer at all, as opposed to one that is not right: then we are "disconnected" from it
     /// (RFC 9111 section 4.2.4) and what is stored may serve though stale.
     pub fn is_disconnected(self) -> bool {
-        match self {
-            Self::NoName
-            | Self::NameTimedOut
-            | Self::Refused
-            | Self::Unroutable
-            | Self::Unreachable
-            | Self::ConnectTimedOut
-            | Self::Certificate
-            | Self::TlsAlert
-            | Self::Tls
-            | Self::Closed
-            | Self::TimedOut => true,
-            Self::Broken
-            | Self::HeaderTooLarge
-            | Self::Coding
-            | Self::Incomplete
-            | Self::RequestTooLarge
-            | Self::RequestStalled
-            | Self::RequestBroken => false,
-        }
+        self.is_unconnected() || matches!(self, Self::Closed | Self::TimedOut)
     }
 
     /// Whether there was no connection to the origin at all, with TLS where it is spoken: it may be otherwise from elsewhere.

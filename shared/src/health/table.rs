@@ -31,6 +31,8 @@ pub enum Reason {
     FirstRound,
     /// It is configured never to be probed.
     NeverProbed,
+    /// Somebody asks what would be if.
+    Supposed,
 }
 
 impl Reason {
@@ -43,6 +45,7 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::FirstRound => "first-round",
             Self::NeverProbed => "never-probed",
+            Self::Supposed => "supposed",
         }
     }
 }
