@@ -32,6 +32,7 @@ mod keying;
 mod policy;
 mod rule;
 mod site;
+mod steered;
 mod storing;
 mod values;
 mod zone;

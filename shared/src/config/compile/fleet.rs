@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::super::file::{self, File};
 use super::super::{Domain, Site, Zone};
-use super::policy::whole_name;
+use super::steered::whole_name;
 use super::{Compiler, span_of};
 use crate::geo::Coordinates;
 use crate::pop::Pop;
