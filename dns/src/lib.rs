@@ -1,7 +1,7 @@
 //! The question's path: an authoritative DNS server that answers with the nearest healthy PoP.
 //!
 //! ```text
-//! server/udp|tcp -> message (decode) -> edns + ecs (for whom?) -> view (which name?) -> steering (which PoP?)
+//! server/udp|tcp -> respond: message (decode) -> edns + ecs (for whom?) -> view (which name?) -> steering (which PoP?)
 //!                -> answer -> encode
 //! ```
 //!
@@ -9,6 +9,8 @@
 //! no logging. hickory's types end at `encode` and `server`.
 
 mod server;
+
+mod respond;
 
 mod message;
 

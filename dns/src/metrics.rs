@@ -77,6 +77,12 @@ label! {
     Transport {
         Udp = "udp",
         Tcp = "tcp",
+        /// DNS over TLS, RFC 7858.
+        Tls = "tls",
+        /// DNS over HTTPS, RFC 8484.
+        Https = "https",
+        /// DNS over QUIC, RFC 9250.
+        Quic = "quic",
     }
 }
 

@@ -1,23 +1,17 @@
-//! The listeners of one worker, UDP and TCP, both through the same decode, answer, encode and count.
+//! The listeners of one worker; all of them answer through [`Plane::respond`].
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hickory_proto::op::Message;
 use nearcast_shared::clock::Clock;
 use nearcast_shared::health::HealthBoard;
-use nearcast_shared::net;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use crate::answer::{Answer, Outcome, answer};
-use crate::encode;
-use crate::message::{Request, Silence, decode};
-use crate::metrics::{ClientSubnetKind, DnsMetrics, Dropped, QueryType, RankingSource, Transport, WithoutPop};
+use crate::metrics::DnsMetrics;
 use crate::texts::Texts;
 use crate::view::View;
 
@@ -98,65 +92,6 @@ pub async fn serve(
     }
     tasks.shutdown().await;
     Ok(())
-}
-
-/// A packet's answer, not yet in bytes.
-struct Reply<'p> {
-    request: Request<'p>,
-    message: Message,
-    udp_size: u16,
-}
-
-impl Plane {
-    /// Decodes, answers and counts.
-    fn reply<'p>(&self, packet: &'p [u8], peer: SocketAddr, transport: Transport) -> Result<Reply<'p>, Dropped> {
-        let request = decode(packet).map_err(|silence| match silence {
-            Silence::Short => Dropped::Short,
-            Silence::Response => Dropped::Response,
-        })?;
-        let (view, health, texts) = (self.view.load(), self.health.table(), self.texts.load());
-        let health = view.health(&health);
-        let answer = answer(&request, net::unmapped(peer.ip()), &view, &health, self.clock.now(), &texts);
-        let kind = request.question.map_or(QueryType::Other, |question| QueryType::from_number(question.qtype));
-        self.metrics.query(kind, answer.outcome.rcode(), transport).inc();
-        self.count_steering(&view, &request, &answer);
-        let udp_size = view.udp_size();
-        Ok(Reply { message: encode::message(&request, &answer, udp_size), request, udp_size })
-    }
-
-    fn count_steering(&self, view: &View, request: &Request<'_>, answer: &Answer<'_>) {
-        let subnet = request.edns.and_then(|edns| edns.subnet);
-        self.metrics.client_subnet(ClientSubnetKind::of(subnet)).inc();
-        match answer.outcome {
-            Outcome::Steered(sent) => {
-                view.steered_counter(sent.pop, sent.cause).inc();
-                self.metrics.ranking(RankingSource::of(sent.mapped)).inc();
-                if let Some(subnet) = subnet.and_then(|subnet| subnet.subnet()) {
-                    self.metrics.scope(subnet.address, answer.scope).inc();
-                }
-            }
-            Outcome::Fallback => {
-                self.metrics.without_pop(WithoutPop::Fallback).inc();
-            }
-            Outcome::AllDown => {
-                self.metrics.without_pop(WithoutPop::AllDown).inc();
-            }
-            Outcome::NobodyUp => {
-                self.metrics.without_pop(WithoutPop::NoData).inc();
-            }
-            Outcome::Static
-            | Outcome::Explained
-            | Outcome::Referral
-            | Outcome::NoData
-            | Outcome::NoName
-            | Outcome::Refused(_)
-            | Outcome::Fault(_) => {}
-        }
-    }
-
-    fn count_drop(&self, reason: Dropped) {
-        self.metrics.dropped(reason).inc();
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@
 //! no answers pile up. A connection is closed when no whole query came for the timeout, also while an answer
 //! cannot be written because the client does not read.
 
-use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,8 +24,8 @@ use tokio::task::JoinSet;
 use tracing::{debug, error};
 
 use super::{Plane, Tcp};
-use crate::encode;
 use crate::metrics::{Dropped, Transport};
+use crate::respond::Desk;
 
 mod clients;
 
@@ -94,12 +93,10 @@ async fn converse(stream: tokio::net::TcpStream, peer: SocketAddr, plane: &Plane
 }
 
 fn answer(plane: &Plane, packet: &[u8], peer: SocketAddr, answers: &mut BufDnsStreamHandle) -> Result<(), Dropped> {
-    let reply = plane.reply(packet, peer, Transport::Tcp)?;
     let mut bytes = Vec::new();
-    let failed = |error: &dyn Display| {
+    plane.respond(packet, peer, Transport::Tcp, &mut Desk::default(), &mut bytes)?;
+    answers.send(SerialMessage::new(bytes, peer)).map_err(|error| {
         debug!(%error, "TCP answer not sent");
         Dropped::Send
-    };
-    encode::stream(reply.message, &mut bytes).map_err(|error| failed(&error))?;
-    answers.send(SerialMessage::new(bytes, peer)).map_err(|error| failed(&error))
+    })
 }

@@ -1,8 +1,8 @@
 //! Real sockets on loopback: what goes in and what comes out, over UDP and TCP.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
-use hickory_proto::op::ResponseCode;
+use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use nearcast_shared::clock::Clock;
 use nearcast_shared::health::Forced;

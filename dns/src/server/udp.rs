@@ -13,8 +13,8 @@ use tokio::net::UdpSocket;
 use tracing::debug;
 
 use super::Plane;
-use crate::encode;
 use crate::metrics::{Dropped, Transport};
+use crate::respond::Desk;
 
 /// Datagrams that are answered before other tasks of the worker get their turn.
 const BATCH: usize = 64;
@@ -65,11 +65,7 @@ fn answer(plane: &Plane, packet: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> 
     if peer.port() == 0 || peer.ip().is_unspecified() {
         return Err(Dropped::Source);
     }
-    let reply = plane.reply(packet, peer, Transport::Udp)?;
-    encode::datagram(reply.message, &reply.request, reply.udp_size, out).map_err(|error| {
-        debug!(%error, "answer not encoded");
-        Dropped::Send
-    })
+    plane.respond(packet, peer, Transport::Udp, &mut Desk::default(), out)
 }
 
 async fn send(socket: &UdpSocket, reply: &[u8], peer: SocketAddr) -> io::Result<()> {
