@@ -341,6 +341,12 @@ struct Share {
     dns: dns::Sockets,
 }
 
+impl Share {
+    fn of(worker: usize) -> Self {
+        Self { dns: dns::Sockets { worker, ..dns::Sockets::default() }, ..Self::default() }
+    }
+}
+
 fn share_out(
     http: Vec<Vec<TcpListener>>,
     https: Vec<Vec<TcpListener>>,
@@ -348,7 +354,7 @@ fn share_out(
     dns_udp: Vec<Vec<UdpSocket>>,
     workers: usize,
 ) -> Vec<Share> {
-    let mut shares: Vec<Share> = (0..workers).map(|_| Share::default()).collect();
+    let mut shares: Vec<Share> = (0..workers).map(Share::of).collect();
     let mut each = |groups: Vec<Vec<TcpListener>>, put: fn(&mut Share, TcpListener)| {
         for group in groups {
             shares.iter_mut().zip(group).for_each(|(share, socket)| put(share, socket));
@@ -410,6 +416,7 @@ impl WorkerThread {
         let control = self.control.clone();
         let mut phase = self.doors.phase.clone();
         let tcp = dns::Tcp { clients: self.dns_clients.clone(), timeout: control.config.load().dns.tcp_timeout };
+        let udp = dns::Udp { receive_buffer: control.config.load().dns.udp_receive_buffer };
         tasks.spawn(async move {
             let closing = async {
                 let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
@@ -421,7 +428,7 @@ impl WorkerThread {
                 texts: control.texts.published(),
                 clock: control.clock.clone(),
             };
-            let served = dns::serve(share.dns, plane, tcp, closing).await;
+            let served = dns::serve(share.dns, plane, udp, tcp, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });
         let mut left = 0;

@@ -45,7 +45,7 @@ pub use explain::{ExplainError, Explanation, PopExplanation, explain};
 pub use map::diff::{Changes, Group, Moves};
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{Clients, Plane, ServeError, Sockets, Tcp, serve};
+pub use server::{Clients, Plane, ServeError, Sockets, Tcp, Udp, serve};
 pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
 pub use texts::{Text, TextError, Texts};
 pub use view::{View, ViewError};

@@ -23,6 +23,8 @@ pub use tcp::Clients;
 /// What one worker listens on.
 #[derive(Debug, Default)]
 pub struct Sockets {
+    /// Its number, which its thread for UDP is named by.
+    pub worker: usize,
     /// Bound, one per local address.
     pub udp: Vec<std::net::UdpSocket>,
     /// Listening.
@@ -35,6 +37,12 @@ pub enum ServeError {
     /// A socket could not be taken over by the runtime.
     #[error("a DNS socket cannot be used")]
     Socket(#[source] io::Error),
+    /// There is no thread for the UDP sockets.
+    #[error("the DNS server has no thread for UDP")]
+    Thread(#[source] io::Error),
+    /// The thread of the UDP sockets panicked: a bug.
+    #[error("the DNS server failed over UDP")]
+    Udp,
     /// A task of the server panicked: a bug.
     #[error("the DNS server failed")]
     Task(#[source] tokio::task::JoinError),
@@ -55,6 +63,13 @@ pub struct Plane {
     pub clock: Clock,
 }
 
+/// What UDP sockets may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Udp {
+    /// Bytes that each may hold back while its thread has no core.
+    pub receive_buffer: usize,
+}
+
 /// What TCP connections may take.
 #[derive(Debug, Clone)]
 pub struct Tcp {
@@ -64,34 +79,47 @@ pub struct Tcp {
     pub timeout: Duration,
 }
 
-/// Answers queries on `sockets`, on the current runtime, until `shutdown` is ready. TCP connections that are open then
-/// are closed.
+/// Answers queries on `sockets`, those over TCP on the current runtime and those over UDP on a thread beside it, until
+/// `shutdown` is ready. TCP connections that are open then are closed.
 ///
 /// # Errors
 /// When a socket cannot be used, or serving ended by itself.
 pub async fn serve(
     sockets: Sockets,
     plane: Plane,
+    udp: Udp,
     tcp: Tcp,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let mut tasks = JoinSet::new();
-    for socket in sockets.udp {
-        socket.set_nonblocking(true).map_err(ServeError::Socket)?;
-        let socket = tokio::net::UdpSocket::from_std(socket).map_err(ServeError::Socket)?;
-        tasks.spawn(udp::run(socket, plane.clone(), plane.health.vitals.listener()));
-    }
     for listener in sockets.tcp {
         listener.set_nonblocking(true).map_err(ServeError::Socket)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(ServeError::Socket)?;
         tasks.spawn(tcp::run(listener, plane.clone(), plane.health.vitals.listener(), tcp.clone()));
     }
+    let mut answering = match sockets.udp {
+        sockets if sockets.is_empty() => None,
+        udp_sockets => {
+            let started = udp::start(sockets.worker, udp_sockets, udp, plane);
+            Some(started.map_err(ServeError::Thread)?)
+        }
+    };
+    let udp_ended = async {
+        match &mut answering {
+            Some(answering) => answering.ended().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = shutdown => {}
+        () = udp_ended => return Err(ServeError::Udp),
         Some(Err(error)) = tasks.join_next() => return Err(ServeError::Task(error)),
     }
     tasks.shutdown().await;
-    Ok(())
+    match answering {
+        Some(answering) => answering.stop().await.then_some(()).ok_or(ServeError::Udp),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
