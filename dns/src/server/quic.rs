@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use domain::base::Message;
+use domain::base::iana::OptionCode;
+use domain::base::opt::UnknownOptData;
 use quinn::{
     Connection, Endpoint, EndpointConfig, Incoming, ReadToEndError, RecvStream, SendStream, ServerConfig, TokioRuntime,
     TransportConfig, VarInt,
@@ -60,6 +63,8 @@ enum Fault {
     Incomplete,
     /// "a client or server receives a message with a non-zero Message ID".
     MessageId,
+    /// "an implementation receives a message containing the edns-tcp-keepalive EDNS(0) Option".
+    Keepalive,
     /// What it sent is no query.
     NoQuery,
 }
@@ -300,13 +305,24 @@ fn query(bytes: &[u8]) -> Result<&[u8], Fault> {
         std::cmp::Ordering::Greater => Err(Fault::Surplus),
         // Section 4.2.1: "When sending queries over a QUIC connection, the DNS Message ID MUST be set to 0."
         std::cmp::Ordering::Equal if query.iter().take(2).any(|byte| *byte != 0) => Err(Fault::MessageId),
+        std::cmp::Ordering::Equal if has_keepalive(query) => Err(Fault::Keepalive),
         std::cmp::Ordering::Equal => Ok(query),
     }
+}
+
+/// QUIC has timeouts of its own, so that this option has no meaning (RFC 9250 section 5.5.2).
+fn has_keepalive(query: &[u8]) -> bool {
+    let opt = Message::from_octets(query).ok().and_then(|query| query.opt());
+    opt.is_some_and(|opt| {
+        let mut options = opt.opt().iter::<UnknownOptData<_>>().flatten();
+        options.any(|option| option.code() == OptionCode::TCP_KEEPALIVE)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture;
 
     #[test]
     fn one_query_a_stream() {
@@ -324,5 +340,26 @@ mod tests {
         for (name, bytes, wanted) in rows {
             assert_eq!(query(bytes), wanted, "{name}");
         }
+    }
+
+    #[test]
+    fn keepalive_is_a_fault() {
+        const COOKIE: [u8; 12] = [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+        const KEEPALIVE: [u8; 4] = [0, 11, 0, 0];
+        let rows: [(&str, Vec<u8>, bool); 4] = [
+            ("no option", vec![], false),
+            ("a cookie", COOKIE.to_vec(), false),
+            ("keepalive", KEEPALIVE.to_vec(), true),
+            ("keepalive after a cookie", [&COOKIE[..], &KEEPALIVE].concat(), true),
+        ];
+        for (name, options, wanted) in rows {
+            let mut packet = fixture::query_with("cdn.example.net", 6, &options);
+            packet[..2].fill(0);
+            let mut framed = Vec::new();
+            frame(&packet, &mut framed);
+            let wanted = if wanted { Err(Fault::Keepalive) } else { Ok(&packet[..]) };
+            assert_eq!(query(&framed), wanted, "{name}");
+        }
+        assert!(!has_keepalive(&fixture::query("cdn.example.net", 6)), "no OPT at all");
     }
 }
