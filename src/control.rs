@@ -43,6 +43,12 @@ pub struct Addresses {
     pub https: Vec<SocketAddr>,
     /// DNS over UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// DNS over TLS.
+    pub dot: Vec<SocketAddr>,
+    /// DNS over HTTPS.
+    pub doh: Vec<SocketAddr>,
+    /// DNS over QUIC.
+    pub doq: Vec<SocketAddr>,
     /// The admin API.
     pub admin: SocketAddr,
 }
@@ -70,6 +76,8 @@ pub struct Control {
     /// What DNS answers from.
     pub dns_view: Arc<ArcSwap<dns::View>>,
     pub(crate) dns_metrics: Arc<dns::DnsMetrics>,
+    /// The certificate of encrypted DNS.
+    pub(crate) dns_shown: Arc<dns::Shown>,
     /// Who is up.
     pub health: Arc<HealthBoard>,
     /// All metrics.

@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use crate::pop::{Pop, PopId};
 
 mod compile;
+mod encrypted;
 mod file;
 mod geo;
 mod mistake;
@@ -28,6 +29,7 @@ mod zonefile;
 #[cfg(test)]
 mod tests;
 
+pub use encrypted::Encrypted;
 pub use geo::Geo;
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
@@ -70,6 +72,8 @@ pub struct Config {
     pub origin: Origin,
     /// DNS listeners.
     pub dns: Dns,
+    /// What they show over TLS and QUIC: there, if any of them is.
+    pub dns_certificate: Option<Certificate>,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
     /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.
@@ -97,6 +101,12 @@ pub struct Listen {
     pub https: Vec<ListenAddress>,
     /// DNS over UDP and TCP.
     pub dns: Vec<ListenAddress>,
+    /// DNS over TLS, RFC 7858.
+    pub dot: Vec<ListenAddress>,
+    /// DNS over HTTPS, RFC 8484.
+    pub doh: Vec<ListenAddress>,
+    /// DNS over QUIC, RFC 9250.
+    pub doq: Vec<ListenAddress>,
     /// The admin API.
     pub admin: SocketAddr,
 }
@@ -364,12 +374,14 @@ pub struct Dns {
     pub udp_size: u16,
     /// Bytes that each UDP socket may hold back: queries that came and were not looked at yet.
     pub udp_receive_buffer: usize,
-    /// A TCP connection is closed when no whole query came for so long.
+    /// A connection, encrypted or not, is closed when no whole query came for so long.
     pub tcp_timeout: Duration,
     /// Open TCP connections of the node.
     pub tcp_connections: usize,
     /// Open TCP connections of one client: an IPv4 address or a /64.
     pub tcp_per_client: usize,
+    /// DNS over TLS, HTTPS and QUIC.
+    pub encrypted: Encrypted,
 }
 
 /// What comes from outside the file.

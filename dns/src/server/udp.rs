@@ -38,12 +38,12 @@ const BEAT_MS: u16 = 1000;
 /// When serving ends, what already waits in each socket is answered still, but for no longer than so many batches.
 const LAST_BATCHES: usize = 64;
 
-/// Starts the thread, named by the worker's number.
+/// Starts the thread.
 ///
 /// # Errors
 /// When there is no thread or file to be had.
-pub(super) fn start(worker: usize, sockets: Vec<UdpSocket>, limits: Udp, plane: Plane) -> io::Result<Beside> {
-    let asked = limits.receive_buffer;
+pub(super) fn start(sockets: Vec<UdpSocket>, udp: Udp, plane: Plane) -> io::Result<Beside> {
+    let Udp { worker, receive_buffer: asked } = udp;
     let room = sockets.iter().map(|socket| room::make(socket, asked)).min();
     // The same for all workers, so one of them says it.
     if let Some(got) = room.filter(|got| worker == 0 && *got < asked) {
