@@ -70,6 +70,10 @@ pub struct Control {
     /// What DNS answers from.
     pub dns_view: Arc<ArcSwap<dns::View>>,
     pub(crate) dns_metrics: Arc<dns::DnsMetrics>,
+    /// How DNS answers.
+    pub(crate) dns_manners: Arc<ArcSwap<dns::Manners>>,
+    pub(crate) dns_seed: dns::Seed,
+    pub(crate) query_log: dns::QueryLog,
     /// Who is up.
     pub health: Arc<HealthBoard>,
     /// All metrics.

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use nearcast_dns as dns;
-use nearcast_edge::access_log::AccessLog;
+use nearcast_edge::access_log;
 use nearcast_edge::fill::Fills;
 use nearcast_edge::headers::Identity;
 use nearcast_edge::listener::{self, Doors, Phase};
@@ -134,8 +134,12 @@ impl Node {
         let opening = Opening { path, expected, keep_ms, node, records_max, secret };
         let purges = Purges::open(opening, &clock, edge_metrics.purges.clone())
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
-        let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
+        let access_log = access_log::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
+        let query_log = dns::QueryLog::start(&config.dns.query_log, &dns_metrics)
+            .map_err(|error| NodeError::Io("the query log cannot be opened", error))?;
+        let dns_seed = dns::Seed(rand::random());
+        let dns_manners = Arc::new(ArcSwap::from_pointee(dns::Manners::new(&config, dns_seed, None)));
         let geo = Arc::new(ArcSwap::new(geo));
         let collector = GeoCollector { geo: geo.clone(), view: dns_view.clone(), clock: clock.clone() };
         metrics.register(|registry| registry.register_collector(Box::new(collector)));
@@ -177,6 +181,9 @@ impl Node {
             edge: edge.clone(),
             dns_view,
             dns_metrics,
+            dns_manners,
+            dns_seed,
+            query_log,
             health,
             metrics,
             prefetcher,
@@ -419,6 +426,8 @@ impl WorkerThread {
                 health: control.health.clone(),
                 metrics: control.dns_metrics.clone(),
                 texts: control.texts.published(),
+                manners: control.dns_manners.clone(),
+                log: control.query_log.clone(),
                 clock: control.clock.clone(),
             };
             let served = dns::serve(share.dns, plane, tcp, closing).await;

@@ -15,6 +15,7 @@ use crate::pop::{Pop, PopId};
 mod compile;
 mod file;
 mod geo;
+mod manners;
 mod mistake;
 mod pattern;
 mod policy;
@@ -29,6 +30,7 @@ mod zonefile;
 mod tests;
 
 pub use geo::Geo;
+pub use manners::{CookieSecret, Cookies, Manners, QueryLog, RateLimit};
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
 pub use policy::{AllDown, Order, Pick, Policy, PolicyId, PolicyRule, Ring, SteeredName};
@@ -70,6 +72,8 @@ pub struct Config {
     pub origin: Origin,
     /// DNS listeners.
     pub dns: Dns,
+    /// How DNS answers.
+    pub manners: Manners,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
     /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.
@@ -282,7 +286,7 @@ pub struct Log {
     /// How lines look.
     pub format: LogFormat,
     /// One line per request.
-    pub access: AccessLog,
+    pub access: LogTarget,
 }
 
 /// How log lines look.
@@ -294,9 +298,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where the access log goes.
+/// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
+pub enum LogTarget {
     /// Nowhere.
     Off,
     /// Standard output.
@@ -358,7 +362,7 @@ pub struct Origin {
 }
 
 /// The DNS listeners.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dns {
     /// Largest UDP answer to clients with EDNS, 512 to 4096.
     pub udp_size: u16,
@@ -368,6 +372,8 @@ pub struct Dns {
     pub tcp_connections: usize,
     /// Open TCP connections of one client: an IPv4 address or a /64.
     pub tcp_per_client: usize,
+    /// Which queries are logged.
+    pub query_log: QueryLog,
 }
 
 /// What comes from outside the file.

@@ -20,5 +20,6 @@ pub mod clock;
 pub mod sockets;
 pub mod trust;
 
+pub mod lines;
 pub mod metrics;
 pub mod telemetry;
