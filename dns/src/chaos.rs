@@ -5,13 +5,12 @@
 //!   hostname.bind, id.server         which node
 //! ```
 
+use nearcast_shared::rtype;
+
 use crate::message::Question;
 
 /// QCLASS of it.
-pub(crate) const CLASS: u16 = 3;
-
-const TXT: u16 = 16;
-const ANY: u16 = 255;
+const CLASS: u16 = 3;
 
 /// What is asked of the server itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,17 +20,14 @@ pub(crate) enum About {
 }
 
 /// What a question is about, if it is one of these.
-pub(crate) fn about(question: Question<'_>) -> Option<About> {
-    if question.qclass != CLASS || !matches!(question.qtype, TXT | ANY) {
+pub(crate) fn about(question: &Question<'_>) -> Option<About> {
+    if question.qclass != CLASS || !matches!(question.qtype, rtype::TXT | rtype::ANY) {
         return None;
     }
-    let is = |name: &[u8]| question.name.eq_ignore_ascii_case(name);
-    if is(b"\x07version\x04bind\0") || is(b"\x07version\x06server\0") {
-        Some(About::Version)
-    } else if is(b"\x08hostname\x04bind\0") || is(b"\x02id\x06server\0") {
-        Some(About::Id)
-    } else {
-        None
+    match question.name.wire() {
+        b"\x07version\x04bind\0" | b"\x07version\x06server\0" => Some(About::Version),
+        b"\x08hostname\x04bind\0" | b"\x02id\x06server\0" => Some(About::Id),
+        _ => None,
     }
 }
 
@@ -61,7 +57,7 @@ mod tests {
             let mut packet = fixture::query(name, qtype);
             *packet.last_mut().unwrap() = class;
             let question = decode(&packet).unwrap().question.unwrap();
-            assert_eq!(about(question), wanted, "{name} {class} {qtype}");
+            assert_eq!(about(&question), wanted, "{name} {class} {qtype}");
         }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Edns<'a> {
     pub(crate) version: u8,
     /// RFC 3225: to be copied into the answer.
     pub(crate) dnssec_ok: bool,
-    /// RFC 9824 section 5.1: a name that does not exist may be answered NXDOMAIN although its proof is that of one that does.
+    /// RFC 9824 section 5.1: the RCODE NXDOMAIN is understood beside a compact proof. To be copied into the answer.
     pub(crate) compact_ok: bool,
     /// For whom the query is asked.
     pub(crate) subnet: Option<ClientSubnet<'a>>,

@@ -13,6 +13,7 @@ use nearcast_shared::health::{FleetId, HealthTable, PopHealth, Reason};
 use nearcast_shared::metrics::Metrics;
 use serde::Serialize;
 
+use crate::manners::{Manners, Seed};
 use crate::metrics::DnsMetrics;
 use crate::texts::Texts;
 use crate::view::View;
@@ -120,6 +121,11 @@ pub(crate) fn view_of(text: &str, pop: &str) -> View {
 
 pub(crate) fn compile(config: &Config) -> View {
     View::compile(config, geo(), &metrics()).unwrap()
+}
+
+/// Those of [`CONFIG`] with this before it.
+pub(crate) fn manners(text: &str) -> Manners {
+    Manners::new(&config(&format!("{text}{CONFIG}"), "sin"), Seed([7; 32]), None)
 }
 
 /// No texts, for as long as any test lives.

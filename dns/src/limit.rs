@@ -14,7 +14,6 @@ use std::hash::Hasher;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ipnet::IpNet;
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::RateLimit;
 use siphasher::sip::SipHasher13;
@@ -169,11 +168,11 @@ fn step(cells: [u64; CELLS], tag: u64, now: u64, worth: u64) -> Step {
     if after > AHEAD_MAX { Step::Over } else { Step::Take(at, tag << MOMENT_BITS | (now + after & MOMENT)) }
 }
 
-/// How far a cell's moment is ahead of `now`. Moments go around in 38 hours, and clocks are set: one that is farther ahead
-/// than any can be is of long ago.
+/// How far a cell's moment is ahead of `now`, which may be a second behind that of another worker. Moments go around in 38
+/// hours, and clocks are set: one that is farther ahead is of long ago.
 fn ahead(cell: u64, now: u64) -> u64 {
     let ahead = cell.wrapping_sub(now) & MOMENT;
-    if ahead > AHEAD_MAX { 0 } else { ahead }
+    if ahead > 2 * AHEAD_MAX { 0 } else { ahead }
 }
 
 #[cfg(test)]
@@ -215,7 +214,7 @@ mod tests {
     #[test]
     fn a_second_at_once_then_evenly() {
         let limiter = limiter(&config(10));
-        let mut at = |now, count| sent(&limiter, "192.0.2.1", LimitedKind::Answers, START + now, count);
+        let at = |now, count| sent(&limiter, "192.0.2.1", LimitedKind::Answers, START + now, count);
         assert_eq!(at(0, 100), 10);
         assert_eq!(at(99, 100), 0);
         assert_eq!(at(100, 100), 1);

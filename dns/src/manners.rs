@@ -1,29 +1,32 @@
 //! How queries are answered whatever they ask: who may get how much, and what an answer says beside its data.
 //!
 //! ```text
-//!   receive (what does the cookie say?) -> instead (too much? no answer without a cookie?) -> the answer
-//!     -> limit (too much of this kind?) -> extras (what the OPT record says)
+//!   receive (what does the cookie say?) -> instead (too much? no answer without a cookie? about the server itself?)
+//!     -> the answer -> limit_answer (too much of this kind?) -> extras (what the OPT record says)
 //! ```
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::Config;
+use nearcast_shared::rtype;
+use smallvec::SmallVec;
 
-use crate::answer::{Answer, Outcome};
+use crate::answer::{Answer, Data, Outcome, Owner, Set};
 use crate::chaos::{self, About};
 use crate::cookie::{Judged, Keys};
 use crate::extras::Extras;
 use crate::limit::{Instead, Limiter, Verdict};
-use crate::message::{Fault, Question, Request};
-use crate::metrics::{CookieState, Dropped, DnsMetrics, LimitedAction, LimitedKind, Transport};
+use crate::message::{Fault, Request};
+use crate::metrics::{CookieState, DnsMetrics, Dropped, LimitedAction, LimitedKind, Transport};
 
 /// The operator's will in this, replaced whole at a reload.
 #[derive(Debug)]
 pub struct Manners {
-    nsid: Option<Box<[u8]>>,
+    nsid: Option<Box<str>>,
     version: Option<String>,
     id: Option<String>,
     /// `None`: cookies are as unknown as any other option.
@@ -74,7 +77,7 @@ impl Manners {
         });
         let kept = |limit| before.and_then(|before| before.limiter.clone()).filter(|limiter| limiter.is_of(limit));
         Self {
-            nsid: manners.nsid.as_ref().map(|nsid| nsid.as_bytes().into()),
+            nsid: manners.nsid.as_ref().map(|nsid| nsid.as_str().into()),
             version: manners.version.clone(),
             id: manners.id.clone(),
             keys,
@@ -103,43 +106,46 @@ impl Manners {
         Guest { peer, client, transport, cookie, now }
     }
 
-    /// What is answered without a look at what is asked, if anything is; `Err`: nothing at all.
-    pub(crate) fn instead(
-        &self,
+    /// What is answered without a look at our names, if anything is; `Err`: nothing at all.
+    pub(crate) fn instead<'a>(
+        &'a self,
         request: &Request<'_>,
         guest: &Guest,
         metrics: &DnsMetrics,
-    ) -> Result<Option<Outcome>, Dropped> {
+    ) -> Result<Option<Answer<'a>>, Dropped> {
         if let Some(outcome) = self.limit(LimitedKind::All, request, guest, metrics)? {
-            return Ok(Some(outcome));
+            return Ok(Some(Answer::empty(outcome)));
         }
-        Ok(match (request.fault, guest.cookie.state) {
-            // RFC 7873 section 5.4: a query without a question but with a cookie is one for a cookie; "the response SHALL
-            // have the RCODE BADCOOKIE if the Server Cookie sent with the query was invalid".
-            (Some(Fault::NoQuestion), CookieState::Invalid) => Some(Outcome::BadCookie),
-            (Some(Fault::NoQuestion), CookieState::Client | CookieState::Valid) => Some(Outcome::Cookie),
+        let outcome = match (request.fault, guest.cookie.state) {
+            // RFC 7873 section 5.4: a query without a question but with a cookie is one for a cookie; "In this case, the
+            // response SHALL have the RCODE BADCOOKIE if the Server Cookie sent with the query was invalid".
+            (Some(Fault::NoQuestion), CookieState::Invalid) => Outcome::BadCookie,
+            (Some(Fault::NoQuestion), CookieState::Client | CookieState::Valid) => Outcome::Cookie,
             // RFC 7873 section 5.2.3: over TCP the connection is proof enough.
             (None, CookieState::Client | CookieState::Invalid)
                 if self.cookie_required && guest.transport == Transport::Udp =>
             {
-                Some(Outcome::BadCookie)
+                Outcome::BadCookie
             }
-            _ => self.about_itself(request),
-        })
+            _ => match self.about_server(request) {
+                Some(answer) => return self.limit_answer(answer, request, guest, metrics).map(Some),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Answer::empty(outcome)))
     }
 
-    /// What is answered instead of an answer with that outcome, if it is too much; `Err`: nothing at all.
-    pub(crate) fn limit_answer(
+    /// `answer`, or what is sent instead when it is too much; `Err`: nothing at all.
+    pub(crate) fn limit_answer<'a>(
         &self,
-        outcome: Outcome,
+        answer: Answer<'a>,
         request: &Request<'_>,
         guest: &Guest,
         metrics: &DnsMetrics,
-    ) -> Result<Option<Outcome>, Dropped> {
-        match outcome.limited_as() {
-            Some(kind) => self.limit(kind, request, guest, metrics),
-            None => Ok(None),
-        }
+    ) -> Result<Answer<'a>, Dropped> {
+        let Some(kind) = answer.outcome.limited_as() else { return Ok(answer) };
+        let instead = self.limit(kind, request, guest, metrics)?;
+        Ok(instead.map_or(answer, Answer::empty))
     }
 
     fn limit(
@@ -168,17 +174,25 @@ impl Manners {
         result
     }
 
-    fn about_itself(&self, request: &Request<'_>) -> Option<Outcome> {
-        let question = request.question.filter(|_| request.fault.is_none())?;
-        self.text_about(question).map(|_| Outcome::AboutServer)
-    }
-
-    /// The string that answers a question about the server itself.
-    pub(crate) fn text_about(&self, question: Question<'_>) -> Option<&str> {
-        match chaos::about(question)? {
+    /// The answer to a question about the server itself, if it may be answered.
+    fn about_server(&self, request: &Request<'_>) -> Option<Answer<'_>> {
+        let question = request.question.as_ref().filter(|_| request.fault.is_none())?;
+        let text = match chaos::about(question)? {
             About::Version => self.version.as_deref(),
             About::Id => self.id.as_deref(),
-        }
+        }?;
+        // At most 255 bytes, as the config holds.
+        let string = [&[u8::try_from(text.len()).ok()?], text.as_bytes()].concat();
+        let set = Set {
+            owner: Owner::Question,
+            ttl: 0,
+            ttl_original: 0,
+            data: Data::Made(rtype::TXT, vec![Cow::Owned(string)]),
+            zone: None,
+            passing: true,
+            signatures: SmallVec::new(),
+        };
+        Some(Answer { answers: vec![set], ..Answer::empty(Outcome::AboutServer) })
     }
 
     /// Bytes of the largest UDP answer to `guest`, when `udp_size` is that of everybody.
@@ -188,12 +202,7 @@ impl Manners {
     }
 
     /// What the answer's OPT record says, if the query has one.
-    pub(crate) fn extras<'a>(
-        &'a self,
-        request: &Request<'a>,
-        guest: &Guest,
-        answer: &Answer<'_>,
-    ) -> Extras<'a> {
+    pub(crate) fn extras<'a>(&'a self, request: &Request<'a>, guest: &Guest, answer: &Answer<'_>) -> Extras<'a> {
         let Some(edns) = request.edns else { return Extras::default() };
         // After a format error nothing that was read can be trusted.
         let sound = !matches!(request.fault, Some(Fault::Malformed(_) | Fault::Version));
@@ -207,7 +216,7 @@ impl Manners {
             subnet: edns.subnet.filter(|_| request.fault.is_none()).map(|subnet| (subnet, answer.scope)),
             error: answer.outcome.extended_error(),
             cookie: guest.cookie.answer.filter(|_| sound),
-            nsid: self.nsid.as_deref().filter(|_| sound && edns.nsid),
+            nsid: self.nsid.as_deref().filter(|_| sound && edns.nsid).map(str::as_bytes),
             keepalive: (sound && idles && edns.keepalive).then(|| tenths(self.tcp_timeout)),
             padded: sound && encrypted && edns.padding,
         }

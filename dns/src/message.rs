@@ -6,7 +6,7 @@
 
 use crate::edns::Edns;
 use crate::metrics::Flaw;
-use crate::name::WIRE_MAX;
+use crate::name::{Lowered, WIRE_MAX};
 
 /// Bytes of the fixed header.
 const HEADER: usize = 12;
@@ -22,6 +22,8 @@ pub(crate) struct Request<'a> {
     pub(crate) opcode: u8,
     /// To be copied into the answer.
     pub(crate) recursion_desired: bool,
+    /// RFC 4035 section 3.1.6: to be copied into the answer.
+    pub(crate) checking_disabled: bool,
     /// The one question; `None` when there was not exactly one or it could not be read.
     pub(crate) question: Option<Question<'a>>,
     /// The OPT record, if there was one.
@@ -33,12 +35,12 @@ pub(crate) struct Request<'a> {
 }
 
 /// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Question<'a> {
     /// All of its bytes, to be echoed exactly, letter case and all.
     pub(crate) wire: &'a [u8],
-    /// The name alone, uncompressed.
-    pub(crate) name: &'a [u8],
+    /// The name alone, uncompressed, in lower case.
+    pub(crate) name: Lowered,
     /// QTYPE.
     pub(crate) qtype: u16,
     /// QCLASS.
@@ -56,6 +58,21 @@ pub(crate) enum Fault {
     Malformed(Flaw),
     /// An EDNS version that does not exist yet.
     Version,
+    /// A type that may not be asked for.
+    QueryType,
+}
+
+impl Fault {
+    /// For the counters.
+    pub(crate) fn flaw(self) -> Flaw {
+        match self {
+            Self::Opcode => Flaw::Opcode,
+            Self::NoQuestion => Flaw::NoQuestion,
+            Self::Malformed(flaw) => flaw,
+            Self::Version => Flaw::Version,
+            Self::QueryType => Flaw::QueryType,
+        }
+    }
 }
 
 /// What a query has too much of.
@@ -89,6 +106,7 @@ pub(crate) fn decode(packet: &[u8]) -> Result<Request<'_>, Silence> {
         id: u16::from_be_bytes([header[0], header[1]]),
         opcode,
         recursion_desired: flags & 0x01 != 0,
+        checking_disabled: header[3] & 0x10 != 0,
         question: None,
         edns: None,
         fault: (opcode != 0).then_some(Fault::Opcode),
@@ -192,7 +210,8 @@ impl<'a> Reader<'a> {
             return Err(Flaw::Name);
         }
         let (qtype, qclass) = (self.number().ok_or(Flaw::Cut)?, self.number().ok_or(Flaw::Cut)?);
-        Ok(Question { wire: &start[..start.len() - self.rest.len()], name, qtype, qclass })
+        let wire = &start[..start.len() - self.rest.len()];
+        Ok(Question { wire, name: Lowered::new(name), qtype, qclass })
     }
 
     fn record(&mut self) -> Option<RawRecord<'a>> {
@@ -240,7 +259,7 @@ mod tests {
         let request = decode(&packet).unwrap();
         assert_eq!((request.id, request.opcode, request.recursion_desired), (0xabcd, 0, true));
         let question = request.question.unwrap();
-        assert_eq!((question.wire, question.name), (QUESTION, &QUESTION[..17]));
+        assert_eq!((question.wire, question.name.wire()), (QUESTION, &b"\x03www\x07example\x03net\x00"[..]));
         assert_eq!((question.qtype, question.qclass), (1, 1));
         assert_eq!(request.edns.unwrap().udp_size, 1232);
         assert_eq!(request.fault, None);
@@ -266,8 +285,20 @@ mod tests {
         let rows: [Row<'_>; 20] = [
             ("no question", packet(0, [0, 0, 0, 0], &[]), Some(Fault::NoQuestion), false, false),
             ("no question, OPT", packet(0, [0, 0, 0, 1], &[PLAIN_OPT]), Some(Fault::NoQuestion), false, true),
-            ("two questions", packet(0, [2, 0, 0, 0], &[QUESTION, QUESTION]), Some(Fault::Malformed(Flaw::Questions)), false, false),
-            ("question cut", packet(0, [1, 0, 0, 0], &[&QUESTION[..19]]), Some(Fault::Malformed(Flaw::Cut)), false, false),
+            (
+                "two questions",
+                packet(0, [2, 0, 0, 0], &[QUESTION, QUESTION]),
+                Some(Fault::Malformed(Flaw::Questions)),
+                false,
+                false,
+            ),
+            (
+                "question cut",
+                packet(0, [1, 0, 0, 0], &[&QUESTION[..19]]),
+                Some(Fault::Malformed(Flaw::Cut)),
+                false,
+                false,
+            ),
             (
                 "pointer in the question",
                 packet(0, [1, 0, 0, 0], &[&[0xc0, 0, 0, 1, 0, 1]]),
@@ -275,16 +306,70 @@ mod tests {
                 false,
                 false,
             ),
-            ("label type 01", packet(0, [1, 0, 0, 0], &[&[0x41, 0, 0, 1, 0, 1]]), Some(Fault::Malformed(Flaw::Name)), false, false),
-            ("name over 255 bytes", packet(0, [1, 0, 0, 0], &[&long_name]), Some(Fault::Malformed(Flaw::Name)), false, false),
-            ("records that are not there", packet(0, [1, 0, 0, 1], &[QUESTION]), Some(Fault::Malformed(Flaw::Cut)), true, false),
-            ("record cut", packet(0, [1, 0, 0, 1], &[QUESTION, &A_RECORD[..15]]), Some(Fault::Malformed(Flaw::Cut)), true, false),
-            ("two OPT", packet(0, [1, 0, 0, 2], &[QUESTION, PLAIN_OPT, PLAIN_OPT]), Some(Fault::Malformed(Flaw::TwoOpts)), true, true),
-            ("OPT with a name", packet(0, [1, 0, 0, 1], &[QUESTION, &named_opt]), Some(Fault::Malformed(Flaw::MisplacedOpt)), true, false),
-            ("OPT as an answer", packet(0, [1, 1, 0, 0], &[QUESTION, PLAIN_OPT]), Some(Fault::Malformed(Flaw::MisplacedOpt)), true, false),
-            ("OPT as authority", packet(0, [1, 0, 1, 0], &[QUESTION, PLAIN_OPT]), Some(Fault::Malformed(Flaw::MisplacedOpt)), true, false),
+            (
+                "label type 01",
+                packet(0, [1, 0, 0, 0], &[&[0x41, 0, 0, 1, 0, 1]]),
+                Some(Fault::Malformed(Flaw::Name)),
+                false,
+                false,
+            ),
+            (
+                "name over 255 bytes",
+                packet(0, [1, 0, 0, 0], &[&long_name]),
+                Some(Fault::Malformed(Flaw::Name)),
+                false,
+                false,
+            ),
+            (
+                "records that are not there",
+                packet(0, [1, 0, 0, 1], &[QUESTION]),
+                Some(Fault::Malformed(Flaw::Cut)),
+                true,
+                false,
+            ),
+            (
+                "record cut",
+                packet(0, [1, 0, 0, 1], &[QUESTION, &A_RECORD[..15]]),
+                Some(Fault::Malformed(Flaw::Cut)),
+                true,
+                false,
+            ),
+            (
+                "two OPT",
+                packet(0, [1, 0, 0, 2], &[QUESTION, PLAIN_OPT, PLAIN_OPT]),
+                Some(Fault::Malformed(Flaw::TwoOpts)),
+                true,
+                true,
+            ),
+            (
+                "OPT with a name",
+                packet(0, [1, 0, 0, 1], &[QUESTION, &named_opt]),
+                Some(Fault::Malformed(Flaw::MisplacedOpt)),
+                true,
+                false,
+            ),
+            (
+                "OPT as an answer",
+                packet(0, [1, 1, 0, 0], &[QUESTION, PLAIN_OPT]),
+                Some(Fault::Malformed(Flaw::MisplacedOpt)),
+                true,
+                false,
+            ),
+            (
+                "OPT as authority",
+                packet(0, [1, 0, 1, 0], &[QUESTION, PLAIN_OPT]),
+                Some(Fault::Malformed(Flaw::MisplacedOpt)),
+                true,
+                false,
+            ),
             ("OPT of version 1", packet(0, [1, 0, 0, 1], &[QUESTION, &next_version]), Some(Fault::Version), true, true),
-            ("bad subnet", packet(0, [1, 0, 0, 1], &[QUESTION, &bad_subnet]), Some(Fault::Malformed(Flaw::Subnet)), true, true),
+            (
+                "bad subnet",
+                packet(0, [1, 0, 0, 1], &[QUESTION, &bad_subnet]),
+                Some(Fault::Malformed(Flaw::Subnet)),
+                true,
+                true,
+            ),
             ("NOTIFY", packet(4 << 3, [1, 0, 0, 0], &[QUESTION]), Some(Fault::Opcode), true, false),
             ("opcode 15, empty", packet(15 << 3, [0, 0, 0, 0], &[]), Some(Fault::Opcode), false, false),
             (

@@ -170,9 +170,15 @@ fn the_server_says_of_itself_what_it_may() {
         packet
     };
     let silent = Setup::empty().start();
-    let open = Setup::empty().set("dns.version", "\"nearcast\"").set("dns.id", "\"{pop}-1\"").set("dns.nsid", "\"{pop}\"");
+    let open =
+        Setup::empty().set("dns.version", "\"nearcast\"").set("dns.id", "\"{pop}-1\"").set("dns.nsid", "\"{pop}\"");
     let open = open.start();
-    let rows = [("version.bind", "nearcast"), ("VERSION.server", "nearcast"), ("hostname.bind", "fra-1"), ("id.server", "fra-1")];
+    let rows = [
+        ("version.bind", "nearcast"),
+        ("VERSION.server", "nearcast"),
+        ("hostname.bind", "fra-1"),
+        ("id.server", "fra-1"),
+    ];
     for (name, text) in rows {
         let refused = Udp::connect(silent.dns()).ask(&about(name));
         assert_eq!((refused.code(), refused.data().len()), (ResponseCode::Refused, 0), "{name}");
@@ -196,7 +202,8 @@ fn connections_say_how_long_they_may_be_idle() {
 
 #[test]
 fn queries_are_logged() {
-    let mut setup = Setup::empty().built_in_geo().set("dns.query-log.to", "\"queries\"").set("dns.query-log.sample", "1.0");
+    let mut setup =
+        Setup::empty().built_in_geo().set("dns.query-log.to", "\"queries\"").set("dns.query-log.sample", "1.0");
     setup.sites.push("domains = [\"www.cdn.test\"]\norigin = \"http://127.0.0.1:1\"".to_owned());
     let node = setup.start();
     Query::from("wWw.cdn.test", A, "18.9.22.0/24").udp(node.dns());

@@ -58,6 +58,8 @@ label! {
         Subnet = "subnet",
         /// A cookie of a length that none has.
         Cookie = "cookie",
+        /// A type that may not be asked for.
+        QueryType = "query-type",
         /// A class other than IN that is not answered.
         Class = "class",
         /// Answered all the same: answer or authority records.
@@ -91,6 +93,12 @@ label! {
         BadCookie = "bad-cookie",
         /// It was sent: limits are being tried out.
         Noted = "noted",
+    }
+}
+
+impl EdnsVersion {
+    pub(crate) fn of(version: u8) -> Self {
+        if version == 0 { Self::Zero } else { Self::Other }
     }
 }
 
@@ -168,9 +176,8 @@ impl MannersMetrics {
             limited: LimitedKind::ALL.map(|kind| {
                 LimitedAction::ALL.map(|action| limited.get_or_create_owned(&LimitedLabels { kind, action }))
             }),
-            sizes: Transport::ALL.map(|transport| {
-                SIZES.map(|(_, bytes)| sizes.get_or_create_owned(&SizeLabels { transport, bytes }))
-            }),
+            sizes: Transport::ALL
+                .map(|transport| SIZES.map(|(_, bytes)| sizes.get_or_create_owned(&SizeLabels { transport, bytes }))),
             log_dropped,
         }
     }
@@ -213,8 +220,7 @@ mod tests {
         for (bytes, class) in rows {
             let before = manners.size(Transport::Tls, bytes).get();
             manners.size(Transport::Tls, bytes).inc();
-            let line =
-                format!("nearcast_dns_answer_sizes_total{{transport=\"tls\",bytes=\"{class}\"}} {}", before + 1);
+            let line = format!("nearcast_dns_answer_sizes_total{{transport=\"tls\",bytes=\"{class}\"}} {}", before + 1);
             let text = metrics.render();
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");
         }
