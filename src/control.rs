@@ -78,6 +78,10 @@ pub struct Control {
     pub(crate) dns_metrics: Arc<dns::DnsMetrics>,
     /// The certificate of encrypted DNS.
     pub(crate) dns_shown: Arc<dns::Shown>,
+    /// How DNS answers.
+    pub(crate) dns_manners: Arc<ArcSwap<dns::Manners>>,
+    pub(crate) dns_seed: dns::Seed,
+    pub(crate) query_log: dns::QueryLog,
     /// Who is up.
     pub health: Arc<HealthBoard>,
     /// All metrics.

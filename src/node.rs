@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use nearcast_dns as dns;
-use nearcast_edge::access_log::AccessLog;
+use nearcast_edge::access_log;
 use nearcast_edge::fill::Fills;
 use nearcast_edge::headers::Identity;
 use nearcast_edge::listener::{self, Doors, Phase};
@@ -148,8 +148,12 @@ impl Node {
         let opening = Opening { path, expected, keep_ms, node, records_max, secret };
         let purges = Purges::open(opening, &clock, edge_metrics.purges.clone())
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
-        let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
+        let access_log = access_log::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
+        let query_log = dns::QueryLog::start(&config.dns.query_log, &dns_metrics)
+            .map_err(|error| NodeError::Io("the query log cannot be opened", error))?;
+        let dns_seed = dns::Seed(rand::random());
+        let dns_manners = Arc::new(ArcSwap::from_pointee(dns::Manners::new(&config, dns_seed, None)));
         let dns_shown = Arc::new(dns::Shown::default());
         dns_shown.replace(reload::load_dns_certificate(&config)?);
         let plane = dns::Plane {
@@ -157,6 +161,8 @@ impl Node {
             health: health.clone(),
             metrics: dns_metrics.clone(),
             texts: texts.published(),
+            manners: dns_manners.clone(),
+            log: query_log.clone(),
             clock: clock.clone(),
         };
         let geo = Arc::new(ArcSwap::new(geo));
@@ -202,6 +208,9 @@ impl Node {
             dns_view,
             dns_metrics,
             dns_shown: dns_shown.clone(),
+            dns_manners,
+            dns_seed,
+            query_log,
             health,
             metrics,
             prefetcher,

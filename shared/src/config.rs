@@ -16,6 +16,7 @@ mod compile;
 mod encrypted;
 mod file;
 mod geo;
+mod manners;
 mod mistake;
 mod pattern;
 mod policy;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use encrypted::Encrypted;
 pub use geo::Geo;
+pub use manners::{CookieSecret, Cookies, Manners, QueryLog, RateLimit};
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
 pub use policy::{AllDown, Order, Pick, Policy, PolicyId, PolicyRule, Ring, SteeredName};
@@ -74,6 +76,8 @@ pub struct Config {
     pub dns: Dns,
     /// What they show over TLS and QUIC: there, if any of them is.
     pub dns_certificate: Option<Certificate>,
+    /// How DNS answers.
+    pub manners: Manners,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
     /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.
@@ -292,7 +296,7 @@ pub struct Log {
     /// How lines look.
     pub format: LogFormat,
     /// One line per request.
-    pub access: AccessLog,
+    pub access: LogTarget,
 }
 
 /// How log lines look.
@@ -304,9 +308,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where the access log goes.
+/// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
+pub enum LogTarget {
     /// Nowhere.
     Off,
     /// Standard output.
@@ -368,7 +372,7 @@ pub struct Origin {
 }
 
 /// The DNS listeners.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dns {
     /// Largest UDP answer to clients with EDNS, 512 to 4096.
     pub udp_size: u16,
@@ -380,6 +384,8 @@ pub struct Dns {
     pub tcp_per_client: usize,
     /// DNS over TLS, HTTPS and QUIC.
     pub encrypted: Encrypted,
+    /// Which queries are logged.
+    pub query_log: QueryLog,
 }
 
 /// What comes from outside the file.

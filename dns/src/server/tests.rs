@@ -42,7 +42,8 @@ struct Node {
 
 fn plane(view: &Arc<ArcSwap<View>>, health: &Arc<HealthBoard>, metrics: &Arc<DnsMetrics>) -> Plane {
     let (view, health, metrics) = (view.clone(), health.clone(), metrics.clone());
-    Plane { view, health, texts: Arc::default(), metrics, clock: Clock::System }
+    let manners = Arc::new(ArcSwap::from_pointee(fixture::manners("")));
+    Plane { view, health, texts: Arc::default(), manners, log: QueryLog::off(), metrics, clock: Clock::System }
 }
 
 fn start() -> Node {

@@ -167,6 +167,13 @@ tables! {
         explain_to: Option<Vec<Spanned<String>>>,
         tls: DnsTls,
         https: DnsHttps,
+        nsid: At<String>,
+        version: At<String>,
+        id: At<String>,
+        udp_size_without_cookie: At<u16>,
+        cookies: Cookies,
+        rate_limit: Option<RateLimit>,
+        query_log: QueryLog,
     }
 
     DnsTls {
@@ -180,6 +187,30 @@ tables! {
     DnsHttps {
         path: At<String>,
         on_sites: Option<bool>,
+    }
+
+    Cookies {
+        on: Option<bool>,
+        secret_file: At<String>,
+        required: Option<bool>,
+    }
+
+    RateLimit {
+        all: At<u32>,
+        answers: At<u32>,
+        negative: At<u32>,
+        errors: At<u32>,
+        slip: At<u32>,
+        ipv4_prefix: At<u8>,
+        ipv6_prefix: At<u8>,
+        exempt: Option<Vec<Spanned<String>>>,
+        log_only: Option<bool>,
+        table_size: At<String>,
+    }
+
+    QueryLog {
+        to: At<String>,
+        sample: At<f64>,
     }
 
     Pop {
