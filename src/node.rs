@@ -257,6 +257,7 @@ impl Node {
                 control: control.clone(),
                 doors: doors.clone(),
                 plane: plane.clone(),
+                udp: dns::Udp { worker: number, receive_buffer: config.dns.udp_receive_buffer },
                 streams: streams.clone(),
                 fatal: fatal_sender.clone(),
             };
@@ -414,6 +415,7 @@ struct WorkerThread {
     control: Arc<Control>,
     doors: Doors,
     plane: dns::Plane,
+    udp: dns::Udp,
     streams: dns::Streams,
     fatal: watch::Sender<Option<String>>,
 }
@@ -454,13 +456,13 @@ impl WorkerThread {
                 tasks.spawn(async move { serving.await.map_err(|error| error.to_string()) });
             }
         }
-        let (plane, streams) = (self.plane.clone(), self.streams.clone());
+        let (plane, udp, streams) = (self.plane.clone(), self.udp, self.streams.clone());
         let mut phase = self.doors.phase.clone();
         tasks.spawn(async move {
             let closing = async {
                 let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
             };
-            let served = dns::serve(share.dns, plane, streams, closing).await;
+            let served = dns::serve(share.dns, plane, udp, streams, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });
         let mut left = 0;

@@ -123,6 +123,8 @@ label! {
         Short = "short",
         /// An answer itself.
         Response = "response",
+        /// A datagram longer than any query needs to be.
+        Long = "long",
         /// From an address that cannot be answered, such as port 0.
         Source = "source",
         /// The answer could not be sent.

@@ -376,6 +376,8 @@ pub struct Origin {
 pub struct Dns {
     /// Largest UDP answer to clients with EDNS, 512 to 4096.
     pub udp_size: u16,
+    /// Bytes that each UDP socket may hold back: queries that came and were not looked at yet.
+    pub udp_receive_buffer: usize,
     /// A connection, encrypted or not, is closed when no whole query came for so long.
     pub tcp_timeout: Duration,
     /// Open TCP connections of the node.

@@ -240,6 +240,7 @@ impl Compiler<'_> {
             |at: &mut Self, key: &str, value, default| at.number(key, value, 1..=1_000_000, default) as usize;
         Dns {
             udp_size: self.number("dns.udp-size", &dns.udp_size, 512..=4096, 1232),
+            udp_receive_buffer: self.receive_buffer(&dns.udp_receive_buffer),
             tcp_timeout: or_default!(self, timeout, "dns.tcp-timeout", dns.tcp_timeout, Duration::from_secs(10)),
             tcp_connections: connections(self, "dns.tcp-connections", &dns.tcp_connections, 1000),
             tcp_per_client: connections(self, "dns.tcp-per-client", &dns.tcp_per_client, 100),
