@@ -51,6 +51,8 @@ pub(crate) struct Answer<'v> {
     pub(crate) additional: Vec<Set<'v>>,
     /// The scope for the client subnet option, if the query has one.
     pub(crate) scope: u8,
+    /// Whoever asks is to ask again over a stream, whatever of the answer fits.
+    pub(crate) truncated: bool,
 }
 
 /// What became of a request.
@@ -84,6 +86,8 @@ pub(crate) enum Outcome {
     BadCookie,
     /// It is to be asked again over TCP: this is too much for an address that may be forged.
     Slipped,
+    /// It is to be signed, and cannot be.
+    Unsigned,
     /// We do not answer this.
     Refused(Refusal),
     /// It could not be understood.
@@ -123,7 +127,7 @@ impl Outcome {
             | Self::AboutServer
             | Self::Cookie
             | Self::Slipped => Rcode::NoError,
-            Self::AllDown => Rcode::ServFail,
+            Self::AllDown | Self::Unsigned => Rcode::ServFail,
             Self::NoName => Rcode::NxDomain,
             Self::BadCookie => Rcode::BadCookie,
             Self::Refused(_) => Rcode::Refused,
@@ -146,6 +150,7 @@ impl Outcome {
             | Self::NoNameCompact
             | Self::AboutServer => true,
             Self::AllDown
+            | Self::Unsigned
             | Self::Referral
             | Self::Cookie
             | Self::BadCookie
@@ -165,6 +170,8 @@ impl Outcome {
             Self::AllDown | Self::NobodyUp => error(14, "no PoP is up"),
             // Invalid Query Type, RFC 9824 section 9.
             Self::Fault(Fault::QueryType) => error(30, ""),
+            // Other Error: none of those that there are says it.
+            Self::Unsigned => error(0, "cannot be signed now"),
             Self::Static
             | Self::Steered(_)
             | Self::Explained
@@ -188,7 +195,7 @@ impl Outcome {
                 Some(LimitedKind::Answers)
             }
             Self::NobodyUp | Self::NoData | Self::NoName | Self::NoNameCompact => Some(LimitedKind::Negative),
-            Self::AllDown | Self::Refused(_) | Self::Fault(_) => Some(LimitedKind::Errors),
+            Self::AllDown | Self::Unsigned | Self::Refused(_) | Self::Fault(_) => Some(LimitedKind::Errors),
             Self::Cookie | Self::BadCookie | Self::Slipped => None,
         }
     }
@@ -209,6 +216,7 @@ impl Outcome {
             Self::Cookie => "cookie",
             Self::BadCookie => "bad-cookie",
             Self::Slipped => "slipped",
+            Self::Unsigned => "unsigned",
             Self::Refused(Refusal::NotOurs) => "not-ours",
             Self::Refused(Refusal::NotSupported) => "not-supported",
             Self::Fault(fault) => fault.flaw().token(),
@@ -217,8 +225,21 @@ impl Outcome {
 }
 
 impl<'v> Answer<'v> {
+    /// The same without any data: to be asked for again over a stream.
+    pub(crate) fn cut(self) -> Self {
+        Self { truncated: true, scope: self.scope, ..Self::empty(self.outcome) }
+    }
+
+    /// Instead of what cannot be signed.
+    pub(crate) fn unsigned() -> Self {
+        Self::empty(Outcome::Unsigned)
+    }
+
+    /// Without any data.
     pub(crate) fn empty(outcome: Outcome) -> Self {
-        Self { outcome, answers: Vec::new(), authority: Vec::new(), additional: Vec::new(), scope: 0 }
+        let (answers, authority, additional) = (Vec::new(), Vec::new(), Vec::new());
+        let truncated = outcome == Outcome::Slipped;
+        Self { outcome, answers, authority, additional, scope: 0, truncated }
     }
 
     /// With what the records of `set` point to, each once, as far as everyone gets the same there.

@@ -19,6 +19,8 @@ use crate::metrics::{
 use crate::server::Plane;
 use crate::view::View;
 
+const CLASS_IN: u16 = 1;
+
 /// What a listener, or a connection, keeps from query to query.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {}
@@ -93,11 +95,13 @@ impl Plane {
                 self.metrics.without_pop(WithoutPop::NoData).inc();
             }
             Outcome::Static
+            | Outcome::Unsigned
             | Outcome::Explained
             | Outcome::Referral
             | Outcome::NoData
             | Outcome::NoName
             | Outcome::NoNameCompact
+            | Outcome::Unsigned
             | Outcome::AboutServer
             | Outcome::Cookie
             | Outcome::BadCookie
@@ -153,8 +157,6 @@ fn flaw(request: &Request<'_>, outcome: Outcome) -> Option<Flaw> {
         _ => surplus,
     }
 }
-
-const CLASS_IN: u16 = 1;
 
 fn line(view: &View, guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, bytes: usize) -> Line {
     let question = request.question.as_ref();
