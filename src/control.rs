@@ -43,6 +43,12 @@ pub struct Addresses {
     pub https: Vec<SocketAddr>,
     /// DNS over UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// DNS over TLS.
+    pub dot: Vec<SocketAddr>,
+    /// DNS over HTTPS.
+    pub doh: Vec<SocketAddr>,
+    /// DNS over QUIC.
+    pub doq: Vec<SocketAddr>,
     /// The admin API.
     pub admin: SocketAddr,
 }
@@ -74,6 +80,8 @@ pub struct Control {
     pub(crate) dns_manners: Arc<ArcSwap<dns::Manners>>,
     pub(crate) dns_seed: dns::Seed,
     pub(crate) query_log: dns::QueryLog,
+    /// The certificate of encrypted DNS.
+    pub(crate) dns_shown: Arc<dns::Shown>,
     /// Who is up.
     pub health: Arc<HealthBoard>,
     /// All metrics.

@@ -101,7 +101,6 @@ impl Plane {
             | Outcome::NoData
             | Outcome::NoName
             | Outcome::NoNameCompact
-            | Outcome::Unsigned
             | Outcome::AboutServer
             | Outcome::Cookie
             | Outcome::BadCookie

@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use crate::pop::{Pop, PopId};
 
 mod compile;
+mod encrypted;
 mod file;
 mod geo;
 mod manners;
@@ -29,6 +30,7 @@ mod zonefile;
 #[cfg(test)]
 mod tests;
 
+pub use encrypted::Encrypted;
 pub use geo::Geo;
 pub use manners::{CookieSecret, Cookies, Manners, QueryLog, RateLimit};
 pub use mistake::{Mistake, Mistakes};
@@ -74,6 +76,8 @@ pub struct Config {
     pub dns: Dns,
     /// How DNS answers.
     pub manners: Manners,
+    /// What they show over TLS and QUIC: there, if any of them is.
+    pub dns_certificate: Option<Certificate>,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
     /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.
@@ -101,6 +105,12 @@ pub struct Listen {
     pub https: Vec<ListenAddress>,
     /// DNS over UDP and TCP.
     pub dns: Vec<ListenAddress>,
+    /// DNS over TLS, RFC 7858.
+    pub dot: Vec<ListenAddress>,
+    /// DNS over HTTPS, RFC 8484.
+    pub doh: Vec<ListenAddress>,
+    /// DNS over QUIC, RFC 9250.
+    pub doq: Vec<ListenAddress>,
     /// The admin API.
     pub admin: SocketAddr,
 }
@@ -366,7 +376,7 @@ pub struct Origin {
 pub struct Dns {
     /// Largest UDP answer to clients with EDNS, 512 to 4096.
     pub udp_size: u16,
-    /// A TCP connection is closed when no whole query came for so long.
+    /// A connection, encrypted or not, is closed when no whole query came for so long.
     pub tcp_timeout: Duration,
     /// Open TCP connections of the node.
     pub tcp_connections: usize,
@@ -374,6 +384,8 @@ pub struct Dns {
     pub tcp_per_client: usize,
     /// Which queries are logged.
     pub query_log: QueryLog,
+    /// DNS over TLS, HTTPS and QUIC.
+    pub encrypted: Encrypted,
 }
 
 /// What comes from outside the file.
