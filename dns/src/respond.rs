@@ -19,6 +19,8 @@ use crate::metrics::{
 use crate::server::Plane;
 use crate::view::View;
 
+const CLASS_IN: u16 = 1;
+
 /// What a listener, or a connection, keeps from query to query.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {}
@@ -154,8 +156,6 @@ fn flaw(request: &Request<'_>, outcome: Outcome) -> Option<Flaw> {
         _ => surplus,
     }
 }
-
-const CLASS_IN: u16 = 1;
 
 fn line(view: &View, guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, bytes: usize) -> Line {
     let question = request.question.as_ref();
