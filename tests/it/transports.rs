@@ -3,18 +3,24 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
-use hickory_proto::op::ResponseCode;
+use futures_util::StreamExt;
+use hickory_proto::op::{DnsRequestOptions, ResponseCode};
 use hickory_proto::rr::RecordType::{self, A, AAAA, NS, SOA, TXT};
+use hickory_server::net::h2::HttpsClientStream;
+use hickory_server::net::quic::QuicClientStream;
+use hickory_server::net::runtime::TokioRuntimeProvider;
+use hickory_server::net::tls::tls_exchange;
+use hickory_server::net::xfer::{DnsExchange, DnsHandle};
 use http::Version;
 
-use crate::harness::client::{Ask, Failed};
+use crate::harness::client::{Ask, Failed, RUNTIME};
 use crate::harness::dns::{Query, Reply, Tcp};
 use crate::harness::encrypted::{Doq, Dot, NAME, closed_with, encrypted, exchange, framed, get, post};
-use crate::harness::eventually;
 use crate::harness::kdig::Kdig;
 use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply as Scripted};
 use crate::harness::tls::Authority;
+use crate::harness::{DEADLINE, eventually};
 
 const WWW: &str = "www.cdn.test";
 
@@ -123,6 +129,35 @@ fn kdig_over_every_transport() {
         let told = kdig.ask(server, &twice);
         assert!(told.contains("192.0.2.10") && told.contains("2001:db8:1::10"), "{transport}: {told}");
     }
+}
+
+#[test]
+fn hickorys_clients_over_what_is_encrypted() {
+    let authority = Authority::new();
+    let (node, trusted) = (encrypted(setup(), &authority).start(), authority.trusted());
+    let tls = |protocols: &[&[u8]]| rustls::ClientConfig::clone(&trusted.client(protocols));
+    let told = RUNTIME.block_on(async {
+        let provider = TokioRuntimeProvider::new();
+        let over_tls = tls_exchange(node.dot(), NAME.try_into().unwrap(), tls(&[]), DEADLINE, None, provider.clone());
+        let over_https = HttpsClientStream::builder(trusted.client(&[b"h2"]), provider.clone());
+        let over_https = over_https.exchange(node.doh(), NAME.into(), "/dns-query".into());
+        let over_quic = QuicClientStream::builder().crypto_config(tls(&[b"doq"])).build(node.doq(), NAME.into());
+        let (over_quic, running) = DnsExchange::from_stream(over_quic.await.unwrap());
+        tokio::spawn(running);
+        let mut told = Vec::new();
+        for exchange in [over_tls.await.unwrap(), over_https.await.unwrap(), over_quic] {
+            for _ in 0..3 {
+                let query = hickory_proto::op::Query::query("fra.cdn.test.".parse().unwrap(), A);
+                let mut answers = exchange.lookup(query, DnsRequestOptions::default());
+                let answer = tokio::time::timeout(DEADLINE, answers.next()).await.unwrap().unwrap().unwrap();
+                told.push(answer.answers[0].data.to_string());
+            }
+        }
+        // What it drives ends with it.
+        drop(provider);
+        told
+    });
+    assert_eq!(told, ["192.0.2.10"; 9]);
 }
 
 #[test]
@@ -341,7 +376,7 @@ fn slow_clients_by_the_thousand_do_not_hurt_others() {
     let _https = slow(node.doh(), &hello);
     // First packets of QUIC connections, from where nobody hears the answers.
     let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    sink.set_read_timeout(Some(crate::harness::DEADLINE)).unwrap();
+    sink.set_read_timeout(Some(DEADLINE)).unwrap();
     let client = Doq::new(&trusted, &[b"doq"]);
     let mut first = [0; 2048];
     for _ in 0..EACH {
