@@ -26,8 +26,6 @@ pub struct DnsMetrics {
     connections: [[Counter; ConnectionEvent::ALL.len()]; Transport::ALL.len()],
     open: [Gauge; Transport::ALL.len()],
     manners: MannersMetrics,
-    connections: [[Counter; ConnectionEvent::ALL.len()]; Transport::ALL.len()],
-    open: [Gauge; Transport::ALL.len()],
 }
 
 /// One query and its answer, for the counters.

@@ -175,21 +175,6 @@ tables! {
         cookies: Cookies,
         rate_limit: Option<RateLimit>,
         query_log: QueryLog,
-        tls: DnsTls,
-        https: DnsHttps,
-    }
-
-    DnsTls {
-        certificate: At<String>,
-        key: At<String>,
-        connections: At<u32>,
-        per_client: At<u32>,
-        handshake_timeout: At<String>,
-    }
-
-    DnsHttps {
-        path: At<String>,
-        on_sites: Option<bool>,
     }
 
     DnsTls {
