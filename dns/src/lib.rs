@@ -34,6 +34,8 @@ mod simulate;
 
 mod encode;
 
+pub mod dnssec;
+
 mod metrics;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use crate::pop::{Pop, PopId};
 
 mod compile;
+mod dnssec;
 mod file;
 mod geo;
 mod mistake;
@@ -28,6 +29,7 @@ mod zonefile;
 #[cfg(test)]
 mod tests;
 
+pub use dnssec::Dnssec;
 pub use geo::Geo;
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
@@ -70,6 +72,8 @@ pub struct Config {
     pub origin: Origin,
     /// DNS listeners.
     pub dns: Dns,
+    /// How signed zones are signed.
+    pub dnssec: Dnssec,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
     /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.

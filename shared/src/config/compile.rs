@@ -25,6 +25,7 @@ macro_rules! or_default {
     };
 }
 
+mod dnssec;
 mod fleet;
 mod geo;
 mod health;
@@ -113,6 +114,7 @@ impl Compiler<'_> {
             limits: self.limits(&file.limits),
             origin: self.origin(&file.origin),
             dns: self.dns(&file.dns),
+            dnssec: self.dnssec(&file.dns.dnssec),
             explain_to: self.networks("dns.explain-to", file.dns.explain_to.as_deref()),
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,

@@ -162,6 +162,20 @@ tables! {
         tcp_per_client: At<u32>,
         ranking_depth: At<u16>,
         explain_to: Option<Vec<Spanned<String>>>,
+        dnssec: Dnssec,
+    }
+
+    Dnssec {
+        keys: At<String>,
+        dnskey_ttl: At<u32>,
+        validity: At<String>,
+        jitter: At<String>,
+        refresh: At<String>,
+        backdate: At<String>,
+        propagation: At<String>,
+        signatures_per_second: At<u32>,
+        signatures_kept: At<u32>,
+        signatures_passing: At<u32>,
     }
 
     Pop {
@@ -186,6 +200,7 @@ tables! {
         record: Vec<Spanned<Record>>,
         policy: At<String>,
         ecs: Option<bool>,
+        dnssec: Option<bool>,
         steered: Vec<Spanned<Steered>>,
     }
 
