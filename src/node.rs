@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use nearcast_dns as dns;
+use nearcast_dns::dnssec::{Keys, SignatureMetrics, Signers, SignersCollector};
 use nearcast_edge::access_log::AccessLog;
 use nearcast_edge::fill::Fills;
 use nearcast_edge::headers::Identity;
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::control::{Addresses, Control, Generation};
+use crate::dnssec;
 use crate::geo::{GeoCollector, GeoDesk, watch as watch_geo};
 use crate::prefetch;
 use crate::reload::{self, ReloadError};
@@ -125,7 +127,18 @@ impl Node {
         let geo_desk = Arc::new(GeoDesk::new(&metrics, watch_geo::prints(&config)));
         let geo = Arc::new(reload::load_geo(&config).map_err(ReloadError::from)?);
         let edge_view = View::compile(&config, &edge_metrics).map_err(ReloadError::from)?;
+        let signature_metrics = SignatureMetrics::register(&metrics);
+        let keys = Keys::load(&config, &signature_metrics, clock.now()).map_err(ReloadError::from)?;
+        let seen = dnssec::seen(&state.clock_file());
+        let signers = Arc::new(Signers::new(&config.dnssec, clock.clone(), rand::random(), seen));
+        signers.use_keys(&keys);
+        let collector = SignersCollector { signers: signers.clone() };
+        metrics.register(|registry| registry.register_collector(Box::new(collector)));
+        for warning in keys.warnings(clock.now()) {
+            tracing::warn!(warning, "a zone will not be signed as planned");
+        }
         let dns_view = dns::View::compile(&config, geo.clone(), &dns_metrics).map_err(ReloadError::from)?;
+        let dns_view = dns_view.with_keys(keys);
         let dns_view = Arc::new(ArcSwap::from_pointee(dns_view));
         let keep_ms = reload::purges_kept_ms(&config);
         let expected = Store::finds_something(&config.cache);
@@ -166,6 +179,7 @@ impl Node {
         let mut background = JoinSet::new();
         background.spawn_on(watch, runtime.handle());
         background.spawn_on(keeper::keep(health.clone()), runtime.handle());
+        background.spawn_on(dnssec::watch(signers.clone(), state.clock_file()), runtime.handle());
         let probes = {
             let _in_control_runtime = runtime.enter();
             probe::spawn(&config, &health, &tls)
@@ -177,6 +191,8 @@ impl Node {
             edge: edge.clone(),
             dns_view,
             dns_metrics,
+            signers,
+            signature_metrics,
             health,
             metrics,
             prefetcher,
@@ -417,6 +433,7 @@ impl WorkerThread {
             let plane = dns::Plane {
                 view: control.dns_view.clone(),
                 health: control.health.clone(),
+                signers: control.signers.clone(),
                 metrics: control.dns_metrics.clone(),
                 texts: control.texts.published(),
                 clock: control.clock.clone(),

@@ -28,7 +28,7 @@ mod signers;
 pub use algorithm::Algorithm;
 pub use file::{KeyFileError, remove, write};
 pub use key::Key;
-pub use keys::{KeyError, Keys, read};
+pub use keys::{KeyError, KeyErrors, Keys, read};
 pub use metrics::{SignatureMetrics, SignersCollector};
 pub use signers::{Held, Signers, SignersStatus};
 pub use times::{Times, stamp};

@@ -11,6 +11,7 @@ use nearcast_shared::health::HealthBoard;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
+use crate::dnssec::Signers;
 use crate::metrics::DnsMetrics;
 use crate::texts::Texts;
 use crate::view::View;
@@ -49,6 +50,8 @@ pub struct Plane {
     pub health: Arc<HealthBoard>,
     /// TXT records that come and go.
     pub texts: Arc<ArcSwap<Texts>>,
+    /// Who signs what signed zones have.
+    pub signers: Arc<Signers>,
     /// Counters.
     pub metrics: Arc<DnsMetrics>,
     /// Where `now` comes from.

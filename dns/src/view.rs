@@ -29,6 +29,7 @@ use nearcast_shared::pop::{Pop, PopId};
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 
+use crate::dnssec::{Keys, ZoneKeys};
 use crate::map::Maps;
 use crate::metrics::{Cause, CauseCounters, DnsMetrics};
 use crate::name::{Lowered, Name, suffixes};
@@ -47,6 +48,7 @@ pub struct View {
     /// Labels of the longest name there is: what is longer need not be looked up.
     labels_max: usize,
     zones: Vec<Zone>,
+    keys: Keys,
     guide: Guide,
     /// What PoPs without addresses point to.
     cnames: Vec<Option<Name>>,
@@ -83,6 +85,14 @@ pub(crate) struct Zone {
     pub(crate) negative_ttl: u32,
     /// The zone of ours that this one lies in, as an index.
     parent: Option<usize>,
+    /// What its answers are signed with.
+    pub(crate) keys: Option<Arc<ZoneKeys>>,
+}
+
+impl Zone {
+    pub(crate) fn is_signed(&self) -> bool {
+        self.keys.is_some()
+    }
 }
 
 /// What stands at a name.
@@ -102,6 +112,8 @@ pub(crate) struct Node {
     cut: Option<Name>,
     /// Whether it is the closest encloser of a wildcard.
     above_wildcard: bool,
+    /// Whether its first label is the asterisk.
+    wildcard: bool,
 }
 
 /// Whose addresses a name has that depend on who asks.
@@ -166,6 +178,21 @@ impl Node {
         }
     }
 
+    /// The types of its own sets.
+    pub(crate) fn types(&self) -> impl Iterator<Item = u16> {
+        self.sets.iter().map(|set| set.rtype)
+    }
+
+    /// Whether its zone hands over at or above it.
+    pub(crate) fn is_delegated(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// Whether it stands for the names that have no better match (RFC 4592).
+    pub(crate) fn is_wildcard(&self) -> bool {
+        self.wildcard
+    }
+
     /// Whether it exists only because of names below it.
     pub(crate) fn is_empty(&self) -> bool {
         self.sets.is_empty() && self.target == Target::Nothing
@@ -184,6 +211,7 @@ impl View {
             labels_max: names.keys().map(Name::labels).max().unwrap_or(0),
             names,
             zones,
+            keys: Keys::default(),
             guide: Guide::new(config, geo, &used),
             cnames: config.pops.iter().map(|pop| pop.cname.as_deref().and_then(Name::parse)).collect(),
             fleet: FleetId::of(&config.pops),
@@ -193,6 +221,20 @@ impl View {
             steered: config.pops.iter().map(|pop| metrics.steered(&pop.name)).collect(),
             explain_to: config.explain_to.clone(),
         })
+    }
+
+    /// The same, with zones signed by `keys`.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Keys) -> Self {
+        for zone in &mut self.zones {
+            zone.keys = keys.of(&zone.apex).cloned();
+        }
+        Self { keys, ..self }
+    }
+
+    /// What its zones are signed with.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// Makes the maps from which this view, and any that steers alike, can answer faster and with the widest scopes; gives
@@ -222,22 +264,21 @@ impl View {
         self.guide.is_alike(&other.guide)
     }
 
-    /// Looks up a name as it came from the wire (RFC 1034 section 4.3.2, RFC 4592 section 3.3.1).
-    pub(crate) fn find(&self, wire: &[u8]) -> Found<'_> {
-        let lowered = Lowered::new(wire);
-        if let Some(node) = self.names.get(lowered.wire()) {
-            return self.at(node, lowered.wire());
+    /// Looks up a name in lower case, on the wire (RFC 1034 section 4.3.2, RFC 4592 section 3.3.1).
+    pub(crate) fn find(&self, name: &[u8]) -> Found<'_> {
+        if let Some(node) = self.names.get(name) {
+            return self.at(node, name);
         }
         // Every name from a zone's own down to the existing ones is in the map: the first hit upward is the closest
         // encloser and tells the zone.
-        let surplus = suffixes(lowered.wire()).count().saturating_sub(self.labels_max);
-        let above = suffixes(lowered.wire()).skip(surplus.max(1));
+        let surplus = suffixes(name).count().saturating_sub(self.labels_max);
+        let above = suffixes(name).skip(surplus.max(1));
         let Some((encloser, node)) = above.filter_map(|suffix| Some((suffix, self.names.get(suffix)?))).next() else {
             return Found::Outside;
         };
         let zone = &self.zones[node.zone];
         if node.cut.is_some() {
-            return self.at(node, lowered.wire());
+            return self.at(node, name);
         }
         if node.above_wildcard
             && let Some(wildcard) = self.names.get([b"\x01*", encloser].concat().as_slice())
@@ -260,6 +301,11 @@ impl View {
         let lowered = Lowered::new(wire);
         let (name, node) = self.names.get_key_value(lowered.wire())?;
         Some((name, node.set(rtype)?))
+    }
+
+    /// The zone that has the node.
+    pub(crate) fn zone_of(&self, node: &Node) -> &Zone {
+        &self.zones[node.zone]
     }
 
     /// The zone of ours that `zone` lies in.

@@ -35,20 +35,22 @@ pub const DNAME: u16 = 39;
 pub const OPT: u16 = 41;
 /// A delegation's key.
 pub const DS: u16 = 43;
+/// A signature of DNSSEC.
+pub const RRSIG: u16 = 46;
+/// What DNSSEC says does not exist.
+pub const NSEC: u16 = 47;
+/// A zone's keys.
+pub const DNSKEY: u16 = 48;
+/// What the parent's DS set is to become.
+pub const CDS: u16 = 59;
+/// The keys that it is to be made of.
+pub const CDNSKEY: u16 = 60;
+/// RFC 9824 section 4: in an NSEC record, that the name does not exist.
+pub const NXNAME: u16 = 128;
 /// The fingerprint of a host's key.
 pub const SSHFP: u16 = 44;
-/// A signature.
-pub const RRSIG: u16 = 46;
-/// What there is between two names.
-pub const NSEC: u16 = 47;
-/// A zone's key.
-pub const DNSKEY: u16 = 48;
 /// What a TLS server has to show.
 pub const TLSA: u16 = 52;
-/// The DS record that a parent is asked for.
-pub const CDS: u16 = 59;
-/// The key of such a DS record.
-pub const CDNSKEY: u16 = 60;
 /// How a service is reached.
 pub const SVCB: u16 = 64;
 /// How a web server is reached.

@@ -11,21 +11,22 @@ use crate::name::Lowered;
 const CLASS_IN: [u8; 2] = [0, 1];
 
 /// A set to be signed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Set<'a, R> {
+#[derive(Clone, Copy)]
+pub(crate) struct Set<'a> {
     /// Its name on the wire, in any letter case.
     pub(crate) owner: &'a [u8],
     pub(crate) rtype: u16,
-    /// Seconds.
+    /// Seconds that the zone gives it.
     pub(crate) ttl: u32,
-    /// The data of its records on the wire, names uncompressed, in any order.
-    pub(crate) rdatas: &'a [R],
+    /// Hands over the data of each record in turn, on the wire, names uncompressed, in any order.
+    pub(crate) rdatas: &'a dyn Fn(&mut dyn FnMut(&[u8])),
 }
 
 /// RFC 4034 section 3.1.8.1: "signature = sign(RRSIG_RDATA | RR(1) | RR(2)... )".
-pub(crate) fn signed_data<R: AsRef<[u8]>>(rrsig: &Rrsig<'_>, set: &Set<'_, R>) -> Vec<u8> {
+pub(crate) fn signed_data(rrsig: &Rrsig<'_>, set: &Set<'_>) -> Vec<u8> {
     let owner = Lowered::new(set.owner);
-    let mut rdatas: Vec<Vec<u8>> = set.rdatas.iter().map(|rdata| canonical(set.rtype, rdata.as_ref())).collect();
+    let mut rdatas: Vec<Vec<u8>> = Vec::new();
+    (set.rdatas)(&mut |rdata| rdatas.push(canonical(set.rtype, rdata)));
     // RFC 4034 section 6.3: sorted "by treating the RDATA portion of the canonical form of each RR as a left-justified
     // unsigned octet sequence", and of duplicates there is one.
     rdatas.sort_unstable();

@@ -1,6 +1,8 @@
 //! The keys of all signed zones, as the key folder has them.
 
 use std::collections::HashMap;
+use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,18 +65,38 @@ pub enum KeyError {
     },
 }
 
+/// Everything that keeps zones from being signed.
+#[derive(Debug)]
+pub struct KeyErrors(pub Vec<KeyError>);
+
+impl fmt::Display for KeyErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, error) in self.0.iter().enumerate() {
+            let between = if position == 0 { "" } else { "; " };
+            write!(f, "{between}{error}")?;
+            // Of several only here can their causes be told.
+            if let Some(source) = error.source() {
+                write!(f, ": {source}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Error for KeyErrors {}
+
 impl Keys {
     /// Reads the keys of all zones of `config` that are signed.
     ///
     /// # Errors
     /// Everything that keeps a zone from being signed.
-    pub fn load(config: &Config, metrics: &SignatureMetrics, now: Timestamp) -> Result<Self, Vec<KeyError>> {
+    pub fn load(config: &Config, metrics: &SignatureMetrics, now: Timestamp) -> Result<Self, KeyErrors> {
         let signed: Vec<&Name> = config.zones.iter().filter(|zone| zone.dnssec).map(|zone| &zone.apex).collect();
         if signed.is_empty() {
             return Ok(Self::default());
         }
         let folder = &config.dnssec.keys;
-        let files = Files::list(folder).map_err(|error| vec![KeyError::from(error)])?;
+        let files = Files::list(folder).map_err(|error| KeyErrors(vec![error.into()]))?;
         let (mut zones, mut errors) = (HashMap::new(), Vec::new());
         for zone in signed {
             let (name, folder) = (zone.to_string(), folder.clone());
@@ -90,7 +112,12 @@ impl Keys {
                 },
             }
         }
-        if errors.is_empty() { Ok(Self { zones: Arc::new(zones) }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Self { zones: Arc::new(zones) }) } else { Err(KeyErrors(errors)) }
+    }
+
+    /// How many zones are signed.
+    pub fn count(&self) -> usize {
+        self.zones.len()
     }
 
     /// Those of `zone`, if it is signed.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use nearcast_shared::clock::Clock;
 use nearcast_shared::metrics::Metrics;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
@@ -89,8 +88,6 @@ impl SignatureMetrics {
 pub struct SignersCollector {
     /// Whom to ask.
     pub signers: Arc<Signers>,
-    /// Where `now` comes from.
-    pub clock: Clock,
 }
 
 impl Collector for SignersCollector {

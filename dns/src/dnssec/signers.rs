@@ -15,6 +15,7 @@ use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::Dnssec;
 use parking_lot::Mutex;
 use siphasher::sip128::{Hasher128, SipHasher13};
+use smallvec::SmallVec;
 
 use super::budget::{Asker, Budget, Pool};
 use super::canonical::{Set, signed_data};
@@ -31,16 +32,8 @@ const SHARDS: usize = 64;
 /// Sets that a worker keeps for itself, of what zones have and of what passes.
 const LOCAL: [usize; 2] = [4096, 256];
 
-/// A set's signatures: one, or two of the DNSKEY set while keys change.
-#[derive(Debug, Clone)]
-pub(crate) struct Signatures(Arc<Signed>);
-
-impl Signatures {
-    /// The data of the RRSIG records.
-    pub(crate) fn rdatas(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.0.rdatas.iter().map(|rdata| &**rdata)
-    }
-}
+/// The data of a set's RRSIG records: of one, or two of the DNSKEY set while keys change.
+pub(crate) type Signatures = SmallVec<[Arc<[u8]>; 1]>;
 
 /// Why a set is not signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +48,7 @@ pub(crate) enum Refused {
 
 #[derive(Debug)]
 struct Signed {
-    rdatas: Vec<Box<[u8]>>,
+    rdatas: Signatures,
     /// From then on it is to be renewed.
     due: Timestamp,
     ends: Timestamp,
@@ -67,7 +60,7 @@ struct Signed {
 
 /// What a worker keeps for itself.
 #[derive(Debug)]
-pub(crate) struct Local([Generations<Arc<Signed>>; 2]);
+pub(crate) struct Local([Generations<Signed>; 2]);
 
 impl Default for Local {
     /// Without room, for those that are many, such as connections.
@@ -95,6 +88,8 @@ pub struct Signers {
     held: [Vec<Mutex<Generations<Arc<Signed>>>>; 2],
     /// The shard that is looked through next.
     sweep: AtomicUsize,
+    /// Some zone is signed, so that it matters what the clock says.
+    needed: AtomicBool,
 }
 
 /// What is kept, and what is thought of the clock.
@@ -129,24 +124,28 @@ impl Signers {
             secret,
             held: [shards(), shards()],
             sweep: AtomicUsize::new(0),
+            needed: AtomicBool::new(false),
         };
         made.resize(config);
         made
     }
 
-    /// Takes over limits and the keys of a config that comes into force. Whoever reloads says that the clock is right.
+    /// Takes over the limits and keys of a config that comes into force, and that the clock is right: whoever reloads says
+    /// so.
     pub fn reconfigure(&self, config: &Dnssec, keys: &Keys) {
         self.budget.set_rate(config.signatures_per_second);
         self.resize(config);
-        self.keys_are_of_the_past(keys);
         self.guard.believe(self.clock.now(), self.clock.steady());
-        self.tell_of_clock(self.guard.state());
+        self.use_keys(keys);
     }
 
-    /// Keys were made before now.
-    pub fn keys_are_of_the_past(&self, keys: &Keys) {
+    /// Zones are signed by `keys` from now on, all of which were made in the past.
+    pub fn use_keys(&self, keys: &Keys) {
+        self.needed.store(keys.count() > 0, Ordering::Relaxed);
         if let Some(newest) = keys.newest() {
             self.guard.raise(newest);
+            self.guard.look(self.clock.now(), self.clock.steady());
+            self.tell_of_clock();
         }
     }
 
@@ -162,11 +161,11 @@ impl Signers {
     }
 
     /// The signatures of `set`, which is of the zone with `keys`; `wall` is what the machine's clock says.
-    pub(crate) fn sign<R: AsRef<[u8]>>(
+    pub(crate) fn sign(
         &self,
         keys: &ZoneKeys,
         local: &mut Local,
-        set: &Set<'_, R>,
+        set: &Set<'_>,
         pool: Pool,
         asker: Asker,
         wall: Timestamp,
@@ -180,7 +179,7 @@ impl Signers {
             && latest < signed.due
         {
             keys.count(Outcome::Cached);
-            return Ok(Signatures(signed.clone()));
+            return Ok(signed.rdatas.clone());
         }
         let shard = &self.held[pool as usize][shard_of(id)];
         let found = shard.lock().get(id).cloned();
@@ -197,16 +196,16 @@ impl Signers {
         let signed = result?;
         if latest < signed.due {
             // A copy of its own: what all workers count references of goes to and fro between cores.
-            local.0[pool as usize].insert(id, Arc::new(signed.copy()));
+            local.0[pool as usize].insert(id, signed.copy());
         }
-        Ok(Signatures(signed))
+        Ok(signed.rdatas.clone())
     }
 
-    fn renewed<R: AsRef<[u8]>>(
+    fn renewed(
         &self,
         keys: &ZoneKeys,
         signing: &Signing,
-        set: &Set<'_, R>,
+        set: &Set<'_>,
         whose: (Pool, Asker),
         old: Arc<Signed>,
         wall: Timestamp,
@@ -229,11 +228,11 @@ impl Signers {
         }
     }
 
-    fn made<R: AsRef<[u8]>>(
+    fn made(
         &self,
         keys: &ZoneKeys,
         signing: &Signing,
-        set: &Set<'_, R>,
+        set: &Set<'_>,
         (pool, asker): (Pool, Asker),
         wall: Timestamp,
     ) -> Result<Arc<Signed>, Refused> {
@@ -258,9 +257,9 @@ impl Signers {
             let mut rdata = Vec::with_capacity(18 + keys.zone.wire().len() + 64);
             rrsig.write(&mut rdata);
             rdata.extend(key.pair().sign(&signed_data(&rrsig, set))?);
-            Some(rdata.into_boxed_slice())
+            Some(Arc::from(rdata))
         };
-        let rdatas: Option<Vec<Box<[u8]>>> = signing.keys(keys).map(sign).collect();
+        let rdatas: Option<Signatures> = signing.keys(keys).map(sign).collect();
         let signed = Arc::new(Signed {
             rdatas: rdatas.ok_or(Refused::Failed)?,
             due: window.due,
@@ -273,14 +272,15 @@ impl Signers {
     }
 
     /// Tells sets apart, whatever the order of their records and the letter case of their name.
-    fn id<R: AsRef<[u8]>>(&self, signing: &Signing, set: &Set<'_, R>) -> u128 {
+    fn id(&self, signing: &Signing, set: &Set<'_>) -> u128 {
         use std::hash::Hasher;
         let keyed = || SipHasher13::new_with_key(&self.secret);
         // Sums do not hang on order. What is added are keyed hashes, so that nobody can make two sums equal.
-        let sum = set.rdatas.iter().fold(0_u128, |sum, rdata| {
+        let mut sum = 0_u128;
+        (set.rdatas)(&mut |rdata| {
             let mut hasher = keyed();
-            hasher.write(rdata.as_ref());
-            sum.wrapping_add(hasher.finish128().as_u128())
+            hasher.write(rdata);
+            sum = sum.wrapping_add(hasher.finish128().as_u128());
         });
         let mut hasher = keyed();
         hasher.write_u64(signing.id);
@@ -292,8 +292,8 @@ impl Signers {
 
     /// To be called every second: looks at the clocks, and at a part of what is kept.
     pub fn tick(&self) {
-        if let Some(state) = self.guard.look(self.clock.now(), self.clock.steady()) {
-            self.tell_of_clock(state);
+        if self.guard.look(self.clock.now(), self.clock.steady()).is_some() {
+            self.tell_of_clock();
         }
         let (now, shard) = (self.now(self.clock.now()), self.sweep.fetch_add(1, Ordering::Relaxed) % SHARDS);
         for shards in &self.held {
@@ -302,10 +302,13 @@ impl Signers {
         }
     }
 
-    fn tell_of_clock(&self, state: ClockState) {
-        match explain(state) {
-            Some(what) => tracing::error!(what, "the time of day is not believed"),
-            None => tracing::info!("the time of day is believed"),
+    fn tell_of_clock(&self) {
+        match explain(self.guard.state()) {
+            Some(what) if self.needed.load(Ordering::Relaxed) => {
+                tracing::error!(what, "the time of day is not believed");
+            }
+            Some(what) => tracing::debug!(what, "the time of day is not believed"),
+            None => tracing::debug!("the time of day is believed"),
         }
     }
 
@@ -344,7 +347,8 @@ impl Signed {
 
     fn copy(&self) -> Self {
         let (claimed, wanted) = Default::default();
-        Self { rdatas: self.rdatas.clone(), due: self.due, ends: self.ends, claimed, wanted }
+        let rdatas = self.rdatas.iter().map(|rdata| Arc::from(&**rdata)).collect();
+        Self { rdatas, due: self.due, ends: self.ends, claimed, wanted }
     }
 }
 

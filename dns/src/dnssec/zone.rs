@@ -126,10 +126,9 @@ impl Signing {
 }
 
 fn stage(zone: &Name, keys: &[Key], phase: &Phase, ttl: u32) -> Stage {
-    let set = |rtype, members: &[usize], rdata: fn(&Key) -> Box<[u8]>| RrSet {
-        rtype,
-        ttl,
-        rdata: members.iter().map(|index| rdata(&keys[*index])).collect(),
+    let set = |rtype, members: &[usize], rdata: fn(&Key) -> Box<[u8]>| {
+        let rdatas: Vec<Box<[u8]>> = members.iter().map(|index| rdata(&keys[*index])).collect();
+        RrSet::new(rtype, ttl, rdatas.iter().map(|rdata| &**rdata))
     };
     let signing = |members: &[usize]| {
         let mut hasher = SipHasher13::new();

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use nearcast_shared::clock::Clock;
+use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::health::Forced;
 use nearcast_shared::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::dnssec::Signers;
 use crate::fixture;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -34,7 +35,9 @@ struct Node {
 
 fn plane(view: &Arc<ArcSwap<View>>, health: &Arc<HealthBoard>, metrics: &Arc<DnsMetrics>) -> Plane {
     let (view, health, metrics) = (view.clone(), health.clone(), metrics.clone());
-    Plane { view, health, texts: Arc::default(), metrics, clock: Clock::System }
+    let dnssec = fixture::config(fixture::CONFIG, "sin").dnssec;
+    let signers = Arc::new(Signers::new(&dnssec, Clock::System, [0; 16], Timestamp(0)));
+    Plane { view, health, texts: Arc::default(), signers, metrics, clock: Clock::System }
 }
 
 fn start() -> Node {
