@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use maxminddb_writer::Database;
 use maxminddb_writer::metadata::IpVersion;
 use maxminddb_writer::paths::IpAddrWithMask;
-use nearcast_shared::clock::Clock;
+use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::GeoDb;
 use nearcast_shared::health::{FleetId, HealthBoard, HealthTable, PopHealth, Reason};
 use nearcast_shared::metrics::Metrics;
 use serde::Serialize;
 
+use crate::dnssec::Signers;
 use crate::log::QueryLog;
 use crate::manners::{Manners, Seed};
 use crate::metrics::DnsMetrics;
@@ -141,9 +142,15 @@ pub(crate) fn plane(view: View) -> Plane {
         texts: Arc::default(),
         manners: Arc::new(ArcSwap::from_pointee(manners(""))),
         log: QueryLog::off(),
+        signers: signers(),
         metrics: Arc::new(metrics()),
         clock: Clock::System,
     }
+}
+
+/// Who would sign, with nothing kept.
+pub(crate) fn signers() -> Arc<Signers> {
+    Arc::new(Signers::new(&config(CONFIG, "sin").dnssec, Clock::System, [0; 16], Timestamp(0)))
 }
 
 /// No texts, for as long as any test lives.

@@ -44,6 +44,8 @@ mod simulate;
 
 mod encode;
 
+pub mod dnssec;
+
 mod metrics;
 
 mod log;

@@ -10,6 +10,7 @@ use nearcast_shared::health::HealthBoard;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
+use crate::dnssec::Signers;
 use crate::log::QueryLog;
 use crate::manners::Manners;
 use crate::metrics::DnsMetrics;
@@ -82,6 +83,8 @@ pub struct Plane {
     pub manners: Arc<ArcSwap<Manners>>,
     /// Where a sample of queries is written.
     pub log: QueryLog,
+    /// Who signs what signed zones have.
+    pub signers: Arc<Signers>,
     /// Counters.
     pub metrics: Arc<DnsMetrics>,
     /// Where `now` comes from.

@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use crate::pop::{Pop, PopId};
 
 mod compile;
+mod dnssec;
 mod encrypted;
 mod file;
 mod geo;
@@ -30,6 +31,7 @@ mod zonefile;
 #[cfg(test)]
 mod tests;
 
+pub use dnssec::Dnssec;
 pub use encrypted::Encrypted;
 pub use geo::Geo;
 pub use manners::{CookieSecret, Cookies, Manners, QueryLog, RateLimit};
@@ -78,6 +80,8 @@ pub struct Config {
     pub dns_certificate: Option<Certificate>,
     /// How DNS answers.
     pub manners: Manners,
+    /// How signed zones are signed.
+    pub dnssec: Dnssec,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
     /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.

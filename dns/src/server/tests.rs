@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use nearcast_shared::clock::Clock;
+use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::health::Forced;
 use nearcast_shared::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::dnssec::Signers;
 use crate::fixture;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -44,7 +45,8 @@ struct Node {
 fn plane(view: &Arc<ArcSwap<View>>, health: &Arc<HealthBoard>, metrics: &Arc<DnsMetrics>) -> Plane {
     let (view, health, metrics) = (view.clone(), health.clone(), metrics.clone());
     let manners = Arc::new(ArcSwap::from_pointee(fixture::manners("")));
-    Plane { view, health, texts: Arc::default(), manners, log: QueryLog::off(), metrics, clock: Clock::System }
+    let (log, clock, signers) = (QueryLog::off(), Clock::System, fixture::signers());
+    Plane { view, health, texts: Arc::default(), manners, log, signers, metrics, clock }
 }
 
 fn start() -> Node {

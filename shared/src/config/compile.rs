@@ -25,6 +25,7 @@ macro_rules! or_default {
     };
 }
 
+mod dnssec;
 mod encrypted;
 mod fleet;
 mod geo;
@@ -118,6 +119,7 @@ impl Compiler<'_> {
             dns: self.dns(&file.dns),
             dns_certificate,
             manners: self.manners(&file.dns, inputs),
+            dnssec: self.dnssec(&file.dns.dnssec),
             explain_to: self.networks("dns.explain-to", file.dns.explain_to.as_deref()),
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,

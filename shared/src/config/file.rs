@@ -175,6 +175,20 @@ tables! {
         cookies: Cookies,
         rate_limit: Option<RateLimit>,
         query_log: QueryLog,
+        dnssec: Dnssec,
+    }
+
+    Dnssec {
+        keys: At<String>,
+        dnskey_ttl: At<u32>,
+        validity: At<String>,
+        jitter: At<String>,
+        refresh: At<String>,
+        backdate: At<String>,
+        propagation: At<String>,
+        signatures_per_second: At<u32>,
+        signatures_kept: At<u32>,
+        signatures_passing: At<u32>,
     }
 
     DnsTls {
@@ -236,6 +250,7 @@ tables! {
         record: Vec<Spanned<Record>>,
         policy: At<String>,
         ecs: Option<bool>,
+        dnssec: Option<bool>,
         steered: Vec<Spanned<Steered>>,
     }
 
