@@ -18,6 +18,16 @@ mod edns;
 
 mod ecs;
 
+mod cookie;
+
+mod manners;
+
+mod limit;
+
+mod chaos;
+
+mod extras;
+
 mod view;
 
 mod texts;
@@ -34,7 +44,11 @@ mod simulate;
 
 mod encode;
 
+pub mod dnssec;
+
 mod metrics;
+
+mod log;
 
 #[cfg(test)]
 mod fixture;
@@ -42,6 +56,8 @@ mod fixture;
 use nearcast_shared::name;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
+pub use log::QueryLog;
+pub use manners::{Manners, Seed};
 pub use map::diff::{Changes, Group, Moves};
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;

@@ -10,6 +10,9 @@ use nearcast_shared::health::HealthBoard;
 use thiserror::Error;
 use tokio::task::JoinSet;
 
+use crate::dnssec::Signers;
+use crate::log::QueryLog;
+use crate::manners::Manners;
 use crate::metrics::DnsMetrics;
 use crate::texts::Texts;
 use crate::view::View;
@@ -66,7 +69,8 @@ pub enum ServeError {
     Task(#[source] tokio::task::JoinError),
 }
 
-/// What every listener works with. The view, the health table and the texts are loaded once per query.
+/// What every listener works with. The view, the health table, the texts and the manners are
+/// loaded once per query.
 #[derive(Debug, Clone)]
 pub struct Plane {
     /// Names, and how clients are steered.
@@ -75,6 +79,12 @@ pub struct Plane {
     pub health: Arc<HealthBoard>,
     /// TXT records that come and go.
     pub texts: Arc<ArcSwap<Texts>>,
+    /// Who may get how much, and what is said beside data.
+    pub manners: Arc<ArcSwap<Manners>>,
+    /// Where a sample of queries is written.
+    pub log: QueryLog,
+    /// Who signs what signed zones have.
+    pub signers: Arc<Signers>,
     /// Counters.
     pub metrics: Arc<DnsMetrics>,
     /// Where `now` comes from.

@@ -43,7 +43,9 @@ struct Node {
 
 fn plane(view: &Arc<ArcSwap<View>>, health: &Arc<HealthBoard>, metrics: &Arc<DnsMetrics>) -> Plane {
     let (view, health, metrics) = (view.clone(), health.clone(), metrics.clone());
-    Plane { view, health, texts: Arc::default(), metrics, clock: Clock::System }
+    let manners = Arc::new(ArcSwap::from_pointee(fixture::manners("")));
+    let (log, clock, signers) = (QueryLog::off(), Clock::System, fixture::signers());
+    Plane { view, health, texts: Arc::default(), manners, log, signers, metrics, clock }
 }
 
 fn start() -> Node {
