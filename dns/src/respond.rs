@@ -5,13 +5,14 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::answer::{Answer, Outcome, answer};
 use crate::encode::{self, Opt};
 use crate::log::{self, Line};
-use crate::manners::{Guest, Manners};
+use crate::manners::Guest;
 use crate::message::{Fault, Request, Silence, Surplus, decode};
 use crate::metrics::{
     ClientSubnetKind, CookieState, Dropped, EdnsVersion, Flaw, QueryType, RankingSource, Seen, Transport, WithoutPop,
@@ -23,7 +24,10 @@ const CLASS_IN: u16 = 1;
 
 /// What a listener, or a connection, keeps from query to query.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {}
+pub(crate) struct Desk {
+    /// How long the connection may be idle now, over TCP and TLS.
+    pub(crate) patience: Option<Duration>,
+}
 
 impl Plane {
     /// Answers `packet`, which came from `peer`, into `out`: the whole message and nothing else, without the length that goes
@@ -33,7 +37,7 @@ impl Plane {
         packet: &[u8],
         peer: SocketAddr,
         transport: Transport,
-        _desk: &mut Desk,
+        desk: &mut Desk,
         out: &mut Vec<u8>,
     ) -> Result<(), Dropped> {
         let request = decode(packet).map_err(|silence| match silence {
@@ -51,7 +55,15 @@ impl Plane {
                 manners.limit_answer(answer, &request, &guest, &self.metrics)?
             }
         };
-        write(&manners, &guest, &request, &answer, view.udp_size(), out);
+        let limit = match transport {
+            Transport::Udp => encode::udp_limit(&request, manners.udp_size(&guest, view.udp_size())),
+            Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::STREAM_LIMIT,
+        };
+        let extras = manners.extras(&request, &guest, &answer, desk.patience);
+        let mut options = SmallVec::new();
+        extras.write(&mut options);
+        encode::encode(&request, &answer, &Opt { udp_size: view.udp_size(), options: &options }, limit, out);
+        extras.pad(options.len(), out, limit);
         self.count(&view, &guest, &request, &answer, out.len());
         if self.log.wants(guest.draw(&request)) {
             self.log.line(line(&view, &guest, &request, &answer, out.len()));
@@ -114,25 +126,6 @@ impl Plane {
     pub(crate) fn count_drop(&self, reason: Dropped) {
         self.metrics.dropped(reason).inc();
     }
-}
-
-fn write(
-    manners: &Manners,
-    guest: &Guest,
-    request: &Request<'_>,
-    answer: &Answer<'_>,
-    udp_size: u16,
-    out: &mut Vec<u8>,
-) {
-    let limit = match guest.transport {
-        Transport::Udp => encode::udp_limit(request, manners.udp_size(guest, udp_size)),
-        Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::STREAM_LIMIT,
-    };
-    let extras = manners.extras(request, guest, answer);
-    let mut options = SmallVec::new();
-    extras.write(&mut options);
-    encode::encode(request, answer, &Opt { udp_size, options: &options }, limit, out);
-    extras.pad(options.len(), out, limit);
 }
 
 fn cookie(guest: &Guest, request: &Request<'_>) -> CookieState {

@@ -276,7 +276,7 @@ impl Exchange {
                 self.plane.count_drop(reason);
                 return match reason {
                     Dropped::Short | Dropped::Response => Err(Fault::NoQuery),
-                    Dropped::Source | Dropped::Send => {
+                    Dropped::Source | Dropped::Send | Dropped::Limited => {
                         let _gone_already = self.send.reset(INTERNAL_ERROR);
                         Ok(())
                     }

@@ -58,7 +58,7 @@ impl Plane {
                 self.count_drop(reason);
                 match reason {
                     Dropped::Short | Dropped::Response => refusal(StatusCode::BAD_REQUEST, "That is not a DNS query."),
-                    Dropped::Source | Dropped::Send => {
+                    Dropped::Source | Dropped::Send | Dropped::Limited => {
                         refusal(StatusCode::INTERNAL_SERVER_ERROR, "There is no answer to that.")
                     }
                 }
