@@ -51,8 +51,6 @@ pub(crate) struct Answer<'v> {
     pub(crate) additional: Vec<Set<'v>>,
     /// The scope for the client subnet option, if the query has one.
     pub(crate) scope: u8,
-    /// Whoever asks is to ask again over a stream, whatever of the answer fits.
-    pub(crate) truncated: bool,
 }
 
 /// What became of a request.
@@ -78,6 +76,8 @@ pub(crate) enum Outcome {
     NoName,
     /// The same, said by a signed record instead of the RCODE (RFC 9824 section 3.1).
     NoNameCompact,
+    /// It is to be signed, and cannot be.
+    Unsigned,
     /// What the server says of itself.
     AboutServer,
     /// A cookie, which is all that was asked for.
@@ -86,8 +86,6 @@ pub(crate) enum Outcome {
     BadCookie,
     /// It is to be asked again over TCP: this is too much for an address that may be forged.
     Slipped,
-    /// It is to be signed, and cannot be.
-    Unsigned,
     /// We do not answer this.
     Refused(Refusal),
     /// It could not be understood.
@@ -225,21 +223,8 @@ impl Outcome {
 }
 
 impl<'v> Answer<'v> {
-    /// The same without any data: to be asked for again over a stream.
-    pub(crate) fn cut(self) -> Self {
-        Self { truncated: true, scope: self.scope, ..Self::empty(self.outcome) }
-    }
-
-    /// Instead of what cannot be signed.
-    pub(crate) fn unsigned() -> Self {
-        Self::empty(Outcome::Unsigned)
-    }
-
-    /// Without any data.
     pub(crate) fn empty(outcome: Outcome) -> Self {
-        let (answers, authority, additional) = (Vec::new(), Vec::new(), Vec::new());
-        let truncated = outcome == Outcome::Slipped;
-        Self { outcome, answers, authority, additional, scope: 0, truncated }
+        Self { outcome, answers: Vec::new(), authority: Vec::new(), additional: Vec::new(), scope: 0 }
     }
 
     /// With what the records of `set` point to, each once, as far as everyone gets the same there.

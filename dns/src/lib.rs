@@ -44,6 +44,8 @@ mod simulate;
 
 mod encode;
 
+pub mod dnssec;
+
 mod metrics;
 
 mod log;
@@ -59,7 +61,7 @@ pub use manners::{Manners, Seed};
 pub use map::diff::{Changes, Group, Moves};
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{Clients, Plane, ServeError, Shown, Sockets, Streams, Tls, TlsError, serve};
+pub use server::{Clients, Plane, ServeError, Shown, Sockets, Streams, Tls, TlsError, Udp, serve};
 pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
 pub use texts::{Text, TextError, Texts};
 pub use view::{View, ViewError};

@@ -23,9 +23,9 @@ pub struct DnsMetrics {
     /// By family, then by class of length.
     scopes: [Vec<Counter>; 2],
     dropped: [Counter; Dropped::ALL.len()],
-    manners: MannersMetrics,
     connections: [[Counter; ConnectionEvent::ALL.len()]; Transport::ALL.len()],
     open: [Gauge; Transport::ALL.len()],
+    manners: MannersMetrics,
 }
 
 /// One query and its answer, for the counters.
@@ -123,6 +123,8 @@ label! {
         Short = "short",
         /// An answer itself.
         Response = "response",
+        /// A datagram longer than any query needs to be.
+        Long = "long",
         /// From an address that cannot be answered, such as port 0.
         Source = "source",
         /// The answer could not be sent.
@@ -372,7 +374,6 @@ impl DnsMetrics {
                 classes.iter().map(counter).collect()
             }),
             dropped: Dropped::ALL.map(|reason| dropped.get_or_create_owned(&DropLabels { reason })),
-            manners: MannersMetrics::register(metrics),
             connections: Transport::ALL.map(|transport| {
                 let of = |event| connections.get_or_create_owned(&ConnectionLabels { transport, event });
                 // Datagrams have none, and no line that says so.
@@ -385,6 +386,7 @@ impl DnsMetrics {
                     Gauge::default()
                 }
             }),
+            manners: MannersMetrics::register(metrics),
         }
     }
 

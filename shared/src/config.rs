@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use crate::pop::{Pop, PopId};
 
 mod compile;
+mod dnssec;
 mod encrypted;
 mod file;
 mod geo;
@@ -30,6 +31,7 @@ mod zonefile;
 #[cfg(test)]
 mod tests;
 
+pub use dnssec::Dnssec;
 pub use encrypted::Encrypted;
 pub use geo::Geo;
 pub use manners::{CookieSecret, Cookies, Manners, QueryLog, RateLimit};
@@ -74,10 +76,12 @@ pub struct Config {
     pub origin: Origin,
     /// DNS listeners.
     pub dns: Dns,
-    /// How DNS answers.
-    pub manners: Manners,
     /// What they show over TLS and QUIC: there, if any of them is.
     pub dns_certificate: Option<Certificate>,
+    /// How DNS answers.
+    pub manners: Manners,
+    /// How signed zones are signed.
+    pub dnssec: Dnssec,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
     /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.
@@ -376,16 +380,18 @@ pub struct Origin {
 pub struct Dns {
     /// Largest UDP answer to clients with EDNS, 512 to 4096.
     pub udp_size: u16,
+    /// Bytes that each UDP socket may hold back: queries that came and were not looked at yet.
+    pub udp_receive_buffer: usize,
     /// A connection, encrypted or not, is closed when no whole query came for so long.
     pub tcp_timeout: Duration,
     /// Open TCP connections of the node.
     pub tcp_connections: usize,
     /// Open TCP connections of one client: an IPv4 address or a /64.
     pub tcp_per_client: usize,
-    /// Which queries are logged.
-    pub query_log: QueryLog,
     /// DNS over TLS, HTTPS and QUIC.
     pub encrypted: Encrypted,
+    /// Which queries are logged.
+    pub query_log: QueryLog,
 }
 
 /// What comes from outside the file.

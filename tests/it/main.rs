@@ -47,6 +47,7 @@ mod sharing;
 mod simulate;
 mod steered_load;
 mod tls;
+mod transports;
 mod unbound;
 mod unsafe_methods;
 mod zones;

@@ -255,8 +255,17 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// Each half may take `patience`.
     async fn run(mut self, patience: Duration) -> Result<(), Fault> {
+        let outcome = self.answer(patience).await;
+        if outcome.is_err() {
+            // Else the stream would end in order when it is dropped, which looks like an answer of no bytes.
+            self.abort(PROTOCOL_ERROR);
+        }
+        outcome
+    }
+
+    /// Each half may take `patience`.
+    async fn answer(&mut self, patience: Duration) -> Result<(), Fault> {
         let bytes = match timeout(patience, self.receive.read_to_end(QUERY_MAX)).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(ReadToEndError::TooLong)) => return Err(Fault::Surplus),
@@ -264,7 +273,7 @@ impl Exchange {
             Ok(Err(ReadToEndError::Read(_))) => return Ok(()),
             Err(_) => {
                 let _gone_already = self.receive.stop(EXCESSIVE_LOAD);
-                let _gone_already = self.send.reset(EXCESSIVE_LOAD);
+                self.abort(EXCESSIVE_LOAD);
                 return Ok(());
             }
         };
@@ -276,8 +285,8 @@ impl Exchange {
                 self.plane.count_drop(reason);
                 return match reason {
                     Dropped::Short | Dropped::Response => Err(Fault::NoQuery),
-                    Dropped::Source | Dropped::Send | Dropped::Limited => {
-                        let _gone_already = self.send.reset(INTERNAL_ERROR);
+                    Dropped::Long | Dropped::Source | Dropped::Send | Dropped::Limited => {
+                        self.abort(INTERNAL_ERROR);
                         Ok(())
                     }
                 };
@@ -290,10 +299,14 @@ impl Exchange {
             Ok(Err(error)) => debug!(%error, "answer over QUIC not taken"),
             Err(_) => {
                 self.plane.metrics.connection(Transport::Quic, ConnectionEvent::Unread).inc();
-                let _gone_already = self.send.reset(EXCESSIVE_LOAD);
+                self.abort(EXCESSIVE_LOAD);
             }
         }
         Ok(())
+    }
+
+    fn abort(&mut self, code: VarInt) {
+        let _gone_already = self.send.reset(code);
     }
 }
 

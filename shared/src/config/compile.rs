@@ -25,6 +25,7 @@ macro_rules! or_default {
     };
 }
 
+mod dnssec;
 mod encrypted;
 mod fleet;
 mod geo;
@@ -116,8 +117,9 @@ impl Compiler<'_> {
             limits: self.limits(&file.limits),
             origin: self.origin(&file.origin),
             dns: self.dns(&file.dns),
-            manners: self.manners(&file.dns, inputs),
             dns_certificate,
+            manners: self.manners(&file.dns, inputs),
+            dnssec: self.dnssec(&file.dns.dnssec),
             explain_to: self.networks("dns.explain-to", file.dns.explain_to.as_deref()),
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,
@@ -240,11 +242,12 @@ impl Compiler<'_> {
             |at: &mut Self, key: &str, value, default| at.number(key, value, 1..=1_000_000, default) as usize;
         Dns {
             udp_size: self.number("dns.udp-size", &dns.udp_size, 512..=4096, 1232),
+            udp_receive_buffer: self.receive_buffer(&dns.udp_receive_buffer),
             tcp_timeout: or_default!(self, timeout, "dns.tcp-timeout", dns.tcp_timeout, Duration::from_secs(10)),
             tcp_connections: connections(self, "dns.tcp-connections", &dns.tcp_connections, 1000),
             tcp_per_client: connections(self, "dns.tcp-per-client", &dns.tcp_per_client, 100),
-            query_log: self.query_log(&dns.query_log),
             encrypted: self.encrypted(dns),
+            query_log: self.query_log(&dns.query_log),
         }
     }
 

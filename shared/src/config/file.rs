@@ -160,11 +160,14 @@ tables! {
 
     Dns {
         udp_size: At<u16>,
+        udp_receive_buffer: At<String>,
         tcp_timeout: At<String>,
         tcp_connections: At<u32>,
         tcp_per_client: At<u32>,
         ranking_depth: At<u16>,
         explain_to: Option<Vec<Spanned<String>>>,
+        tls: DnsTls,
+        https: DnsHttps,
         nsid: At<String>,
         version: At<String>,
         id: At<String>,
@@ -172,8 +175,20 @@ tables! {
         cookies: Cookies,
         rate_limit: Option<RateLimit>,
         query_log: QueryLog,
-        tls: DnsTls,
-        https: DnsHttps,
+        dnssec: Dnssec,
+    }
+
+    Dnssec {
+        keys: At<String>,
+        dnskey_ttl: At<u32>,
+        validity: At<String>,
+        jitter: At<String>,
+        refresh: At<String>,
+        backdate: At<String>,
+        propagation: At<String>,
+        signatures_per_second: At<u32>,
+        signatures_kept: At<u32>,
+        signatures_passing: At<u32>,
     }
 
     DnsTls {
@@ -235,6 +250,7 @@ tables! {
         record: Vec<Spanned<Record>>,
         policy: At<String>,
         ecs: Option<bool>,
+        dnssec: Option<bool>,
         steered: Vec<Spanned<Steered>>,
     }
 

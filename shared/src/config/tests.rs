@@ -47,11 +47,11 @@ fn part_of_the_sample(table: &str) -> String {
         "PolicyRule" => "[[policy.rule]]".to_owned(),
         "Steered" => "[[zone.steered]]".to_owned(),
         "Record" => "[[zone.record]]".to_owned(),
+        "DnsTls" => "[dns.tls]".to_owned(),
+        "DnsHttps" => "[dns.https]".to_owned(),
         "Cookies" => "[dns.cookies]".to_owned(),
         "RateLimit" => "[dns.rate-limit]".to_owned(),
         "QueryLog" => "[dns.query-log]".to_owned(),
-        "DnsTls" => "[dns.tls]".to_owned(),
-        "DnsHttps" => "[dns.https]".to_owned(),
         _ => format!("[{}]", table.to_lowercase()),
     };
     let (mut part, mut inside) = (String::new(), false);
