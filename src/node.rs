@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use nearcast_dns as dns;
-use nearcast_edge::access_log::AccessLog;
+use nearcast_dns::dnssec::{Keys, SignatureMetrics, Signers, SignersCollector};
+use nearcast_edge::access_log;
 use nearcast_edge::fill::Fills;
 use nearcast_edge::headers::Identity;
 use nearcast_edge::listener::{self, Doors, Phase};
@@ -35,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::control::{Addresses, Control, Generation};
+use crate::dnssec;
 use crate::geo::{GeoCollector, GeoDesk, watch as watch_geo};
 use crate::prefetch;
 use crate::reload::{self, ReloadError};
@@ -139,7 +141,18 @@ impl Node {
         let geo_desk = Arc::new(GeoDesk::new(&metrics, watch_geo::prints(&config)));
         let geo = Arc::new(reload::load_geo(&config).map_err(ReloadError::from)?);
         let edge_view = View::compile(&config, &edge_metrics).map_err(ReloadError::from)?;
+        let signature_metrics = SignatureMetrics::register(&metrics);
+        let keys = Keys::load(&config, &signature_metrics, clock.now()).map_err(ReloadError::from)?;
+        let seen = dnssec::seen(&state.clock_file());
+        let signers = Arc::new(Signers::new(&config.dnssec, clock.clone(), rand::random(), seen));
+        signers.use_keys(&keys);
+        let collector = SignersCollector { signers: signers.clone() };
+        metrics.register(|registry| registry.register_collector(Box::new(collector)));
+        for warning in keys.warnings(clock.now()) {
+            tracing::warn!(warning, "a zone will not be signed as planned");
+        }
         let dns_view = dns::View::compile(&config, geo.clone(), &dns_metrics).map_err(ReloadError::from)?;
+        let dns_view = dns_view.with_keys(keys);
         let dns_view = Arc::new(ArcSwap::from_pointee(dns_view));
         let keep_ms = reload::purges_kept_ms(&config);
         let expected = Store::finds_something(&config.cache);
@@ -148,8 +161,12 @@ impl Node {
         let opening = Opening { path, expected, keep_ms, node, records_max, secret };
         let purges = Purges::open(opening, &clock, edge_metrics.purges.clone())
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
-        let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
+        let access_log = access_log::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
+        let query_log = dns::QueryLog::start(&config.dns.query_log, &dns_metrics)
+            .map_err(|error| NodeError::Io("the query log cannot be opened", error))?;
+        let dns_seed = dns::Seed(rand::random());
+        let dns_manners = Arc::new(ArcSwap::from_pointee(dns::Manners::new(&config, dns_seed, None)));
         let dns_shown = Arc::new(dns::Shown::default());
         dns_shown.replace(reload::load_dns_certificate(&config)?);
         let plane = dns::Plane {
@@ -157,6 +174,9 @@ impl Node {
             health: health.clone(),
             metrics: dns_metrics.clone(),
             texts: texts.published(),
+            manners: dns_manners.clone(),
+            log: query_log.clone(),
+            signers: signers.clone(),
             clock: clock.clone(),
         };
         let geo = Arc::new(ArcSwap::new(geo));
@@ -190,6 +210,7 @@ impl Node {
         let mut background = JoinSet::new();
         background.spawn_on(watch, runtime.handle());
         background.spawn_on(keeper::keep(health.clone()), runtime.handle());
+        background.spawn_on(dnssec::watch(signers.clone(), state.clock_file()), runtime.handle());
         let probes = {
             let _in_control_runtime = runtime.enter();
             probe::spawn(&config, &health, &tls)
@@ -202,6 +223,11 @@ impl Node {
             dns_view,
             dns_metrics,
             dns_shown: dns_shown.clone(),
+            dns_manners,
+            dns_seed,
+            query_log,
+            signers,
+            signature_metrics,
             health,
             metrics,
             prefetcher,
@@ -248,6 +274,7 @@ impl Node {
                 control: control.clone(),
                 doors: doors.clone(),
                 plane: plane.clone(),
+                udp: dns::Udp { worker: number, receive_buffer: config.dns.udp_receive_buffer },
                 streams: streams.clone(),
                 fatal: fatal_sender.clone(),
             };
@@ -405,6 +432,7 @@ struct WorkerThread {
     control: Arc<Control>,
     doors: Doors,
     plane: dns::Plane,
+    udp: dns::Udp,
     streams: dns::Streams,
     fatal: watch::Sender<Option<String>>,
 }
@@ -445,13 +473,13 @@ impl WorkerThread {
                 tasks.spawn(async move { serving.await.map_err(|error| error.to_string()) });
             }
         }
-        let (plane, streams) = (self.plane.clone(), self.streams.clone());
+        let (plane, udp, streams) = (self.plane.clone(), self.udp, self.streams.clone());
         let mut phase = self.doors.phase.clone();
         tasks.spawn(async move {
             let closing = async {
                 let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
             };
-            let served = dns::serve(share.dns, plane, streams, closing).await;
+            let served = dns::serve(share.dns, plane, udp, streams, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });
         let mut left = 0;

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use nearcast_dns as dns;
+use nearcast_dns::dnssec::{Keys, SignatureMetrics};
 use nearcast_edge::view::View;
+use nearcast_shared::clock::Clock;
 use nearcast_shared::config::{Config, Mistakes};
 use nearcast_shared::geo::gate::{self, GeoRefusal};
 use nearcast_shared::geo::{self, AddressFamily, GeoDb, GeoError};
@@ -42,6 +44,9 @@ pub enum ReloadError {
     /// A zone cannot be used.
     #[error(transparent)]
     Dns(#[from] dns::ViewError),
+    /// A signed zone's keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] dns::dnssec::KeyErrors),
     /// The configured authorities cannot be used.
     #[error(transparent)]
     Trust(#[from] trust::TrustError),
@@ -57,6 +62,7 @@ impl ReloadError {
             | Self::Ending
             | Self::Certificate(_)
             | Self::Dns(_)
+            | Self::Keys(_)
             | Self::Trust(_) => false,
         }
     }
@@ -94,6 +100,10 @@ pub fn unusable(config: &Config) -> Vec<String> {
     let geo = load_geo(config).map_err(|error| mistakes.push(chain(&error))).unwrap_or_else(|()| GeoDb::empty());
     if let Err(error) = dns::View::compile(config, geo.into(), &dns::DnsMetrics::register(&Metrics::new())) {
         mistakes.push(chain(&error));
+    }
+    let counters = SignatureMetrics::register(&Metrics::new());
+    if let Err(errors) = Keys::load(config, &counters, Clock::System.now()) {
+        mistakes.extend(errors.0.iter().map(|error| chain(error)));
     }
     let sites = config.sites.iter().filter_map(|site| site.tls.as_ref());
     for files in sites.chain(&config.admin.tls).chain(&config.dns_certificate) {
@@ -216,7 +226,8 @@ impl Control {
             Some(judged) => judged,
             None => dns::View::compile(&config, next.geo.clone(), &self.dns_metrics)?,
         };
-        self.swap_view(view);
+        let keys = self.dns_view.load().keys().clone();
+        self.swap_view(view.with_keys(keys));
         self.swap_geo(next.geo, next.prints);
         Ok(())
     }
@@ -244,7 +255,9 @@ impl Control {
             GeoFiles::Bad(error) => return Err(error),
         };
         let geo = next.as_ref().map_or_else(|| self.geo.load_full(), |next| next.geo.clone());
-        let dns_view = dns::View::compile(&config, geo, &self.dns_metrics)?;
+        let keys = Keys::load(&config, &self.signature_metrics, self.clock.now())?;
+        warnings.extend(keys.warnings(self.clock.now()));
+        let dns_view = dns::View::compile(&config, geo, &self.dns_metrics)?.with_keys(keys.clone());
         if let Some(judged) = next.as_ref().and_then(|next| next.judged.as_ref()) {
             maps::adopt(&dns_view, judged);
         }
@@ -252,12 +265,16 @@ impl Control {
 
         // Nothing fails from here on. Health first: it must know the PoPs that the new view names.
         self.health.reconfigure(&config);
+        self.signers.reconfigure(&config.dnssec, &keys);
         self.swap_view(dns_view);
         self.edge.view.store(Arc::new(edge_view));
         self.edge.store.set_sites(&config.sites);
         self.edge.purges.set_keep(purges_kept_ms(&config));
         self.edge.access_log.reopen();
         self.dns_shown.replace(dns_certificate);
+        let manners = dns::Manners::new(&config, self.dns_seed, Some(&self.dns_manners.load()));
+        self.dns_manners.store(Arc::new(manners));
+        self.query_log.reopen();
         if let Some(next) = next {
             self.swap_geo(next.geo, next.prints);
         }
@@ -345,6 +362,7 @@ impl Control {
             | ReloadError::Ending
             | ReloadError::Certificate(_)
             | ReloadError::Dns(_)
+            | ReloadError::Keys(_)
             | ReloadError::Trust(_) => return,
         };
         self.geo_desk.refuse(change, chain(error), self.clock.now());

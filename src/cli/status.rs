@@ -45,6 +45,7 @@ pub(super) struct Status {
     geo: Vec<GeoFile>,
     geo_refused: Option<Refused>,
     map: Option<Map>,
+    dnssec: Option<Dnssec>,
     pub(super) pops: Vec<Pop>,
     holds_orphaned: Vec<Orphan>,
     cache: Cache,
@@ -104,6 +105,18 @@ struct Map {
     prefixes: u64,
     rankings: u64,
     build_ms: u64,
+}
+
+/// Signing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Dnssec {
+    zones: u64,
+    kept: u64,
+    passing: u64,
+    first_end: Option<String>,
+    clock: Option<String>,
+    warnings: Vec<String>,
 }
 
 /// A PoP as the node sees it.
@@ -283,6 +296,16 @@ fn facts(status: &Status, now: Timestamp) -> Vec<(&'static str, String)> {
         facts.push(("", format!("NEW GEO DATA WAS REFUSED at {}: {}", refused.at, refused.why)));
     }
     facts.push(("map", status.map.as_ref().map_or_else(|| "not made yet".to_owned(), map)));
+    if let Some(dnssec) = &status.dnssec {
+        let end = dnssec.first_end.as_ref().map(|end| format!("; the first ends {end}")).unwrap_or_default();
+        let (zones, kept, passing) = (dnssec.zones, HumanCount(dnssec.kept), HumanCount(dnssec.passing));
+        facts.push((
+            "dnssec",
+            format!("{zones} signed zone(s), signatures of {kept} sets and {passing} passing ones kept{end}"),
+        ));
+        facts.extend(dnssec.clock.iter().map(|what| ("", format!("THE TIME OF DAY IS NOT BELIEVED: {what}"))));
+        facts.extend(dnssec.warnings.iter().map(|what| ("", format!("NOT SIGNED AS PLANNED: {what}"))));
+    }
     facts.push((
         "cache",
         format!(

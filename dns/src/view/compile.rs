@@ -44,7 +44,7 @@ fn zone(zone: &config::Zone, all: &[config::Zone]) -> Zone {
         // and the TTL of the SOA itself".
         negative_ttl: ttl.min(minimum),
         parent: above.max_by_key(|(_, other)| other.name.len()).map(|(index, _)| index),
-        signed: false,
+        keys: None,
     }
 }
 
