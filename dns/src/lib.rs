@@ -36,6 +36,9 @@ mod encode;
 
 mod metrics;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod fixture;
 
