@@ -6,14 +6,15 @@
 //! Choices that the standards leave open:
 //! - ANY is answered with the synthesized HINFO of RFC 8482 section 4.2: small, and the same for every client.
 //! - Only class IN exists. ANY and CHAOS are refused as every other class is.
-//! - Zone transfers and the other meta types (RFC 6895 section 3.1) are refused.
+//! - Zone transfers, the other meta types (RFC 6895 section 3.1) and RRSIG, of which a name has one for each client, are
+//!   refused.
 //! - A CNAME is followed as far as our zones reach. At a steered name it is followed only when the answer holds for
 //!   everyone who gets it: else a resolver would keep the static CNAME for one network only, or the addresses for all (RFC
 //!   7871 section 7.2.1: "[..] the Authoritative Nameserver SHOULD only place the initial CNAME record in the Answer
 //!   section"). It then asks for the steered name itself.
 
-use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::borrow::Cow;
+use std::net::IpAddr;
 
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::health::HealthTable;
@@ -23,13 +24,17 @@ use nearcast_shared::rtype;
 use crate::explain::{explain_to, texts};
 use crate::message::{Fault, Question, Request};
 use crate::metrics::{Cause, Rcode};
-use crate::name::Name;
+use crate::name::{Lowered, Name};
 use crate::steering::{Asker, Family};
 use crate::texts::Texts;
 use crate::view::{Delegation, Found, Node, RrSet, Target, View, Zone};
 
 mod binding;
+mod denial;
+mod set;
 mod steered;
+
+pub(crate) use set::{Addresses, Data, Owner, Set};
 
 const CLASS_IN: u16 = 1;
 
@@ -40,11 +45,9 @@ const LINKS_MAX: usize = 10;
 #[derive(Debug)]
 pub(crate) struct Answer<'v> {
     pub(crate) outcome: Outcome,
-    pub(crate) answers: Vec<Record<'v>>,
-    pub(crate) authority: Vec<Record<'v>>,
-    pub(crate) additional: Vec<Record<'v>>,
-    /// The strings of a TXT record of the name asked for, made for this very query.
-    pub(crate) texts: Vec<String>,
+    pub(crate) answers: Vec<Set<'v>>,
+    pub(crate) authority: Vec<Set<'v>>,
+    pub(crate) additional: Vec<Set<'v>>,
     /// The scope for the client subnet option, if the query has one.
     pub(crate) scope: u8,
 }
@@ -70,6 +73,8 @@ pub(crate) enum Outcome {
     NoData,
     /// The name does not exist.
     NoName,
+    /// The same, said by a signed record instead of the RCODE (RFC 9824 section 3.1).
+    NoNameCompact,
     /// We do not answer this.
     Refused(Refusal),
     /// It could not be understood.
@@ -95,39 +100,6 @@ pub(crate) enum Refusal {
     NotSupported,
 }
 
-/// One record.
-#[derive(Debug, Clone)]
-pub(crate) struct Record<'v> {
-    pub(crate) owner: Owner<'v>,
-    pub(crate) ttl: u32,
-    pub(crate) data: Data<'v>,
-}
-
-/// Whose record it is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Owner<'v> {
-    /// The name asked for, in the letter case it was asked in.
-    Question,
-    /// This name.
-    Name(&'v Name),
-    /// This name, as it is in another record's data.
-    Wire(&'v [u8]),
-}
-
-/// What a record says.
-#[derive(Debug, Clone)]
-pub(crate) enum Data<'v> {
-    A(Ipv4Addr),
-    Aaaa(Ipv6Addr),
-    /// Of that type, on the wire, names uncompressed.
-    Wire(u16, &'v [u8]),
-    /// An HTTPS record's, on the wire, made for this client.
-    Https(Vec<u8>),
-    /// The one of RFC 8482: CPU "RFC8482", OS empty.
-    AnyObsoleted,
-    Cname(&'v Name),
-}
-
 impl Outcome {
     pub(crate) fn rcode(self) -> Rcode {
         match self {
@@ -137,11 +109,12 @@ impl Outcome {
             | Self::NobodyUp
             | Self::Fallback
             | Self::Referral
-            | Self::NoData => Rcode::NoError,
+            | Self::NoData
+            | Self::NoNameCompact => Rcode::NoError,
             Self::AllDown => Rcode::ServFail,
             Self::NoName => Rcode::NxDomain,
             Self::Refused(_) => Rcode::Refused,
-            Self::Fault(Fault::Malformed) => Rcode::FormErr,
+            Self::Fault(Fault::Malformed | Fault::QueryType) => Rcode::FormErr,
             Self::Fault(Fault::Opcode) => Rcode::NotImp,
             Self::Fault(Fault::Version) => Rcode::BadVers,
         }
@@ -156,7 +129,8 @@ impl Outcome {
             | Self::NobodyUp
             | Self::Fallback
             | Self::NoData
-            | Self::NoName => true,
+            | Self::NoName
+            | Self::NoNameCompact => true,
             Self::AllDown | Self::Referral | Self::Refused(_) | Self::Fault(_) => false,
         }
     }
@@ -168,6 +142,8 @@ impl Outcome {
             Self::Refused(Refusal::NotSupported) => Some(21),
             // Not Ready: there is nobody to send the client to.
             Self::AllDown | Self::NobodyUp => Some(14),
+            // Invalid Query Type, RFC 9824 section 9.
+            Self::Fault(Fault::QueryType) => Some(30),
             Self::Static
             | Self::Steered(_)
             | Self::Explained
@@ -175,55 +151,30 @@ impl Outcome {
             | Self::Referral
             | Self::NoData
             | Self::NoName
-            | Self::Fault(_) => None,
+            | Self::NoNameCompact
+            | Self::Fault(Fault::Opcode | Fault::Malformed | Fault::Version) => None,
         }
     }
 }
 
 impl<'v> Answer<'v> {
     fn empty(outcome: Outcome) -> Self {
-        let (answers, authority, additional) = (Vec::new(), Vec::new(), Vec::new());
-        Self { outcome, answers, authority, additional, texts: Vec::new(), scope: 0 }
-    }
-
-    /// RFC 2308 section 3: "Name servers authoritative for a zone MUST include the SOA record of the zone in the authority
-    /// section of the response when reporting an NXDOMAIN or indicating that no data of the requested type exists."
-    fn denied(self, outcome: Outcome, zone: &'v Zone) -> Self {
-        self.denied_for(outcome, zone, zone.negative_ttl)
-    }
-
-    /// The same, for so many seconds at most.
-    fn denied_for(self, outcome: Outcome, zone: &'v Zone, ttl_max: u32) -> Self {
-        let ttl = zone.negative_ttl.min(ttl_max);
-        let soa = records(Owner::Name(&zone.apex), &zone.soa).map(|soa| Record { ttl, ..soa });
-        Self { outcome, authority: soa.collect(), ..self }
+        Self { outcome, answers: Vec::new(), authority: Vec::new(), additional: Vec::new(), scope: 0 }
     }
 
     /// With what the records of `set` point to, each once, as far as everyone gets the same there.
     fn with_additional(mut self, set: &'v RrSet, view: &'v View) -> Self {
-        let mut seen = HashSet::new();
+        let mut seen: Vec<&Name> = Vec::new();
         for target in set.targets() {
             let found = [rtype::A, rtype::AAAA].map(|rtype| view.set_at(target, rtype));
             let name = found.into_iter().flatten().next().map(|(name, _)| name);
-            if name.is_some_and(|name| seen.insert(name)) {
+            if let Some(name) = name.filter(|name| !seen.contains(name)) {
+                seen.push(name);
                 let found = found.into_iter().flatten();
-                self.additional.extend(found.flat_map(|(name, addresses)| records(Owner::Name(name), addresses)));
+                self.additional.extend(found.map(|(name, addresses)| Set::glue(Owner::Name(name), addresses)));
             }
         }
         self
-    }
-}
-
-fn records<'v>(owner: Owner<'v>, set: &'v RrSet) -> impl Iterator<Item = Record<'v>> {
-    set.rdata.iter().map(move |rdata| Record { owner, ttl: set.ttl, data: Data::Wire(set.rtype, rdata) })
-}
-
-impl<'v> From<IpAddr> for Data<'v> {
-    fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(v4) => Self::A(v4),
-            IpAddr::V6(v6) => Self::Aaaa(v6),
-        }
     }
 }
 
@@ -236,11 +187,16 @@ pub(crate) fn answer<'v>(
     now: Timestamp,
     texts: &'v Texts,
 ) -> Answer<'v> {
-    let question = match (request.fault, request.question) {
+    let question = match (request.fault, &request.question) {
         (Some(fault), _) => return Answer::empty(Outcome::Fault(fault)),
         (None, None) => return Answer::empty(Outcome::Fault(Fault::Malformed)),
         (None, Some(question)) => question,
     };
+    // RFC 9824 section 3.5: "If an explicit query for the NXNAME RR type is received, the DNS server MUST return a Format Error
+    // (response code FORMERR)."
+    if question.qtype == rtype::NXNAME {
+        return Answer::empty(Outcome::Fault(Fault::QueryType));
+    }
     if question.qclass != CLASS_IN || is_refused(question.qtype) {
         return Answer::empty(Outcome::Refused(Refusal::NotSupported));
     }
@@ -250,18 +206,27 @@ pub(crate) fn answer<'v>(
 
 /// ANY is answered; the other types that no name has are not.
 fn is_refused(qtype: u16) -> bool {
-    qtype != 0 && qtype != rtype::ANY && rtype::is_meta(qtype)
+    qtype != 0 && qtype != rtype::ANY && (rtype::is_meta(qtype) || qtype == rtype::RRSIG)
 }
 
 /// A question that can be answered, and what is needed for it.
 struct Asked<'r, 'v> {
-    question: Question<'r>,
+    question: &'r Question<'r>,
     request: &'r Request<'r>,
     resolver: IpAddr,
     view: &'v View,
     health: &'r HealthTable,
     now: Timestamp,
     texts: &'v Texts,
+}
+
+/// A name on the way from the one asked for, and where it stands.
+#[derive(Debug, Clone, Copy)]
+struct Place<'v> {
+    owner: Owner<'v>,
+    zone: &'v Zone,
+    /// What stands there; nothing does at a name that does not exist, or that only texts make exist.
+    node: Option<&'v Node>,
 }
 
 /// What is at one name.
@@ -272,24 +237,42 @@ enum Step<'v> {
     Alias(Answer<'v>, &'v [u8]),
 }
 
+impl<'v> Place<'v> {
+    /// A set of its zone for it.
+    fn set(&self, data: Data<'v>) -> Set<'v> {
+        self.passing(Set::made(self.owner, data, self.zone))
+    }
+
+    fn stored(&self, set: &'v RrSet) -> Set<'v> {
+        self.passing(Set::stored(self.owner, set, self.zone))
+    }
+
+    /// A wildcard gives every name a set of its own.
+    fn passing(&self, set: Set<'v>) -> Set<'v> {
+        Set { passing: self.node.is_none_or(Node::is_wildcard), ..set }
+    }
+}
+
 impl<'v> Asked<'_, 'v> {
     /// What the steered name below the label for that is answered, if this resolver may know; for all others there is no
     /// such name. Whom the query is for does not count there: anybody can claim any subnet.
     fn explanation(&self) -> Option<Answer<'v>> {
-        let name = self.question.name;
-        let has_label = name.get(..texts::LABEL.len()).is_some_and(|label| label.eq_ignore_ascii_case(texts::LABEL));
-        if !has_label || !self.view.may_explain_to(self.resolver) {
+        let name = self.question.name.wire().strip_prefix(texts::LABEL)?;
+        if !self.view.may_explain_to(self.resolver) {
             return None;
         }
-        let name = &name[texts::LABEL.len()..];
         let Found::Node(zone, Node { target: Target::Steered(_), .. }) = self.view.find(name) else { return None };
+        let place = Place { owner: Owner::Question, zone, node: None };
         if self.question.qtype != rtype::TXT {
-            return Some(Answer::empty(Outcome::NoData).denied(Outcome::NoData, zone));
+            return Some(self.denied(Answer::empty(Outcome::NoData), place, Outcome::NoData));
         }
         let name = Name::from_wire(name)?.to_string();
         let explained = explain_to(self.view, &name, self.asker(), self.health).ok()?;
+        let strings = texts::rdata(&texts::texts(&explained));
         let scope = self.asker().subnet.map_or(0, |subnet| subnet.source);
-        Some(Answer { texts: texts::texts(&explained), scope, ..Answer::empty(Outcome::Explained) })
+        // For this very query, so not to be kept.
+        let set = place.set(Data::Made(rtype::TXT, vec![Cow::Owned(strings)])).at_most(0);
+        Some(Answer { answers: vec![set], scope, ..Answer::empty(Outcome::Explained) })
     }
 
     fn asker(&self) -> Asker {
@@ -300,16 +283,15 @@ impl<'v> Asked<'_, 'v> {
     /// RFC 1034 section 4.3.2: from the name asked for through its CNAMEs to data, to nothing, or to where others know.
     fn answer(&self) -> Answer<'v> {
         let mut answer = Answer::empty(Outcome::Static);
-        let (mut owner, mut name) = (Owner::Question, self.question.name);
+        let mut owner = Owner::Question;
         for links in 0..=LINKS_MAX {
-            match self.step(answer, owner, name, links) {
+            match self.step(answer, owner, links) {
                 Step::Done(done) => return done,
                 // A loop: once around is all that there is.
                 Step::Alias(so_far, target) if self.is_owner(&so_far, target) => return so_far,
                 Step::Alias(so_far, target) => {
                     answer = so_far;
                     owner = Owner::Wire(target);
-                    name = target;
                 }
             }
         }
@@ -318,94 +300,105 @@ impl<'v> Asked<'_, 'v> {
 
     /// Whether the answer has records of that name already.
     fn is_owner(&self, answer: &Answer<'v>, name: &[u8]) -> bool {
-        answer.answers.iter().any(|record| match record.owner {
-            Owner::Question => self.question.name.eq_ignore_ascii_case(name),
-            Owner::Name(owner) => owner.wire().eq_ignore_ascii_case(name),
-            Owner::Wire(owner) => owner.eq_ignore_ascii_case(name),
-        })
+        answer.answers.iter().any(|set| self.wire(set.owner).eq_ignore_ascii_case(name))
     }
 
-    fn step(&self, answer: Answer<'v>, owner: Owner<'v>, name: &[u8], links: usize) -> Step<'v> {
+    /// The name itself, on the wire.
+    fn wire<'o>(&'o self, owner: Owner<'o>) -> &'o [u8] {
+        match owner {
+            Owner::Question => self.question.name.wire(),
+            Owner::Name(name) => name.wire(),
+            Owner::Wire(wire) => wire,
+        }
+    }
+
+    fn step(&self, answer: Answer<'v>, owner: Owner<'v>, links: usize) -> Step<'v> {
+        // What is in a record's data may have capital letters.
+        let lowered;
+        let name = match owner {
+            Owner::Wire(wire) => {
+                lowered = Lowered::new(wire);
+                lowered.wire()
+            }
+            Owner::Question | Owner::Name(_) => self.wire(owner),
+        };
+        let qtype = self.question.qtype;
+        let place = |zone, node| Place { owner, zone, node };
         Step::Done(match self.view.find(name) {
             Found::Outside if links == 0 => Answer::empty(Outcome::Refused(Refusal::NotOurs)),
             Found::Outside => answer,
-            Found::NoName(zone) if self.texts.has(name, self.now) => self.texts(answer, owner, zone, None, name),
-            Found::NoName(zone) => answer.denied(Outcome::NoName, zone),
+            Found::NoName(zone) if self.texts.has(name, self.now) => self.texts(answer, place(zone, None), name),
+            Found::NoName(zone) => self.denied(answer, place(zone, None), Outcome::NoName),
             Found::Delegated(zone, delegation) => self.delegated(answer, owner, zone, &delegation, links),
             // RFC 4035 section 3.1.4.1: the DS set of a zone's own name is the parent zone's.
-            Found::Node(zone, node) if self.question.qtype == rtype::DS && node.apex => {
+            Found::Node(zone, node) if qtype == rtype::DS && node.apex => {
                 let zone = self.view.parent_of(zone).unwrap_or(zone);
-                self.of_type(answer, owner, zone, node.parental())
+                self.of_type(answer, place(zone, Some(node)), node.parental())
             }
-            Found::Node(zone, node) if self.question.qtype == rtype::TXT && self.texts.at(name, self.now).is_some() => {
-                self.texts(answer, owner, zone, node.set(rtype::TXT), name)
+            Found::Node(zone, node) if qtype == rtype::TXT && self.texts.at(name, self.now).is_some() => {
+                self.texts(answer, place(zone, Some(node)), name)
             }
-            Found::Node(zone, node) => return self.at_node(answer, owner, zone, node, links),
+            Found::Node(zone, node) => return self.at_node(answer, place(zone, Some(node)), node, links),
         })
     }
 
-    fn at_node(&self, answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, node: &'v Node, links: usize) -> Step<'v> {
+    fn at_node(&self, mut answer: Answer<'v>, place: Place<'v>, node: &'v Node, links: usize) -> Step<'v> {
         let qtype = self.question.qtype;
         if qtype == rtype::ANY && !node.is_empty() {
-            let mut answer = answer;
-            answer.answers.push(Record { owner, ttl: zone.ttl, data: Data::AnyObsoleted });
+            answer.answers.push(place.passing(Set::any(place.owner, place.zone)));
             return Step::Done(answer);
         }
         if let Some(cname) = node.set(rtype::CNAME).filter(|_| qtype != rtype::CNAME) {
-            let mut answer = answer;
-            answer.answers.extend(records(owner, cname));
+            answer.answers.push(place.stored(cname));
             return match cname.targets().next() {
                 Some(target) if links < LINKS_MAX => Step::Alias(answer, target),
                 Some(_) | None => Step::Done(answer),
             };
         }
+        if qtype == rtype::NSEC && self.wants_proof(place.zone) {
+            answer.answers.push(self.own_proof(place));
+            return Step::Done(answer);
+        }
         Step::Done(match (node.target, qtype) {
-            (Target::Steered(steered), rtype::A) => self.steered(answer, owner, zone, steered, Family::V4),
-            (Target::Steered(steered), rtype::AAAA) => self.steered(answer, owner, zone, steered, Family::V6),
+            (Target::Steered(steered), rtype::A) => self.steered(answer, place, steered, Family::V4),
+            (Target::Steered(steered), rtype::AAAA) => self.steered(answer, place, steered, Family::V6),
             (Target::Steered(steered), rtype::HTTPS) if self.view.has_https_record(steered.site) => {
-                self.binding(answer, owner, zone, steered)
+                self.binding(answer, place, steered)
             }
             (Target::Steered(steered), _) if self.view.guide().always_points(steered.policy) => {
-                self.pointer(answer, owner, zone, steered)
+                self.pointer(answer, place, steered)
             }
-            (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, owner, zone, node.set(qtype)),
+            (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, place, node.set(qtype)),
         })
     }
 
     /// What is at a name that has texts, with those that the zone itself has there.
-    fn texts(
-        &self,
-        mut answer: Answer<'v>,
-        owner: Owner<'v>,
-        zone: &'v Zone,
-        own: Option<&'v RrSet>,
-        name: &[u8],
-    ) -> Answer<'v> {
-        let asked = matches!(self.question.qtype, rtype::TXT | rtype::ANY);
-        let Some((ttl, texts)) = self.texts.at(name, self.now).filter(|_| asked) else {
-            return answer.denied(Outcome::NoData, zone);
+    fn texts(&self, mut answer: Answer<'v>, place: Place<'v>, name: &[u8]) -> Answer<'v> {
+        let qtype = self.question.qtype;
+        let Some((ttl, texts)) = self.texts.at(name, self.now).filter(|_| matches!(qtype, rtype::TXT | rtype::ANY))
+        else {
+            return self.denied(answer, place, Outcome::NoData);
         };
-        if self.question.qtype == rtype::ANY {
-            answer.answers.push(Record { owner, ttl: zone.ttl, data: Data::AnyObsoleted });
+        if qtype == rtype::ANY {
+            answer.answers.push(place.passing(Set::any(place.owner, place.zone)));
             return answer;
         }
+        let own = place.node.and_then(|node| node.set(rtype::TXT));
         let ttl = own.map_or(ttl, |own| own.ttl.min(ttl));
-        answer.answers.extend(own.into_iter().flat_map(|own| records(owner, own)).map(|own| Record { ttl, ..own }));
-        answer.answers.extend(texts.into_iter().map(|rdata| Record {
-            owner,
-            ttl,
-            data: Data::Wire(rtype::TXT, rdata),
-        }));
+        let all = own.into_iter().flat_map(RrSet::rdata).chain(texts).map(Cow::Borrowed).collect();
+        let set = place.set(Data::Made(rtype::TXT, all));
+        answer.answers.push(Set { ttl, ttl_original: ttl, ..set });
         answer
     }
 
-    fn of_type(&self, mut answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, set: Option<&'v RrSet>) -> Answer<'v> {
+    fn of_type(&self, mut answer: Answer<'v>, place: Place<'v>, set: Option<&'v RrSet>) -> Answer<'v> {
         match set {
             Some(set) => {
-                answer.answers.extend(records(owner, set));
-                answer.with_additional(set, self.view)
+                answer.answers.push(place.stored(set));
+                // RFC 4035 section 3.1.1 wants additional sets of a signed zone signed, too; nobody needs them.
+                if self.wants_proof(place.zone) { answer } else { answer.with_additional(set, self.view) }
             }
-            None => answer.denied(Outcome::NoData, zone),
+            None => self.denied(answer, place, Outcome::NoData),
         }
     }
 
@@ -419,18 +412,18 @@ impl<'v> Asked<'_, 'v> {
         delegation: &Delegation<'v>,
         links: usize,
     ) -> Answer<'v> {
+        let cut = Place { owner: Owner::Name(delegation.cut), zone, node: Some(delegation.node) };
         if delegation.exact && self.question.qtype == rtype::DS {
-            return self.of_type(answer, owner, zone, delegation.node.set(rtype::DS));
+            return self.of_type(answer, Place { owner, ..cut }, delegation.node.set(rtype::DS));
         }
         // An answer that began with a CNAME of ours speaks for that.
         answer.outcome = if links == 0 { Outcome::Referral } else { Outcome::Static };
-        match delegation.node.set(rtype::NS) {
-            Some(servers) => {
-                answer.authority.extend(records(Owner::Name(delegation.cut), servers));
-                answer.with_additional(servers, self.view)
-            }
-            None => answer,
+        let Some(servers) = delegation.node.set(rtype::NS) else { return answer };
+        answer.authority.push(Set::glue(cut.owner, servers));
+        if self.wants_proof(zone) {
+            answer.authority.push(self.proof_of_delegation(cut));
         }
+        answer.with_additional(servers, self.view)
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) const UNKNOWN_TTL_MAX: u32 = 10;
 /// A valid option of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClientSubnet<'a> {
-    raw: &'a [u8],
+    head: [u8; 4],
+    address: &'a [u8],
     subnet: Option<Subnet>,
 }
 
@@ -63,7 +64,7 @@ pub(crate) struct Coverage {
 impl<'a> ClientSubnet<'a> {
     /// Judges the option's data.
     pub(crate) fn parse(raw: &'a [u8]) -> Result<Self, Malformed> {
-        let Some((&[family_high, family_low, source, scope], address)) = raw.split_first_chunk() else {
+        let Some((&head @ [family_high, family_low, source, scope], address)) = raw.split_first_chunk() else {
             return Err(Malformed::Short);
         };
         if scope != 0 {
@@ -76,7 +77,7 @@ impl<'a> ClientSubnet<'a> {
             _ => return Err(Malformed::Family),
         };
         let subnet = subnet.filter(|_| source > 0).map(|address| Subnet { address, source });
-        Ok(Self { raw, subnet })
+        Ok(Self { head, address, subnet })
     }
 
     /// The network; `None` when the client keeps it to itself.
@@ -84,11 +85,10 @@ impl<'a> ClientSubnet<'a> {
         self.subnet
     }
 
-    /// The option's data for the answer: family, source and address as they were sent.
-    pub(crate) fn echo(&self, scope: u8) -> Vec<u8> {
-        let mut data = self.raw.to_vec();
-        data[3] = scope;
-        data
+    /// The option's data for the answer, in two parts: family, source and address as they were sent.
+    pub(crate) fn echo(&self, scope: u8) -> ([u8; 4], &'a [u8]) {
+        let [family_high, family_low, source, _] = self.head;
+        ([family_high, family_low, source, scope], self.address)
     }
 }
 
@@ -205,8 +205,8 @@ mod tests {
     fn the_echo_differs_in_the_scope_alone() {
         // RFC 7871 section 7.2.1: "FAMILY, SOURCE PREFIX-LENGTH, and ADDRESS [..] MUST match those in the query."
         let raw = [0, 1, 20, 0, 192, 0, 0x10];
-        assert_eq!(ClientSubnet::parse(&raw).unwrap().echo(16), [0, 1, 20, 16, 192, 0, 0x10]);
-        assert_eq!(ClientSubnet::parse(&[0, 0, 0, 0]).unwrap().echo(0), [0, 0, 0, 0]);
+        assert_eq!(ClientSubnet::parse(&raw).unwrap().echo(16), ([0, 1, 20, 16], &[192, 0, 0x10][..]));
+        assert_eq!(ClientSubnet::parse(&[0, 0, 0, 0]).unwrap().echo(0), ([0; 4], &[][..]));
     }
 
     #[test]

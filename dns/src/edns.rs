@@ -1,7 +1,8 @@
 //! EDNS(0) (RFC 6891): what the OPT record of a query says. Unknown options and flags are ignored.
 
+use crate::answer::Answer;
 use crate::ecs::{self, ClientSubnet};
-use crate::message::Fault;
+use crate::message::{Fault, Request};
 
 /// The OPT record of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub(crate) struct Edns<'a> {
     pub(crate) version: u8,
     /// RFC 3225: to be copied into the answer.
     pub(crate) dnssec_ok: bool,
+    /// RFC 9824 section 5.1: the RCODE NXDOMAIN is understood beside a compact proof. To be copied into the answer.
+    pub(crate) compact_ok: bool,
     /// For whom the query is asked.
     pub(crate) subnet: Option<ClientSubnet<'a>>,
 }
@@ -20,7 +23,7 @@ impl<'a> Edns<'a> {
     /// From the record's class and TTL fields, which OPT uses for its own ends; the options are read apart.
     pub(crate) fn new(class: u16, ttl: u32) -> Self {
         let [_extended_rcode, version, flags, _] = ttl.to_be_bytes();
-        Self { udp_size: class, version, dnssec_ok: flags & 0x80 != 0, subnet: None }
+        Self { udp_size: class, version, dnssec_ok: flags & 0x80 != 0, compact_ok: flags & 0x40 != 0, subnet: None }
     }
 
     /// Takes in the options. A broken one is a format error: nothing after it can be trusted.
@@ -46,6 +49,28 @@ impl<'a> Edns<'a> {
             data = after;
         }
         Ok(())
+    }
+}
+
+/// The option code of extended errors, RFC 8914 section 2.
+const EXTENDED_ERROR: u16 = 15;
+
+/// The options of the answer's OPT record.
+pub(crate) fn answer_options(request: &Request<'_>, answer: &Answer<'_>, out: &mut impl Extend<u8>) {
+    let Some(edns) = request.edns else { return };
+    let mut push = |code: u16, data: &[&[u8]]| {
+        let length = data.iter().map(|part| part.len()).sum::<usize>() as u16;
+        out.extend(code.to_be_bytes());
+        out.extend(length.to_be_bytes());
+        data.iter().for_each(|part| out.extend(part.iter().copied()));
+    };
+    // A request with a fault has no subnet that could be trusted.
+    if let Some(subnet) = edns.subnet.filter(|_| request.fault.is_none()) {
+        let (head, address) = subnet.echo(answer.scope);
+        push(ecs::CODE, &[&head, address]);
+    }
+    if let Some(code) = answer.outcome.extended_error() {
+        push(EXTENDED_ERROR, &[&code.to_be_bytes()]);
     }
 }
 

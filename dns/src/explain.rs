@@ -260,7 +260,9 @@ impl Case<'_> {
         match &decision.verdict {
             // One that points to a name has none.
             Verdict::Pops(chosen) if self.view.pop(chosen.first()).cname.is_some() => Vec::new(),
-            Verdict::Pops(chosen) => self.view.guide().addresses(chosen, self.steered.policy, family, self.health, 0),
+            Verdict::Pops(chosen) => {
+                self.view.guide().addresses(chosen, self.steered.policy, family, self.health, 0).into_vec()
+            }
             Verdict::Addresses(all) => all.iter().copied().filter(|address| Family::of(*address) == family).collect(),
             Verdict::NoData | Verdict::AllDown | Verdict::ServFail => Vec::new(),
         }

@@ -5,7 +5,7 @@
 //! guess: a compression pointer in the question's name is a format error, as in NSD and Knot.
 
 use crate::edns::Edns;
-use crate::name::WIRE_MAX;
+use crate::name::{Lowered, WIRE_MAX};
 
 /// Bytes of the fixed header.
 const HEADER: usize = 12;
@@ -21,6 +21,8 @@ pub(crate) struct Request<'a> {
     pub(crate) opcode: u8,
     /// To be copied into the answer.
     pub(crate) recursion_desired: bool,
+    /// RFC 4035 section 3.1.6: to be copied into the answer.
+    pub(crate) checking_disabled: bool,
     /// The one question; `None` when there was not exactly one or it could not be read.
     pub(crate) question: Option<Question<'a>>,
     /// The OPT record, if there was one.
@@ -30,12 +32,12 @@ pub(crate) struct Request<'a> {
 }
 
 /// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Question<'a> {
     /// All of its bytes, to be echoed exactly, letter case and all.
     pub(crate) wire: &'a [u8],
-    /// The name alone, uncompressed.
-    pub(crate) name: &'a [u8],
+    /// The name alone, uncompressed, in lower case.
+    pub(crate) name: Lowered,
     /// QTYPE.
     pub(crate) qtype: u16,
     /// QCLASS.
@@ -51,6 +53,8 @@ pub(crate) enum Fault {
     Malformed,
     /// An EDNS version that does not exist yet.
     Version,
+    /// A type that may not be asked for.
+    QueryType,
 }
 
 /// Why a packet is not answered at all.
@@ -75,6 +79,7 @@ pub(crate) fn decode(packet: &[u8]) -> Result<Request<'_>, Silence> {
         id: u16::from_be_bytes([header[0], header[1]]),
         opcode,
         recursion_desired: flags & 0x01 != 0,
+        checking_disabled: header[3] & 0x10 != 0,
         question: None,
         edns: None,
         fault: (opcode != 0).then_some(Fault::Opcode),
@@ -166,7 +171,8 @@ impl<'a> Reader<'a> {
             return None;
         }
         let (qtype, qclass) = (self.number()?, self.number()?);
-        Some(Question { wire: &start[..start.len() - self.rest.len()], name, qtype, qclass })
+        let wire = &start[..start.len() - self.rest.len()];
+        Some(Question { wire, name: Lowered::new(name), qtype, qclass })
     }
 
     fn record(&mut self) -> Option<RawRecord<'a>> {
@@ -214,7 +220,7 @@ mod tests {
         let request = decode(&packet).unwrap();
         assert_eq!((request.id, request.opcode, request.recursion_desired), (0xabcd, 0, true));
         let question = request.question.unwrap();
-        assert_eq!((question.wire, question.name), (QUESTION, &QUESTION[..17]));
+        assert_eq!((question.wire, question.name.wire()), (QUESTION, &b"\x03www\x07example\x03net\x00"[..]));
         assert_eq!((question.qtype, question.qclass), (1, 1));
         assert_eq!(request.edns.unwrap().udp_size, 1232);
         assert_eq!(request.fault, None);

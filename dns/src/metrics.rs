@@ -150,6 +150,21 @@ label! {
     }
 }
 
+impl Rcode {
+    /// As in RFC 6895 section 2.3; over 15 the rest is in the OPT record.
+    pub(crate) fn number(self) -> u16 {
+        match self {
+            Self::NoError => 0,
+            Self::FormErr => 1,
+            Self::ServFail => 2,
+            Self::NxDomain => 3,
+            Self::NotImp => 4,
+            Self::Refused => 5,
+            Self::BadVers => 16,
+        }
+    }
+}
+
 impl RankingSource {
     pub(crate) fn of(mapped: bool) -> Self {
         if mapped { Self::Map } else { Self::Geo }

@@ -7,10 +7,11 @@
 use std::net::SocketAddr;
 
 use nearcast_shared::net;
-use tracing::debug;
+use smallvec::SmallVec;
 
 use crate::answer::{Answer, Outcome, answer};
-use crate::encode;
+use crate::edns;
+use crate::encode::{self, Opt};
 use crate::message::{Request, Silence, decode};
 use crate::metrics::{ClientSubnetKind, Dropped, QueryType, RankingSource, Transport, WithoutPop};
 use crate::server::Plane;
@@ -38,19 +39,19 @@ impl Plane {
         let (view, health, texts) = (self.view.load(), self.health.table(), self.texts.load());
         let health = view.health(&health);
         let answer = answer(&request, net::unmapped(peer.ip()), &view, &health, self.clock.now(), &texts);
-        let kind = request.question.map_or(QueryType::Other, |question| QueryType::from_number(question.qtype));
+        let kind =
+            request.question.as_ref().map_or(QueryType::Other, |question| QueryType::from_number(question.qtype));
         self.metrics.query(kind, answer.outcome.rcode(), transport).inc();
         self.count_steering(&view, &request, &answer);
         let udp_size = view.udp_size();
-        let message = encode::message(&request, &answer, udp_size);
-        let encoded = match transport {
-            Transport::Udp => encode::datagram(message, &request, udp_size, out),
-            Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::stream(message, out),
+        let mut options = SmallVec::<[u8; 64]>::new();
+        edns::answer_options(&request, &answer, &mut options);
+        let limit = match transport {
+            Transport::Udp => encode::udp_limit(&request, udp_size),
+            Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::STREAM_LIMIT,
         };
-        encoded.map_err(|error| {
-            debug!(%error, "answer not encoded");
-            Dropped::Send
-        })
+        encode::encode(&request, &answer, &Opt { udp_size, options: &options }, limit, out);
+        Ok(())
     }
 
     fn count_steering(&self, view: &View, request: &Request<'_>, answer: &Answer<'_>) {
@@ -78,6 +79,7 @@ impl Plane {
             | Outcome::Referral
             | Outcome::NoData
             | Outcome::NoName
+            | Outcome::NoNameCompact
             | Outcome::Refused(_)
             | Outcome::Fault(_) => {}
         }

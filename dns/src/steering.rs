@@ -25,6 +25,7 @@ use nearcast_shared::health::HealthTable;
 use nearcast_shared::net;
 use nearcast_shared::pop::{Pop, PopId};
 
+use crate::answer::Addresses;
 use crate::ecs::{self, Coverage, Subnet};
 use crate::map::Maps;
 use crate::metrics::Cause;
@@ -326,14 +327,14 @@ impl Guide {
         family: Family,
         health: &HealthTable,
         turn: u16,
-    ) -> Vec<IpAddr> {
+    ) -> Addresses {
         let of_pop = |pop: &PopId| {
             let pop = *pop;
             let all = self.pops[pop.index()].addresses.iter().copied().enumerate();
             let up = move |position| chosen.cause == Cause::FailOpen || health.address_is_up(pop, position);
             all.filter(move |(position, address)| Family::of(*address) == family && up(*position))
         };
-        let mut addresses: Vec<IpAddr> = chosen.pops().iter().flat_map(of_pop).map(|(_, address)| address).collect();
+        let mut addresses: Addresses = chosen.pops().iter().flat_map(of_pop).map(|(_, address)| address).collect();
         if self.policy(policy).policy.rotate && !addresses.is_empty() {
             let turn = usize::from(turn) % addresses.len();
             addresses.rotate_left(turn);

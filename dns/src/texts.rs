@@ -10,7 +10,7 @@ use std::time::Duration;
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::rtype;
 
-use crate::name::{Lowered, Name, suffixes};
+use crate::name::{Name, suffixes};
 use crate::view::{Found, Node, Target, View};
 
 /// Bytes of one text.
@@ -84,29 +84,28 @@ impl Texts {
         made
     }
 
-    /// The data of the TXT records at that name, on the wire, and their TTL, which is one for all (RFC 2181 section 5.2) and
+    /// The data of the TXT records at that name, which is in lower case, on the wire, and their TTL, which is one for all (RFC 2181 section 5.2) and
     /// ends with the first of them, in whole seconds of at least 1.
-    pub(crate) fn at(&self, wire: &[u8], now: Timestamp) -> Option<(u32, Vec<&[u8]>)> {
+    pub(crate) fn at(&self, name: &[u8], now: Timestamp) -> Option<(u32, Vec<&[u8]>)> {
         if self.of.is_empty() {
             return None;
         }
-        let alive = || self.of.get(Lowered::new(wire).wire()).into_iter().flatten().filter(|text| text.until > now);
+        let alive = || self.of.get(name).into_iter().flatten().filter(|text| text.until > now);
         let ttl = alive().map(|text| text.ttl.min(seconds(text.until.since(now)))).min()?;
         Some((ttl, alive().map(|text| &*text.rdata).collect()))
     }
 
-    /// Whether the name exists because of a text.
-    pub(crate) fn has(&self, wire: &[u8], now: Timestamp) -> bool {
+    /// Whether the name, in lower case, exists because of a text.
+    pub(crate) fn has(&self, name: &[u8], now: Timestamp) -> bool {
         if self.of.is_empty() {
             return false;
         }
-        let lowered = Lowered::new(wire);
         let alive = |entries: &[Entry]| entries.iter().any(|text| text.until > now);
-        if self.of.get(lowered.wire()).is_some_and(|entries| alive(entries)) {
+        if self.of.get(name).is_some_and(|entries| alive(entries)) {
             return true;
         }
-        let below = |name: &Name| suffixes(name.wire()).any(|suffix| suffix == lowered.wire());
-        self.above.contains(lowered.wire()) && self.of.iter().any(|(name, entries)| below(name) && alive(entries))
+        let below = |other: &Name| suffixes(other.wire()).any(|suffix| suffix == name);
+        self.above.contains(name) && self.of.iter().any(|(other, entries)| below(other) && alive(entries))
     }
 }
 

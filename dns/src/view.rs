@@ -83,6 +83,14 @@ pub(crate) struct Zone {
     pub(crate) negative_ttl: u32,
     /// The zone of ours that this one lies in, as an index.
     parent: Option<usize>,
+    /// Its answers are signed.
+    signed: bool,
+}
+
+impl Zone {
+    pub(crate) fn is_signed(&self) -> bool {
+        self.signed
+    }
 }
 
 /// What stands at a name.
@@ -102,6 +110,8 @@ pub(crate) struct Node {
     cut: Option<Name>,
     /// Whether it is the closest encloser of a wildcard.
     above_wildcard: bool,
+    /// Whether its first label is the asterisk.
+    wildcard: bool,
 }
 
 /// Whose addresses a name has that depend on who asks.
@@ -166,6 +176,21 @@ impl Node {
         }
     }
 
+    /// The types of its own sets.
+    pub(crate) fn types(&self) -> impl Iterator<Item = u16> {
+        self.sets.iter().map(|set| set.rtype)
+    }
+
+    /// Whether its zone hands over at or above it.
+    pub(crate) fn is_delegated(&self) -> bool {
+        self.cut.is_some()
+    }
+
+    /// Whether it stands for the names that have no better match (RFC 4592).
+    pub(crate) fn is_wildcard(&self) -> bool {
+        self.wildcard
+    }
+
     /// Whether it exists only because of names below it.
     pub(crate) fn is_empty(&self) -> bool {
         self.sets.is_empty() && self.target == Target::Nothing
@@ -222,22 +247,21 @@ impl View {
         self.guide.is_alike(&other.guide)
     }
 
-    /// Looks up a name as it came from the wire (RFC 1034 section 4.3.2, RFC 4592 section 3.3.1).
-    pub(crate) fn find(&self, wire: &[u8]) -> Found<'_> {
-        let lowered = Lowered::new(wire);
-        if let Some(node) = self.names.get(lowered.wire()) {
-            return self.at(node, lowered.wire());
+    /// Looks up a name in lower case, on the wire (RFC 1034 section 4.3.2, RFC 4592 section 3.3.1).
+    pub(crate) fn find(&self, name: &[u8]) -> Found<'_> {
+        if let Some(node) = self.names.get(name) {
+            return self.at(node, name);
         }
         // Every name from a zone's own down to the existing ones is in the map: the first hit upward is the closest
         // encloser and tells the zone.
-        let surplus = suffixes(lowered.wire()).count().saturating_sub(self.labels_max);
-        let above = suffixes(lowered.wire()).skip(surplus.max(1));
+        let surplus = suffixes(name).count().saturating_sub(self.labels_max);
+        let above = suffixes(name).skip(surplus.max(1));
         let Some((encloser, node)) = above.filter_map(|suffix| Some((suffix, self.names.get(suffix)?))).next() else {
             return Found::Outside;
         };
         let zone = &self.zones[node.zone];
         if node.cut.is_some() {
-            return self.at(node, lowered.wire());
+            return self.at(node, name);
         }
         if node.above_wildcard
             && let Some(wildcard) = self.names.get([b"\x01*", encloser].concat().as_slice())
@@ -260,6 +284,11 @@ impl View {
         let lowered = Lowered::new(wire);
         let (name, node) = self.names.get_key_value(lowered.wire())?;
         Some((name, node.set(rtype)?))
+    }
+
+    /// The zone that has the node.
+    pub(crate) fn zone_of(&self, node: &Node) -> &Zone {
+        &self.zones[node.zone]
     }
 
     /// The zone of ours that `zone` lies in.

@@ -101,6 +101,7 @@ impl fmt::Debug for Name {
 }
 
 /// A name from a query in lower case, on the stack.
+#[derive(Clone)]
 pub struct Lowered {
     bytes: [u8; WIRE_MAX],
     length: usize,
@@ -110,15 +111,30 @@ impl Lowered {
     /// `wire` must be a valid name of at most 255 bytes, as the decoder guarantees.
     pub fn new(wire: &[u8]) -> Self {
         let mut bytes = [0; WIRE_MAX];
-        bytes[..wire.len()].copy_from_slice(wire);
+        let used = &mut bytes[..wire.len()];
+        used.copy_from_slice(wire);
         // Length bytes are at most 63, below any letter.
-        bytes.make_ascii_lowercase();
+        used.make_ascii_lowercase();
         Self { bytes, length: wire.len() }
     }
 
     /// The wire form.
     pub fn wire(&self) -> &[u8] {
         &self.bytes[..self.length]
+    }
+}
+
+impl PartialEq for Lowered {
+    fn eq(&self, other: &Self) -> bool {
+        self.wire() == other.wire()
+    }
+}
+
+impl Eq for Lowered {}
+
+impl fmt::Debug for Lowered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.wire().escape_ascii().fmt(f)
     }
 }
 

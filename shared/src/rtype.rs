@@ -35,6 +35,18 @@ pub const DNAME: u16 = 39;
 pub const OPT: u16 = 41;
 /// A delegation's key.
 pub const DS: u16 = 43;
+/// A signature of DNSSEC.
+pub const RRSIG: u16 = 46;
+/// What DNSSEC says does not exist.
+pub const NSEC: u16 = 47;
+/// A zone's keys.
+pub const DNSKEY: u16 = 48;
+/// What the parent's DS set is to become.
+pub const CDS: u16 = 59;
+/// The keys that it is to be made of.
+pub const CDNSKEY: u16 = 60;
+/// RFC 9824 section 4: in an NSEC record, that the name does not exist.
+pub const NXNAME: u16 = 128;
 /// The fingerprint of a host's key.
 pub const SSHFP: u16 = 44;
 /// What a TLS server has to show.

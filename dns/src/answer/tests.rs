@@ -1,5 +1,7 @@
 //! Tables over [`answer`]: each row a query, and what must come back.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use proptest::prelude::*;
 
 use super::*;
@@ -33,28 +35,23 @@ fn shown_with(view: &View, packet: &[u8], resolver: &str, down: &[&str], texts: 
     }
     for (name, section) in [("", &answer.answers), (" authority", &answer.authority), (" glue", &answer.additional)] {
         if !section.is_empty() {
-            let records: Vec<String> = section.iter().map(record).collect();
+            let records: Vec<String> = section.iter().flat_map(records).collect();
             text.push_str(&format!("{name}: {}", records.join(", ")));
         }
     }
     text
 }
 
-fn record(record: &Record<'_>) -> String {
-    let owner = match record.owner {
+/// Each record of a set.
+fn records(set: &Set<'_>) -> Vec<String> {
+    let owner = match set.owner {
         Owner::Question => "@".to_owned(),
         Owner::Name(name) => name.to_string(),
         Owner::Wire(wire) => Name::from_wire(wire).unwrap().to_string(),
     };
-    let data = match &record.data {
-        Data::A(v4) => v4.to_string(),
-        Data::Aaaa(v6) => v6.to_string(),
-        Data::Wire(rtype, rdata) => text(*rtype, rdata),
-        Data::Https(rdata) => format!("HTTPS {rdata:?}"),
-        Data::AnyObsoleted => "HINFO RFC8482".to_owned(),
-        Data::Cname(name) => format!("CNAME {name}"),
-    };
-    format!("{owner} {} {data}", record.ttl)
+    let mut all = Vec::new();
+    set.data.for_each(|rdata| all.push(format!("{owner} {} {}", set.ttl, text(set.data.rtype(), rdata))));
+    all
 }
 
 /// Data of the types that are asked for here.
@@ -70,6 +67,7 @@ fn text(rtype: u16, rdata: &[u8]) -> String {
             let (primary, contact) = (name(&rdata[..primary]), name(&rdata[primary..contact]));
             format!("SOA {primary} {contact} {} {}", number(20), number(4))
         }
+        (rtype::HINFO, _) => "HINFO RFC8482".to_owned(),
         (rtype::TXT, [_, text @ ..]) => format!("TXT {}", text.escape_ascii()),
         _ => {
             let target = rtype::target(rtype, rdata).map(|wire| Name::from_wire(wire).unwrap().to_string());
@@ -367,20 +365,16 @@ fn https_records_are_of_the_same_pop_as_addresses() {
         for down in [&[][..], &["fra"], &["sin", "iad"], &["fra", "iad", "sin"]] {
             let [a, aaaa] = [A, AAAA].map(|qtype| ask(&view, client, qtype, down));
             let https = ask(&view, client, HTTPS, down);
-            let hints: Vec<IpAddr> =
-                a.2.iter()
-                    .chain(&aaaa.2)
-                    .map(|(_, data)| match data {
-                        Data::A(v4) => IpAddr::V4(*v4),
-                        Data::Aaaa(v6) => IpAddr::V6(*v6),
-                        other => panic!("{other:?}"),
-                    })
-                    .collect();
+            let addresses = |data: &Data<'_>| match data {
+                Data::Addresses(_, addresses) => addresses.to_vec(),
+                other => panic!("{other:?}"),
+            };
+            let hints: Vec<IpAddr> = a.2.iter().chain(&aaaa.2).flat_map(|(_, data)| addresses(data)).collect();
             let Outcome::Steered(Sent { pop, .. }) = a.0 else { panic!("{a:?}") };
             let port = if view.pop(pop).name == "sin" { 443 } else { 8443 };
             assert_eq!((https.0, https.1), (a.0, a.1), "{client} {down:?}");
-            let [(ttl, Data::Https(rdata))] = &https.2[..] else { panic!("{https:?}") };
-            assert_eq!((*ttl, rdata), (a.2[0].0, &binding::rdata(port, &hints)), "{client} {down:?}");
+            let [(ttl, Data::Made(HTTPS, rdata))] = &https.2[..] else { panic!("{https:?}") };
+            assert_eq!((*ttl, &*rdata[0]), (a.2[0].0, &binding::rdata(port, &hints)[..]), "{client} {down:?}");
         }
     }
     let off = fixture::view_of(&text.replace("tls = {", "https-record = false\ntls = {"), "sin");
@@ -393,8 +387,8 @@ fn https_records_are_of_the_same_pop_as_addresses() {
         .replace(", \"2001:db8:1::10\"", "");
     let split = fixture::view_of(&split, "sin");
     let https = ask(&split, fixture::FRANKFURT, HTTPS, &[]);
-    let [(_, Data::Https(rdata))] = &https.2[..] else { panic!("{https:?}") };
-    assert_eq!(*rdata, binding::rdata(444, &["192.0.2.10".parse().unwrap()]));
+    let [(_, Data::Made(HTTPS, rdata))] = &https.2[..] else { panic!("{https:?}") };
+    assert_eq!(*rdata[0], binding::rdata(444, &["192.0.2.10".parse().unwrap()]));
 }
 
 /// Texts add, and take nothing away.
@@ -649,7 +643,17 @@ fn told(view: &View, name: &str, qtype: u16, resolver: &str, options: &[u8]) -> 
     let request = decode(&packet).unwrap();
     let health = fixture::health(view, &["fra"]);
     let answer = answer(&request, resolver.parse().unwrap(), view, &health, Timestamp(0), fixture::no_texts());
-    (answer.outcome.rcode(), answer.texts, answer.scope)
+    let mut texts = Vec::new();
+    for set in &answer.answers {
+        set.data.for_each(|mut rdata| {
+            while let Some((length, rest)) = rdata.split_first() {
+                let (text, rest) = rest.split_at(usize::from(*length));
+                texts.push(String::from_utf8(text.to_vec()).unwrap());
+                rdata = rest;
+            }
+        });
+    }
+    (answer.outcome.rcode(), texts, answer.scope)
 }
 
 #[test]

@@ -9,6 +9,12 @@ const STRING_MAX: usize = 255;
 /// PoPs of the ranking that are told.
 const RANKED_MAX: usize = 16;
 
+/// The data of a TXT record with these strings, each of at most 255 bytes.
+pub(crate) fn rdata(strings: &[String]) -> Vec<u8> {
+    let cut = |text: &String| text.as_bytes()[..text.len().min(255)].to_vec();
+    strings.iter().map(cut).flat_map(|text| [vec![text.len() as u8], text].concat()).collect()
+}
+
 /// The strings of the record, in this order: client, location, policy, answer, the ranking, why.
 pub(crate) fn texts(it: &Explanation) -> Vec<String> {
     let mut all = vec![

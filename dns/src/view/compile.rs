@@ -38,11 +38,12 @@ fn zone(zone: &config::Zone, all: &[config::Zone]) -> Zone {
         apex: zone.apex.clone(),
         ttl: zone.ttl,
         serial: zone.serial,
-        soa: RrSet { rtype: rtype::SOA, ttl, rdata: vec![soa.into()] },
+        soa: RrSet::new(rtype::SOA, ttl, [&soa[..]]),
         // RFC 2308 section 3: "[..] the TTL of this record is set from the minimum of the MINIMUM field of the SOA record
         // and the TTL of the SOA itself".
         negative_ttl: ttl.min(minimum),
         parent: above.max_by_key(|(_, other)| other.name.len()).map(|(index, _)| index),
+        signed: false,
     }
 }
 
@@ -114,6 +115,7 @@ impl Names<'_> {
                 parental: None,
                 cut: None,
                 above_wildcard: false,
+                wildcard: name.is_wildcard(),
             };
             missing = name.parent();
             self.nodes.insert(name, node);
@@ -124,7 +126,7 @@ impl Names<'_> {
     fn add(&mut self, zone: &config::Zone, record: &Record) {
         let own = self.zone_of(&record.name).is_some_and(|index| self.zones[index].apex == zone.apex);
         let Some(node) = self.make(&record.name) else { return };
-        let set = || RrSet { rtype: record.rtype, ttl: record.ttl, rdata: Vec::new() };
+        let set = || RrSet::new(record.rtype, record.ttl, []);
         let set = match (own, record.rtype) {
             // Of a zone of ours within this one the config leaves nothing else here.
             (false, rtype::DS) => node.parental.get_or_insert_with(set),
@@ -137,7 +139,7 @@ impl Names<'_> {
                 &mut node.sets[at]
             }
         };
-        set.rdata.push(record.rdata.clone());
+        set.push(&record.rdata);
     }
 
     /// Gives the name its addresses, unless something stronger has it.
@@ -182,18 +184,15 @@ impl Names<'_> {
 
 /// What a PoP's name and its name server's have.
 fn own_sets(pop: &Pop, ttl: u32) -> Vec<RrSet> {
-    let set = |rtype, rdata: Vec<Box<[u8]>>| RrSet { rtype, ttl, rdata };
     if let Some(cname) = pop.cname.as_ref().and_then(|cname| Name::parse(cname)) {
-        return vec![set(rtype::CNAME, vec![cname.wire().into()])];
+        return vec![RrSet::new(rtype::CNAME, ttl, [cname.wire()])];
     }
-    let of = |wanted: fn(&IpAddr) -> Option<Box<[u8]>>| pop.addresses.iter().filter_map(wanted).collect();
-    let v4 = of(|address| match address {
-        IpAddr::V4(v4) => Some(v4.octets().into()),
-        IpAddr::V6(_) => None,
-    });
-    let v6 = of(|address| match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(v6) => Some(v6.octets().into()),
-    });
-    [set(rtype::A, v4), set(rtype::AAAA, v6)].into_iter().filter(|set| !set.rdata.is_empty()).collect()
+    let (mut v4, mut v6) = (RrSet::new(rtype::A, ttl, []), RrSet::new(rtype::AAAA, ttl, []));
+    for address in &pop.addresses {
+        match address {
+            IpAddr::V4(address) => v4.push(&address.octets()),
+            IpAddr::V6(address) => v6.push(&address.octets()),
+        }
+    }
+    [v4, v6].into_iter().filter(|set| set.len() > 0).collect()
 }

@@ -48,7 +48,7 @@ type Content<'v> = (&'v Name, bool, Vec<(u16, u32, Vec<&'v [u8]>)>);
 
 fn contents<'v>(view: &'v View, zone: &Zone) -> Vec<Content<'v>> {
     let set = |set: &'v RrSet| {
-        let mut rdata: Vec<&[u8]> = set.rdata.iter().map(|rdata| &**rdata).collect();
+        let mut rdata: Vec<&[u8]> = set.rdata().collect();
         rdata.sort_unstable();
         (set.rtype, set.ttl, rdata)
     };

@@ -92,7 +92,7 @@ fn where_names_are() {
 #[test]
 fn additional_data_is_what_everyone_gets() {
     let view = two_zones();
-    let addresses = |name: &str, rtype| view.set_at(wire(name).wire(), rtype).map_or(0, |(_, set)| set.rdata.len());
+    let addresses = |name: &str, rtype| view.set_at(wire(name).wire(), rtype).map_or(0, |(_, set)| set.len());
     assert_eq!(addresses("ns.deep.cdn.example.net", rtype::AAAA), 1);
     assert_eq!(addresses("FRA.example.net", rtype::A), 1);
     assert_eq!(addresses("ns.elsewhere.example", rtype::A), 0);
