@@ -17,7 +17,7 @@ pub struct Read {
     pub opcode: u8,
     /// RD.
     pub recursion_desired: bool,
-    /// The name on the wire, the type and the class; `None` when there was not exactly one that could be read.
+    /// The name as it came, the type and the class; `None` when there was not exactly one that could be read.
     pub question: Option<(Vec<u8>, u16, u16)>,
     /// The size, the version and DO of the OPT record.
     pub edns: Option<(u16, u8, bool)>,
@@ -34,6 +34,8 @@ pub enum Wrong {
     Malformed,
     /// BADVERS.
     Version,
+    /// FORMERR.
+    QueryType,
 }
 
 /// Reads a packet; `None` for what is not answered at all.
@@ -43,12 +45,16 @@ pub fn read(packet: &[u8]) -> Option<Read> {
         id: request.id,
         opcode: request.opcode,
         recursion_desired: request.recursion_desired,
-        question: request.question.map(|question| (question.name.to_vec(), question.qtype, question.qclass)),
+        question: request.question.map(|question| {
+            let (name, _) = question.wire.split_at(question.name.wire().len());
+            (name.to_vec(), question.qtype, question.qclass)
+        }),
         edns: request.edns.map(|edns| (edns.udp_size, edns.version, edns.dnssec_ok)),
         fault: request.fault.map(|fault| match fault {
             Fault::Opcode => Wrong::Opcode,
             Fault::Malformed => Wrong::Malformed,
             Fault::Version => Wrong::Version,
+            Fault::QueryType => Wrong::QueryType,
         }),
     })
 }
