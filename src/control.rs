@@ -24,6 +24,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::dnssec::DnssecStatus;
 use crate::geo::maps::MapMaker;
 use crate::geo::{GeoDesk, Refused};
 use crate::prefetch::Prefetcher;
@@ -43,6 +44,12 @@ pub struct Addresses {
     pub https: Vec<SocketAddr>,
     /// DNS over UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// DNS over TLS.
+    pub dot: Vec<SocketAddr>,
+    /// DNS over HTTPS.
+    pub doh: Vec<SocketAddr>,
+    /// DNS over QUIC.
+    pub doq: Vec<SocketAddr>,
     /// The admin API.
     pub admin: SocketAddr,
 }
@@ -70,6 +77,14 @@ pub struct Control {
     /// What DNS answers from.
     pub dns_view: Arc<ArcSwap<dns::View>>,
     pub(crate) dns_metrics: Arc<dns::DnsMetrics>,
+    /// The certificate of encrypted DNS.
+    pub(crate) dns_shown: Arc<dns::Shown>,
+    /// How DNS answers.
+    pub(crate) dns_manners: Arc<ArcSwap<dns::Manners>>,
+    pub(crate) dns_seed: dns::Seed,
+    pub(crate) query_log: dns::QueryLog,
+    pub(crate) signers: Arc<dns::dnssec::Signers>,
+    pub(crate) signature_metrics: dns::dnssec::SignatureMetrics,
     /// Who is up.
     pub health: Arc<HealthBoard>,
     /// All metrics.
@@ -183,6 +198,7 @@ impl Control {
             geo: self.geo.load().files(),
             geo_refused: self.geo_desk.refused(),
             map: self.dns_view.load().maps().map(MapStatus::from),
+            dnssec: self.dnssec(),
             pops: self.health.status(),
             holds_orphaned: self.health.orphaned_holds(),
             cache: self.edge.store.usage(),
@@ -190,6 +206,16 @@ impl Control {
             purge_records: self.edge.purges.records(),
             origins_unreached: self.origins_unreached(),
         }
+    }
+
+    fn dnssec(&self) -> Option<DnssecStatus> {
+        let view = self.dns_view.load();
+        let zones = Some(view.keys().count()).filter(|count| *count > 0)?;
+        let status = self.signers.status();
+        let first_end = [status.kept.ends, status.passing.ends].into_iter().flatten().min().map(date);
+        let (kept, passing) = (status.kept.count, status.passing.count);
+        let warnings = view.keys().warnings(self.clock.now());
+        Some(DnssecStatus { zones, kept, passing, first_end, clock: status.clock, warnings })
     }
 
     fn origins_unreached(&self) -> Vec<OriginStatus> {
@@ -278,6 +304,8 @@ pub struct Status {
     pub geo_refused: Option<Refused>,
     /// The compiled maps, once they are made.
     pub map: Option<MapStatus>,
+    /// Signing, if some zone is signed.
+    pub dnssec: Option<DnssecStatus>,
     /// The fleet as this node sees it.
     pub pops: Vec<PopStatus>,
     /// Holds of PoPs that the config does not have.

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod node;
 
 pub mod control;
+pub mod dnssec;
 pub mod geo;
 pub mod prefetch;
 pub mod reload;

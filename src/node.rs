@@ -1,7 +1,7 @@
 //! A whole node: bind every socket first, then run, then leave in order: DNS steers away, HTTP finishes, the store closes.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use nearcast_dns as dns;
-use nearcast_edge::access_log::AccessLog;
+use nearcast_dns::dnssec::{Keys, SignatureMetrics, Signers, SignersCollector};
+use nearcast_edge::access_log;
 use nearcast_edge::fill::Fills;
 use nearcast_edge::headers::Identity;
 use nearcast_edge::listener::{self, Doors, Phase};
@@ -23,6 +24,7 @@ use nearcast_edge::view::View;
 use nearcast_edge::worker::{Edge, Worker};
 use nearcast_shared::clock::Clock;
 use nearcast_shared::config::{Config, Inputs, ListenAddress};
+use nearcast_shared::doh::Doh;
 use nearcast_shared::health::{HealthBoard, keeper, probe};
 use nearcast_shared::metrics::{HealthCollector, Metrics};
 use nearcast_shared::{sockets, trust};
@@ -34,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::control::{Addresses, Control, Generation};
+use crate::dnssec;
 use crate::geo::{GeoCollector, GeoDesk, watch as watch_geo};
 use crate::prefetch;
 use crate::reload::{self, ReloadError};
@@ -68,6 +71,9 @@ pub enum NodeError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
+    /// Nor can that of DNS.
+    #[error(transparent)]
+    DnsTls(#[from] dns::TlsError),
 }
 
 /// A running node. Dropping it ends it at once; [`Node::stop`] ends it in order.
@@ -90,10 +96,20 @@ pub struct Node {
 struct Bound {
     http: Vec<Vec<TcpListener>>,
     https: Vec<Vec<TcpListener>>,
-    dns_tcp: Vec<Vec<TcpListener>>,
-    dns_udp: Vec<Vec<UdpSocket>>,
+    dns: DnsGroups,
     admin: TcpListener,
     addresses: Addresses,
+}
+
+/// The sockets of DNS: groups with one for each worker, but for QUIC.
+#[derive(Default)]
+struct DnsGroups {
+    udp: Vec<Vec<UdpSocket>>,
+    tcp: Vec<Vec<TcpListener>>,
+    tls: Vec<Vec<TcpListener>>,
+    https: Vec<Vec<TcpListener>>,
+    /// One for each address.
+    quic: Vec<UdpSocket>,
 }
 
 impl Node {
@@ -125,7 +141,18 @@ impl Node {
         let geo_desk = Arc::new(GeoDesk::new(&metrics, watch_geo::prints(&config)));
         let geo = Arc::new(reload::load_geo(&config).map_err(ReloadError::from)?);
         let edge_view = View::compile(&config, &edge_metrics).map_err(ReloadError::from)?;
+        let signature_metrics = SignatureMetrics::register(&metrics);
+        let keys = Keys::load(&config, &signature_metrics, clock.now()).map_err(ReloadError::from)?;
+        let seen = dnssec::seen(&state.clock_file());
+        let signers = Arc::new(Signers::new(&config.dnssec, clock.clone(), rand::random(), seen));
+        signers.use_keys(&keys);
+        let collector = SignersCollector { signers: signers.clone() };
+        metrics.register(|registry| registry.register_collector(Box::new(collector)));
+        for warning in keys.warnings(clock.now()) {
+            tracing::warn!(warning, "a zone will not be signed as planned");
+        }
         let dns_view = dns::View::compile(&config, geo.clone(), &dns_metrics).map_err(ReloadError::from)?;
+        let dns_view = dns_view.with_keys(keys);
         let dns_view = Arc::new(ArcSwap::from_pointee(dns_view));
         let keep_ms = reload::purges_kept_ms(&config);
         let expected = Store::finds_something(&config.cache);
@@ -134,8 +161,24 @@ impl Node {
         let opening = Opening { path, expected, keep_ms, node, records_max, secret };
         let purges = Purges::open(opening, &clock, edge_metrics.purges.clone())
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
-        let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
+        let access_log = access_log::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
+        let query_log = dns::QueryLog::start(&config.dns.query_log, &dns_metrics)
+            .map_err(|error| NodeError::Io("the query log cannot be opened", error))?;
+        let dns_seed = dns::Seed(rand::random());
+        let dns_manners = Arc::new(ArcSwap::from_pointee(dns::Manners::new(&config, dns_seed, None)));
+        let dns_shown = Arc::new(dns::Shown::default());
+        dns_shown.replace(reload::load_dns_certificate(&config)?);
+        let plane = dns::Plane {
+            view: dns_view.clone(),
+            health: health.clone(),
+            metrics: dns_metrics.clone(),
+            texts: texts.published(),
+            manners: dns_manners.clone(),
+            log: query_log.clone(),
+            signers: signers.clone(),
+            clock: clock.clone(),
+        };
         let geo = Arc::new(ArcSwap::new(geo));
         let collector = GeoCollector { geo: geo.clone(), view: dns_view.clone(), clock: clock.clone() };
         metrics.register(|registry| registry.register_collector(Box::new(collector)));
@@ -158,6 +201,7 @@ impl Node {
             },
             secret: state.secret,
             access_log,
+            doh: config.dns.encrypted.on_sites.then(|| doh(plane.clone(), &config)),
         });
         metrics.register(|registry| registry.register_collector(Box::new(admin::EdgeCollector { edge: edge.clone() })));
 
@@ -166,6 +210,7 @@ impl Node {
         let mut background = JoinSet::new();
         background.spawn_on(watch, runtime.handle());
         background.spawn_on(keeper::keep(health.clone()), runtime.handle());
+        background.spawn_on(dnssec::watch(signers.clone(), state.clock_file()), runtime.handle());
         let probes = {
             let _in_control_runtime = runtime.enter();
             probe::spawn(&config, &health, &tls)
@@ -177,6 +222,12 @@ impl Node {
             edge: edge.clone(),
             dns_view,
             dns_metrics,
+            dns_shown: dns_shown.clone(),
+            dns_manners,
+            dns_seed,
+            query_log,
+            signers,
+            signature_metrics,
             health,
             metrics,
             prefetcher,
@@ -208,13 +259,23 @@ impl Node {
         let (fatal_sender, fatal) = watch::channel(None);
         let (admin_stop, admin_stopped) = watch::channel(false);
         let admin = admin::start(control.clone(), bound.admin, &config, admin_stopped)?;
-        let shares = share_out(bound.http, bound.https, bound.dns_tcp, bound.dns_udp, config.workers);
-        let dns_clients = dns::Clients::new(config.dns.tcp_connections, config.dns.tcp_per_client);
+        let shares = share_out(bound.http, bound.https, bound.dns, config.workers);
+        let encrypted = &config.dns.encrypted;
+        let streams = dns::Streams {
+            plain: dns::Clients::new(config.dns.tcp_connections, config.dns.tcp_per_client),
+            encrypted: dns::Clients::new(encrypted.connections, encrypted.per_client),
+            timeout: config.dns.tcp_timeout,
+            handshake_timeout: encrypted.handshake_timeout,
+            tls: dns::Tls::new(&dns_shown)?,
+            doh_path: encrypted.path.as_str().into(),
+        };
         let workers = shares.into_iter().enumerate().map(|(number, share)| {
             let part = WorkerThread {
                 control: control.clone(),
                 doors: doors.clone(),
-                dns_clients: dns_clients.clone(),
+                plane: plane.clone(),
+                udp: dns::Udp { worker: number, receive_buffer: config.dns.udp_receive_buffer },
+                streams: streams.clone(),
                 fatal: fatal_sender.clone(),
             };
             let origins = Origins::new(&config.origin, edge.reach.clone()).map_err(ReloadError::from)?;
@@ -237,6 +298,9 @@ impl Node {
             http = ?control.addresses.http,
             https = ?control.addresses.https,
             dns = ?control.addresses.dns,
+            dot = ?control.addresses.dot,
+            doh = ?control.addresses.doh,
+            doq = ?control.addresses.doq,
             admin = %control.addresses.admin,
             "serving"
         );
@@ -341,13 +405,7 @@ struct Share {
     dns: dns::Sockets,
 }
 
-fn share_out(
-    http: Vec<Vec<TcpListener>>,
-    https: Vec<Vec<TcpListener>>,
-    dns_tcp: Vec<Vec<TcpListener>>,
-    dns_udp: Vec<Vec<UdpSocket>>,
-    workers: usize,
-) -> Vec<Share> {
+fn share_out(http: Vec<Vec<TcpListener>>, https: Vec<Vec<TcpListener>>, dns: DnsGroups, workers: usize) -> Vec<Share> {
     let mut shares: Vec<Share> = (0..workers).map(|_| Share::default()).collect();
     let mut each = |groups: Vec<Vec<TcpListener>>, put: fn(&mut Share, TcpListener)| {
         for group in groups {
@@ -356,9 +414,15 @@ fn share_out(
     };
     each(http, |share, socket| share.http.push(socket));
     each(https, |share, socket| share.https.push(socket));
-    each(dns_tcp, |share, socket| share.dns.tcp.push(socket));
-    for group in dns_udp {
+    each(dns.tcp, |share, socket| share.dns.tcp.push(socket));
+    each(dns.tls, |share, socket| share.dns.tls.push(socket));
+    each(dns.https, |share, socket| share.dns.https.push(socket));
+    for group in dns.udp {
         shares.iter_mut().zip(group).for_each(|(share, socket)| share.dns.udp.push(socket));
+    }
+    // The last first: the first worker is often the busiest.
+    for (number, socket) in dns.quic.into_iter().enumerate() {
+        shares[workers - 1 - number % workers].dns.quic.push(socket);
     }
     shares
 }
@@ -367,7 +431,9 @@ fn share_out(
 struct WorkerThread {
     control: Arc<Control>,
     doors: Doors,
-    dns_clients: Arc<dns::Clients>,
+    plane: dns::Plane,
+    udp: dns::Udp,
+    streams: dns::Streams,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -407,21 +473,13 @@ impl WorkerThread {
                 tasks.spawn(async move { serving.await.map_err(|error| error.to_string()) });
             }
         }
-        let control = self.control.clone();
+        let (plane, udp, streams) = (self.plane.clone(), self.udp, self.streams.clone());
         let mut phase = self.doors.phase.clone();
-        let tcp = dns::Tcp { clients: self.dns_clients.clone(), timeout: control.config.load().dns.tcp_timeout };
         tasks.spawn(async move {
             let closing = async {
                 let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
             };
-            let plane = dns::Plane {
-                view: control.dns_view.clone(),
-                health: control.health.clone(),
-                metrics: control.dns_metrics.clone(),
-                texts: control.texts.published(),
-                clock: control.clock.clone(),
-            };
-            let served = dns::serve(share.dns, plane, tcp, closing).await;
+            let served = dns::serve(share.dns, plane, udp, streams, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });
         let mut left = 0;
@@ -470,11 +528,20 @@ fn bind(config: &Config) -> Result<Bound, NodeError> {
         addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()
     };
     let (http, https) = (tcp("listen.http", &listen.http)?, tcp("listen.https", &listen.https)?);
-    let (mut dns_tcp, mut dns_udp) = (Vec::new(), Vec::new());
+    let mut dns = DnsGroups {
+        tls: tcp("listen.dot", &listen.dot)?,
+        https: tcp("listen.doh", &listen.doh)?,
+        ..DnsGroups::default()
+    };
     for address in &listen.dns {
         let (tcp, udp) = bind_dns(*address, config.workers).map_err(failed("listen.dns", shown(*address)))?;
-        dns_tcp.push(tcp);
-        dns_udp.extend(udp);
+        dns.tcp.push(tcp);
+        dns.udp.extend(udp);
+    }
+    for address in &listen.doq {
+        // One worker's alone, see `dns::Sockets`.
+        let groups = sockets::udp(*address, 1).map_err(failed("listen.doq", shown(*address)))?;
+        dns.quic.extend(groups.into_iter().flatten());
     }
     let admin = sockets::tcp(ListenAddress::Socket(listen.admin), 1)
         .map_err(failed("listen.admin", listen.admin.to_string()))?
@@ -486,10 +553,21 @@ fn bind(config: &Config) -> Result<Bound, NodeError> {
     let addresses = Addresses {
         http: local(&http),
         https: local(&https),
-        dns: dns_udp.iter().filter_map(|group| group.first()?.local_addr().ok()).collect(),
+        dns: dns.udp.iter().filter_map(|group| group.first()?.local_addr().ok()).collect(),
+        dot: local(&dns.tls),
+        doh: local(&dns.https),
+        doq: dns.quic.iter().filter_map(|socket| socket.local_addr().ok()).collect(),
         admin: admin.local_addr().unwrap_or(listen.admin),
     };
-    Ok(Bound { http, https, dns_tcp, dns_udp, admin, addresses })
+    Ok(Bound { http, https, dns, admin, addresses })
+}
+
+/// DNS over HTTPS for the sites' own listeners.
+fn doh(plane: dns::Plane, config: &Config) -> Doh {
+    let respond = move |parts: &http::request::Parts, body: &[u8], client: IpAddr| {
+        plane.over_https(parts, body, SocketAddr::new(client, 0))
+    };
+    Doh { path: config.dns.encrypted.path.clone(), respond: Arc::new(respond) }
 }
 
 type DnsSockets = (Vec<TcpListener>, Vec<Vec<UdpSocket>>);

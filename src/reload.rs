@@ -4,13 +4,16 @@
 use std::sync::Arc;
 
 use nearcast_dns as dns;
+use nearcast_dns::dnssec::{Keys, SignatureMetrics};
 use nearcast_edge::view::View;
+use nearcast_shared::clock::Clock;
 use nearcast_shared::config::{Config, Mistakes};
 use nearcast_shared::geo::gate::{self, GeoRefusal};
 use nearcast_shared::geo::{self, AddressFamily, GeoDb, GeoError};
 use nearcast_shared::health::probe;
 use nearcast_shared::metrics::Metrics;
 use nearcast_shared::trust;
+use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
 use crate::control::{Control, Generation, chain};
@@ -41,6 +44,9 @@ pub enum ReloadError {
     /// A zone cannot be used.
     #[error(transparent)]
     Dns(#[from] dns::ViewError),
+    /// A signed zone's keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] dns::dnssec::KeyErrors),
     /// The configured authorities cannot be used.
     #[error(transparent)]
     Trust(#[from] trust::TrustError),
@@ -56,6 +62,7 @@ impl ReloadError {
             | Self::Ending
             | Self::Certificate(_)
             | Self::Dns(_)
+            | Self::Keys(_)
             | Self::Trust(_) => false,
         }
     }
@@ -79,6 +86,14 @@ pub fn load_geo(config: &Config) -> Result<GeoDb, GeoError> {
     if places.is_empty() { geo::builtin::load()?.with_asn(asns) } else { GeoDb::open(places, asns) }
 }
 
+/// The certificate that `config` names for encrypted DNS, if there is one.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn load_dns_certificate(config: &Config) -> Result<Option<Arc<CertifiedKey>>, ReloadError> {
+    Ok(config.dns_certificate.as_ref().map(nearcast_edge::tls::load).transpose()?)
+}
+
 /// What of all that `config` names cannot be used: geo data, certificates, authorities, zones. Reads what a node reads.
 pub fn unusable(config: &Config) -> Vec<String> {
     let mut mistakes = Vec::new();
@@ -86,8 +101,12 @@ pub fn unusable(config: &Config) -> Vec<String> {
     if let Err(error) = dns::View::compile(config, geo.into(), &dns::DnsMetrics::register(&Metrics::new())) {
         mistakes.push(chain(&error));
     }
+    let counters = SignatureMetrics::register(&Metrics::new());
+    if let Err(errors) = Keys::load(config, &counters, Clock::System.now()) {
+        mistakes.extend(errors.0.iter().map(|error| chain(error)));
+    }
     let sites = config.sites.iter().filter_map(|site| site.tls.as_ref());
-    for files in sites.chain(&config.admin.tls) {
+    for files in sites.chain(&config.admin.tls).chain(&config.dns_certificate) {
         mistakes.extend(nearcast_edge::tls::load(files).err().map(|error| chain(&error)));
     }
     mistakes.extend(trust::client_config(config.origin.ca.as_deref(), &[]).err().map(|error| chain(&error)));
@@ -207,7 +226,8 @@ impl Control {
             Some(judged) => judged,
             None => dns::View::compile(&config, next.geo.clone(), &self.dns_metrics)?,
         };
-        self.swap_view(view);
+        let keys = self.dns_view.load().keys().clone();
+        self.swap_view(view.with_keys(keys));
         self.swap_geo(next.geo, next.prints);
         Ok(())
     }
@@ -221,6 +241,7 @@ impl Control {
         }
         let edge_view = View::compile(&config, &self.edge.metrics)?;
         let tls = trust::client_config(config.origin.ca.as_deref(), &[])?;
+        let dns_certificate = load_dns_certificate(&config)?;
         let mut warnings = Vec::new();
         let next = match self.next_geo(&old, &config, force) {
             GeoFiles::Same => None,
@@ -234,7 +255,9 @@ impl Control {
             GeoFiles::Bad(error) => return Err(error),
         };
         let geo = next.as_ref().map_or_else(|| self.geo.load_full(), |next| next.geo.clone());
-        let dns_view = dns::View::compile(&config, geo, &self.dns_metrics)?;
+        let keys = Keys::load(&config, &self.signature_metrics, self.clock.now())?;
+        warnings.extend(keys.warnings(self.clock.now()));
+        let dns_view = dns::View::compile(&config, geo, &self.dns_metrics)?.with_keys(keys.clone());
         if let Some(judged) = next.as_ref().and_then(|next| next.judged.as_ref()) {
             maps::adopt(&dns_view, judged);
         }
@@ -242,11 +265,16 @@ impl Control {
 
         // Nothing fails from here on. Health first: it must know the PoPs that the new view names.
         self.health.reconfigure(&config);
+        self.signers.reconfigure(&config.dnssec, &keys);
         self.swap_view(dns_view);
         self.edge.view.store(Arc::new(edge_view));
         self.edge.store.set_sites(&config.sites);
         self.edge.purges.set_keep(purges_kept_ms(&config));
         self.edge.access_log.reopen();
+        self.dns_shown.replace(dns_certificate);
+        let manners = dns::Manners::new(&config, self.dns_seed, Some(&self.dns_manners.load()));
+        self.dns_manners.store(Arc::new(manners));
+        self.query_log.reopen();
         if let Some(next) = next {
             self.swap_geo(next.geo, next.prints);
         }
@@ -334,6 +362,7 @@ impl Control {
             | ReloadError::Ending
             | ReloadError::Certificate(_)
             | ReloadError::Dns(_)
+            | ReloadError::Keys(_)
             | ReloadError::Trust(_) => return,
         };
         self.geo_desk.refuse(change, chain(error), self.clock.now());

@@ -81,6 +81,11 @@ impl State {
         self.folder.join("texts.json")
     }
 
+    /// Where the time is noted.
+    pub fn clock_file(&self) -> PathBuf {
+        self.folder.join("clock")
+    }
+
     /// Where purges are kept.
     pub fn purge_log(&self) -> PathBuf {
         self.folder.join("purge.log")

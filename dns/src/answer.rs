@@ -5,7 +5,7 @@
 //!
 //! Choices that the standards leave open:
 //! - ANY is answered with the synthesized HINFO of RFC 8482 section 4.2: small, and the same for every client.
-//! - Only class IN exists. ANY and CHAOS are refused as every other class is.
+//! - Only class IN exists, but for what CHAOS tells of the server (`chaos`). All others are refused, ANY too.
 //! - Zone transfers, the other meta types (RFC 6895 section 3.1) and RRSIG, of which a name has one for each client, are
 //!   refused.
 //! - A CNAME is followed as far as our zones reach. At a steered name it is followed only when the answer holds for
@@ -22,8 +22,9 @@ use nearcast_shared::pop::PopId;
 use nearcast_shared::rtype;
 
 use crate::explain::{explain_to, texts};
+use crate::extras::ExtendedError;
 use crate::message::{Fault, Question, Request};
-use crate::metrics::{Cause, Rcode};
+use crate::metrics::{Cause, LimitedKind, Rcode};
 use crate::name::{Lowered, Name};
 use crate::steering::{Asker, Family};
 use crate::texts::Texts;
@@ -75,6 +76,16 @@ pub(crate) enum Outcome {
     NoName,
     /// The same, said by a signed record instead of the RCODE (RFC 9824 section 3.1).
     NoNameCompact,
+    /// It is to be signed, and cannot be.
+    Unsigned,
+    /// What the server says of itself.
+    AboutServer,
+    /// A cookie, which is all that was asked for.
+    Cookie,
+    /// A cookie instead of an answer: it is to be asked again with that.
+    BadCookie,
+    /// It is to be asked again over TCP: this is too much for an address that may be forged.
+    Slipped,
     /// We do not answer this.
     Refused(Refusal),
     /// It could not be understood.
@@ -110,11 +121,15 @@ impl Outcome {
             | Self::Fallback
             | Self::Referral
             | Self::NoData
-            | Self::NoNameCompact => Rcode::NoError,
-            Self::AllDown => Rcode::ServFail,
+            | Self::NoNameCompact
+            | Self::AboutServer
+            | Self::Cookie
+            | Self::Slipped => Rcode::NoError,
+            Self::AllDown | Self::Unsigned => Rcode::ServFail,
             Self::NoName => Rcode::NxDomain,
+            Self::BadCookie => Rcode::BadCookie,
             Self::Refused(_) => Rcode::Refused,
-            Self::Fault(Fault::Malformed | Fault::QueryType) => Rcode::FormErr,
+            Self::Fault(Fault::Malformed(_) | Fault::NoQuestion | Fault::QueryType) => Rcode::FormErr,
             Self::Fault(Fault::Opcode) => Rcode::NotImp,
             Self::Fault(Fault::Version) => Rcode::BadVers,
         }
@@ -130,20 +145,31 @@ impl Outcome {
             | Self::Fallback
             | Self::NoData
             | Self::NoName
-            | Self::NoNameCompact => true,
-            Self::AllDown | Self::Referral | Self::Refused(_) | Self::Fault(_) => false,
+            | Self::NoNameCompact
+            | Self::AboutServer => true,
+            Self::AllDown
+            | Self::Unsigned
+            | Self::Referral
+            | Self::Cookie
+            | Self::BadCookie
+            | Self::Slipped
+            | Self::Refused(_)
+            | Self::Fault(_) => false,
         }
     }
 
-    /// The INFO-CODE of RFC 8914, for clients with EDNS.
-    pub(crate) fn extended_error(self) -> Option<u16> {
+    /// The INFO-CODE of RFC 8914, for clients with EDNS, and what it does not say itself.
+    pub(crate) fn extended_error(self) -> Option<ExtendedError> {
+        let error = |code, text| Some(ExtendedError { code, text });
         match self {
-            Self::Refused(Refusal::NotOurs) => Some(20),
-            Self::Refused(Refusal::NotSupported) => Some(21),
+            Self::Refused(Refusal::NotOurs) => error(20, ""),
+            Self::Refused(Refusal::NotSupported) => error(21, ""),
             // Not Ready: there is nobody to send the client to.
-            Self::AllDown | Self::NobodyUp => Some(14),
+            Self::AllDown | Self::NobodyUp => error(14, "no PoP is up"),
             // Invalid Query Type, RFC 9824 section 9.
-            Self::Fault(Fault::QueryType) => Some(30),
+            Self::Fault(Fault::QueryType) => error(30, ""),
+            // Other Error: none of those that there are says it.
+            Self::Unsigned => error(0, "cannot be signed now"),
             Self::Static
             | Self::Steered(_)
             | Self::Explained
@@ -152,13 +178,52 @@ impl Outcome {
             | Self::NoData
             | Self::NoName
             | Self::NoNameCompact
-            | Self::Fault(Fault::Opcode | Fault::Malformed | Fault::Version) => None,
+            | Self::AboutServer
+            | Self::Cookie
+            | Self::BadCookie
+            | Self::Slipped
+            | Self::Fault(Fault::Opcode | Fault::NoQuestion | Fault::Malformed(_) | Fault::Version) => None,
+        }
+    }
+
+    /// With what else it is limited; `None` for what is an answer to too much itself.
+    pub(crate) fn limited_as(self) -> Option<LimitedKind> {
+        match self {
+            Self::Static | Self::Steered(_) | Self::Explained | Self::Fallback | Self::Referral | Self::AboutServer => {
+                Some(LimitedKind::Answers)
+            }
+            Self::NobodyUp | Self::NoData | Self::NoName | Self::NoNameCompact => Some(LimitedKind::Negative),
+            Self::AllDown | Self::Unsigned | Self::Refused(_) | Self::Fault(_) => Some(LimitedKind::Errors),
+            Self::Cookie | Self::BadCookie | Self::Slipped => None,
+        }
+    }
+
+    /// For logs: why this PoP, or else what kind of answer it is.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Steered(sent) => sent.cause.token(),
+            Self::Explained => "explained",
+            Self::Fallback => "fallback",
+            Self::AllDown => "all-down",
+            Self::NobodyUp => "nobody-up",
+            Self::Referral => "referral",
+            Self::NoData => "no-data",
+            Self::NoName | Self::NoNameCompact => "no-name",
+            Self::AboutServer => "about-server",
+            Self::Cookie => "cookie",
+            Self::BadCookie => "bad-cookie",
+            Self::Slipped => "slipped",
+            Self::Unsigned => "unsigned",
+            Self::Refused(Refusal::NotOurs) => "not-ours",
+            Self::Refused(Refusal::NotSupported) => "not-supported",
+            Self::Fault(fault) => fault.flaw().token(),
         }
     }
 }
 
 impl<'v> Answer<'v> {
-    fn empty(outcome: Outcome) -> Self {
+    pub(crate) fn empty(outcome: Outcome) -> Self {
         Self { outcome, answers: Vec::new(), authority: Vec::new(), additional: Vec::new(), scope: 0 }
     }
 
@@ -189,7 +254,7 @@ pub(crate) fn answer<'v>(
 ) -> Answer<'v> {
     let question = match (request.fault, &request.question) {
         (Some(fault), _) => return Answer::empty(Outcome::Fault(fault)),
-        (None, None) => return Answer::empty(Outcome::Fault(Fault::Malformed)),
+        (None, None) => return Answer::empty(Outcome::Fault(Fault::NoQuestion)),
         (None, Some(question)) => question,
     };
     // RFC 9824 section 3.5: "If an explicit query for the NXNAME RR type is received, the DNS server MUST return a Format Error

@@ -1,7 +1,7 @@
 //! The question's path: an authoritative DNS server that answers with the nearest healthy PoP.
 //!
 //! ```text
-//! server/udp|tcp -> respond: message (decode) -> edns + ecs (for whom?) -> view (which name?) -> steering (which PoP?)
+//! server -> respond: message (decode) -> edns + ecs (for whom?) -> view (which name?) -> steering (which PoP?)
 //!                -> answer -> encode
 //! ```
 //!
@@ -17,6 +17,16 @@ mod message;
 mod edns;
 
 mod ecs;
+
+mod cookie;
+
+mod manners;
+
+mod limit;
+
+mod chaos;
+
+mod extras;
 
 mod view;
 
@@ -34,7 +44,11 @@ mod simulate;
 
 mod encode;
 
+pub mod dnssec;
+
 mod metrics;
+
+mod log;
 
 #[doc(hidden)]
 pub mod fuzzing;
@@ -45,10 +59,12 @@ mod fixture;
 use nearcast_shared::name;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
+pub use log::QueryLog;
+pub use manners::{Manners, Seed};
 pub use map::diff::{Changes, Group, Moves};
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{Clients, Plane, ServeError, Sockets, Tcp, serve};
+pub use server::{Clients, Plane, ServeError, Shown, Sockets, Streams, Tls, TlsError, Udp, serve};
 pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
 pub use texts::{Text, TextError, Texts};
 pub use view::{View, ViewError};

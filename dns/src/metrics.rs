@@ -6,8 +6,11 @@ use nearcast_shared::metrics::Metrics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 
 use crate::ecs::ClientSubnet;
+
+use manners::MannersMetrics;
 
 /// `dns_queries_total`, `dns_answers_total` and what else starts with `dns_`.
 #[derive(Debug)]
@@ -20,6 +23,23 @@ pub struct DnsMetrics {
     /// By family, then by class of length.
     scopes: [Vec<Counter>; 2],
     dropped: [Counter; Dropped::ALL.len()],
+    connections: [[Counter; ConnectionEvent::ALL.len()]; Transport::ALL.len()],
+    open: [Gauge; Transport::ALL.len()],
+    manners: MannersMetrics,
+}
+
+/// One query and its answer, for the counters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) kind: QueryType,
+    pub(crate) rcode: Rcode,
+    pub(crate) transport: Transport,
+    pub(crate) version: EdnsVersion,
+    pub(crate) cookie: CookieState,
+    pub(crate) subnet: ClientSubnetKind,
+    pub(crate) flaw: Option<Flaw>,
+    /// Of the answer.
+    pub(crate) bytes: usize,
 }
 
 /// A fieldless enum that is a label's value and an index.
@@ -31,6 +51,11 @@ macro_rules! label {
 
         impl $name {
             pub(crate) const ALL: [Self; [$($text),*].len()] = [$(Self::$variant),*];
+
+            /// The label's value, which is what logs say, too.
+            pub(crate) fn token(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
         }
 
         impl EncodeLabelValue for $name {
@@ -38,11 +63,15 @@ macro_rules! label {
                 &self,
                 encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
             ) -> Result<(), std::fmt::Error> {
-                EncodeLabelValue::encode(&match self { $(Self::$variant => $text),* }, encoder)
+                EncodeLabelValue::encode(&self.token(), encoder)
             }
         }
     };
 }
+
+mod manners;
+
+pub(crate) use manners::{CookieState, EdnsVersion, Flaw, LimitedAction, LimitedKind};
 
 label! {
     /// What is asked for.
@@ -69,6 +98,7 @@ label! {
         NotImp = "NOTIMP",
         Refused = "REFUSED",
         BadVers = "BADVERS",
+        BadCookie = "BADCOOKIE",
     }
 }
 
@@ -93,12 +123,36 @@ label! {
         Short = "short",
         /// An answer itself.
         Response = "response",
+        /// A datagram longer than any query needs to be.
+        Long = "long",
         /// From an address that cannot be answered, such as port 0.
         Source = "source",
         /// The answer could not be sent.
         Send = "send",
-        /// A TCP connection beyond what its client, or all of them, may have open.
-        Connections = "connections",
+        /// Its network got too much.
+        Limited = "rate-limit",
+    }
+}
+
+label! {
+    /// What became of a client's connection.
+    ConnectionEvent {
+        /// It has its place.
+        Opened = "opened",
+        /// It is beyond what its client, or all of them, may have open.
+        Refused = "refused",
+        /// Its client had to show first that it is where it says it is (QUIC).
+        Retried = "retried",
+        /// Its TLS handshake failed.
+        HandshakeFailed = "handshake-failed",
+        /// And so did this one, by not ending in time.
+        HandshakeTimeout = "handshake-timeout",
+        /// Closed: no whole query came in time.
+        Idle = "idle",
+        /// Closed: its client did not take an answer in time.
+        Unread = "unread",
+        /// Closed: its client broke the rules of the transport.
+        ProtocolError = "protocol-error",
     }
 }
 
@@ -150,6 +204,16 @@ label! {
     }
 }
 
+impl Transport {
+    /// Whether it has connections.
+    pub(crate) fn is_stream(self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp | Self::Tls | Self::Https | Self::Quic => true,
+        }
+    }
+}
+
 impl Rcode {
     /// As in RFC 6895 section 2.3; over 15 the rest is in the OPT record.
     pub(crate) fn number(self) -> u16 {
@@ -161,6 +225,7 @@ impl Rcode {
             Self::NotImp => 4,
             Self::Refused => 5,
             Self::BadVers => 16,
+            Self::BadCookie => 23,
         }
     }
 }
@@ -253,6 +318,17 @@ struct ScopeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    transport: Transport,
+    event: ConnectionEvent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OpenLabels {
+    transport: Transport,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DropLabels {
     reason: Dropped,
 }
@@ -267,6 +343,8 @@ impl DnsMetrics {
         let subnets = Family::<SubnetLabels, Counter>::default();
         let scopes = Family::<ScopeLabels, Counter>::default();
         let dropped = Family::<DropLabels, Counter>::default();
+        let connections = Family::<ConnectionLabels, Counter>::default();
+        let open = Family::<OpenLabels, Gauge>::default();
         metrics.register(|registry| {
             registry.register("dns_queries", "DNS queries answered", queries.clone());
             let help = "Steered DNS answers by the PoP they name first, and why that one";
@@ -277,11 +355,10 @@ impl DnsMetrics {
             registry.register("dns_client_subnets", "DNS queries by the client subnet they name", subnets.clone());
             let help = "Steered DNS answers to queries with a client subnet, by the length of the scope answered";
             registry.register("dns_scopes", help, scopes.clone());
-            registry.register(
-                "dns_dropped",
-                "DNS packets not answered, and TCP connections not taken",
-                dropped.clone(),
-            );
+            registry.register("dns_dropped", "DNS packets not answered", dropped.clone());
+            let help = "What became of connections of DNS clients";
+            registry.register("dns_connections", help, connections.clone());
+            registry.register("dns_connections_open", "Open connections of DNS clients", open.clone());
         });
         let query = |r#type, rcode, transport| queries.get_or_create_owned(&QueryLabels { r#type, rcode, transport });
         Self {
@@ -297,7 +374,42 @@ impl DnsMetrics {
                 classes.iter().map(counter).collect()
             }),
             dropped: Dropped::ALL.map(|reason| dropped.get_or_create_owned(&DropLabels { reason })),
+            connections: Transport::ALL.map(|transport| {
+                let of = |event| connections.get_or_create_owned(&ConnectionLabels { transport, event });
+                // Datagrams have none, and no line that says so.
+                ConnectionEvent::ALL.map(|event| if transport.is_stream() { of(event) } else { Counter::default() })
+            }),
+            open: Transport::ALL.map(|transport| {
+                if transport.is_stream() {
+                    open.get_or_create_owned(&OpenLabels { transport })
+                } else {
+                    Gauge::default()
+                }
+            }),
+            manners: MannersMetrics::register(metrics),
         }
+    }
+
+    /// Counts a query that was answered.
+    pub(crate) fn count(&self, seen: &Seen) {
+        self.query(seen.kind, seen.rcode, seen.transport).inc();
+        self.client_subnet(seen.subnet).inc();
+        self.manners.cookie(seen.cookie).inc();
+        self.manners.version(seen.version).inc();
+        self.manners.size(seen.transport, seen.bytes).inc();
+        if let Some(flaw) = seen.flaw {
+            self.manners.flaw(flaw).inc();
+        }
+    }
+
+    /// Answers of that kind that were too much, and what became of them.
+    pub(crate) fn limited(&self, kind: LimitedKind, action: LimitedAction) -> &Counter {
+        self.manners.limited(kind, action)
+    }
+
+    /// Lines of the query log that had no room.
+    pub fn log_dropped(&self) -> &Counter {
+        self.manners.log_dropped()
     }
 
     pub(crate) fn query(&self, kind: QueryType, rcode: Rcode, transport: Transport) -> &Counter {
@@ -306,6 +418,14 @@ impl DnsMetrics {
 
     pub(crate) fn dropped(&self, reason: Dropped) -> &Counter {
         &self.dropped[reason as usize]
+    }
+
+    pub(crate) fn connection(&self, transport: Transport, event: ConnectionEvent) -> &Counter {
+        &self.connections[transport as usize][event as usize]
+    }
+
+    pub(crate) fn open(&self, transport: Transport) -> &Gauge {
+        &self.open[transport as usize]
     }
 
     pub(crate) fn without_pop(&self, cause: WithoutPop) -> &Counter {
@@ -348,6 +468,8 @@ mod tests {
         dns.query(QueryType::from_number(0xff00), Rcode::NotImp, Transport::Udp).inc_by(2);
         dns.dropped(Dropped::Response).inc();
         dns.steered("fra")[Cause::Spread as usize].inc();
+        dns.connection(Transport::Quic, ConnectionEvent::Retried).inc();
+        dns.open(Transport::Tls).inc();
         dns.without_pop(WithoutPop::AllDown).inc();
         dns.ranking(RankingSource::of(true)).inc();
         dns.client_subnet(ClientSubnetKind::of(None)).inc();
@@ -360,6 +482,8 @@ mod tests {
             "nearcast_dns_answers_total{pop=\"fra\",cause=\"spread\"} 1",
             "nearcast_dns_answers_total{pop=\"fra\",cause=\"first\"} 0",
             "nearcast_dns_answers_without_pop_total{cause=\"all-down\"} 1",
+            "nearcast_dns_connections_total{transport=\"quic\",event=\"retried\"} 1",
+            "nearcast_dns_connections_open{transport=\"tls\"} 1",
             "nearcast_dns_rankings_total{from=\"map\"} 1",
             "nearcast_dns_client_subnets_total{subnet=\"none\"} 1",
         ] {

@@ -29,6 +29,7 @@ use nearcast_shared::pop::{Pop, PopId};
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 
+use crate::dnssec::{Keys, ZoneKeys};
 use crate::map::Maps;
 use crate::metrics::{Cause, CauseCounters, DnsMetrics};
 use crate::name::{Lowered, Name, suffixes};
@@ -47,6 +48,7 @@ pub struct View {
     /// Labels of the longest name there is: what is longer need not be looked up.
     labels_max: usize,
     zones: Vec<Zone>,
+    keys: Keys,
     guide: Guide,
     /// What PoPs without addresses point to.
     cnames: Vec<Option<Name>>,
@@ -83,13 +85,13 @@ pub(crate) struct Zone {
     pub(crate) negative_ttl: u32,
     /// The zone of ours that this one lies in, as an index.
     parent: Option<usize>,
-    /// Its answers are signed.
-    signed: bool,
+    /// What its answers are signed with.
+    pub(crate) keys: Option<Arc<ZoneKeys>>,
 }
 
 impl Zone {
     pub(crate) fn is_signed(&self) -> bool {
-        self.signed
+        self.keys.is_some()
     }
 }
 
@@ -209,6 +211,7 @@ impl View {
             labels_max: names.keys().map(Name::labels).max().unwrap_or(0),
             names,
             zones,
+            keys: Keys::default(),
             guide: Guide::new(config, geo, &used),
             cnames: config.pops.iter().map(|pop| pop.cname.as_deref().and_then(Name::parse)).collect(),
             fleet: FleetId::of(&config.pops),
@@ -218,6 +221,20 @@ impl View {
             steered: config.pops.iter().map(|pop| metrics.steered(&pop.name)).collect(),
             explain_to: config.explain_to.clone(),
         })
+    }
+
+    /// The same, with zones signed by `keys`.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Keys) -> Self {
+        for zone in &mut self.zones {
+            zone.keys = keys.of(&zone.apex).cloned();
+        }
+        Self { keys, ..self }
+    }
+
+    /// What its zones are signed with.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// Makes the maps from which this view, and any that steers alike, can answer faster and with the widest scopes; gives

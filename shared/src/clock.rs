@@ -1,8 +1,8 @@
 //! The one place that asks the machine for the time of day. Everything else is given `now`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A moment, in milliseconds since the Unix epoch. May be negative on a machine whose clock is badly wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -45,23 +45,40 @@ impl Timestamp {
 /// Where `now` comes from: the machine, or a test's hand.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
-    /// The machine's wall clock.
+    /// The machine's clocks.
     #[default]
     System,
-    /// Milliseconds since the epoch, set by a test.
-    Manual(Arc<AtomicI64>),
+    /// Set by a test.
+    Manual(Arc<Hands>),
+}
+
+/// What a manual clock shows, in milliseconds.
+#[derive(Debug, Default)]
+pub struct Hands {
+    /// Since the epoch.
+    wall: AtomicI64,
+    /// Since it was made.
+    steady: AtomicI64,
 }
 
 impl Clock {
     /// A clock that stands still at `now` until [`Clock::advance`] is called.
     pub fn manual(now: Timestamp) -> Self {
-        Self::Manual(Arc::new(AtomicI64::new(now.0)))
+        Self::Manual(Arc::new(Hands { wall: AtomicI64::new(now.0), steady: AtomicI64::new(0) }))
     }
 
-    /// Moves a manual clock; a system clock is left alone.
+    /// Lets time pass on a manual clock; a system clock is left alone.
     pub fn advance(&self, millis: i64) {
-        if let Self::Manual(now) = self {
-            now.fetch_add(millis, Ordering::SeqCst);
+        if let Self::Manual(hands) = self {
+            hands.steady.fetch_add(millis, Ordering::SeqCst);
+        }
+        self.jump(millis);
+    }
+
+    /// Sets a manual clock to another time of day, without any time passing; a system clock is left alone.
+    pub fn jump(&self, millis: i64) {
+        if let Self::Manual(hands) = self {
+            hands.wall.fetch_add(millis, Ordering::SeqCst);
         }
     }
 
@@ -69,7 +86,18 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => system_now(),
-            Self::Manual(now) => Timestamp(now.load(Ordering::SeqCst)),
+            Self::Manual(hands) => Timestamp(hands.wall.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// How long it has been running: goes on evenly, whatever is done to the time of day.
+    pub fn steady(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        match self {
+            Self::System => START.elapsed(),
+            Self::Manual(hands) => {
+                Duration::from_millis(u64::try_from(hands.steady.load(Ordering::SeqCst)).unwrap_or_default())
+            }
         }
     }
 }

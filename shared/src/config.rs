@@ -14,8 +14,11 @@ use crate::name::Name;
 use crate::pop::{Pop, PopId};
 
 mod compile;
+mod dnssec;
+mod encrypted;
 mod file;
 mod geo;
+mod manners;
 mod mistake;
 mod pattern;
 mod policy;
@@ -29,7 +32,10 @@ mod zonefile;
 #[cfg(test)]
 mod tests;
 
+pub use dnssec::Dnssec;
+pub use encrypted::Encrypted;
 pub use geo::Geo;
+pub use manners::{CookieSecret, Cookies, Manners, QueryLog, RateLimit};
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
 pub use policy::{AllDown, Order, Pick, Policy, PolicyId, PolicyRule, Ring, SteeredName};
@@ -78,6 +84,12 @@ pub struct Config {
     pub origin: Origin,
     /// DNS listeners.
     pub dns: Dns,
+    /// What they show over TLS and QUIC: there, if any of them is.
+    pub dns_certificate: Option<Certificate>,
+    /// How DNS answers.
+    pub manners: Manners,
+    /// How signed zones are signed.
+    pub dnssec: Dnssec,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
     /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.
@@ -105,6 +117,12 @@ pub struct Listen {
     pub https: Vec<ListenAddress>,
     /// DNS over UDP and TCP.
     pub dns: Vec<ListenAddress>,
+    /// DNS over TLS, RFC 7858.
+    pub dot: Vec<ListenAddress>,
+    /// DNS over HTTPS, RFC 8484.
+    pub doh: Vec<ListenAddress>,
+    /// DNS over QUIC, RFC 9250.
+    pub doq: Vec<ListenAddress>,
     /// The admin API.
     pub admin: SocketAddr,
 }
@@ -290,7 +308,7 @@ pub struct Log {
     /// How lines look.
     pub format: LogFormat,
     /// One line per request.
-    pub access: AccessLog,
+    pub access: LogTarget,
 }
 
 /// How log lines look.
@@ -302,9 +320,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where the access log goes.
+/// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
+pub enum LogTarget {
     /// Nowhere.
     Off,
     /// Standard output.
@@ -366,16 +384,22 @@ pub struct Origin {
 }
 
 /// The DNS listeners.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dns {
     /// Largest UDP answer to clients with EDNS, 512 to 4096.
     pub udp_size: u16,
-    /// A TCP connection is closed when no whole query came for so long.
+    /// Bytes that each UDP socket may hold back: queries that came and were not looked at yet.
+    pub udp_receive_buffer: usize,
+    /// A connection, encrypted or not, is closed when no whole query came for so long.
     pub tcp_timeout: Duration,
     /// Open TCP connections of the node.
     pub tcp_connections: usize,
     /// Open TCP connections of one client: an IPv4 address or a /64.
     pub tcp_per_client: usize,
+    /// DNS over TLS, HTTPS and QUIC.
+    pub encrypted: Encrypted,
+    /// Which queries are logged.
+    pub query_log: QueryLog,
 }
 
 /// What comes from outside the file.

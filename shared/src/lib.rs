@@ -17,8 +17,10 @@ pub mod health;
 
 pub mod bearer;
 pub mod clock;
+pub mod doh;
 pub mod sockets;
 pub mod trust;
 
+pub mod lines;
 pub mod metrics;
 pub mod telemetry;

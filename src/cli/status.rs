@@ -45,6 +45,7 @@ pub(super) struct Status {
     geo: Vec<GeoFile>,
     geo_refused: Option<Refused>,
     map: Option<Map>,
+    dnssec: Option<Dnssec>,
     pub(super) pops: Vec<Pop>,
     holds_orphaned: Vec<Orphan>,
     cache: Cache,
@@ -70,6 +71,9 @@ struct Listeners {
     http: Vec<String>,
     https: Vec<String>,
     dns: Vec<String>,
+    dot: Vec<String>,
+    doh: Vec<String>,
+    doq: Vec<String>,
     admin: String,
 }
 
@@ -101,6 +105,18 @@ struct Map {
     prefixes: u64,
     rankings: u64,
     build_ms: u64,
+}
+
+/// Signing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Dnssec {
+    zones: u64,
+    kept: u64,
+    passing: u64,
+    first_end: Option<String>,
+    clock: Option<String>,
+    warnings: Vec<String>,
 }
 
 /// A PoP as the node sees it.
@@ -263,7 +279,14 @@ fn facts(status: &Status, now: Timestamp) -> Vec<(&'static str, String)> {
     if let Some(error) = &config.last_error {
         facts.push(("", format!("THE LAST RELOAD WAS REFUSED: {error}")));
     }
-    let lists = [("http", &listeners.http), ("https", &listeners.https), ("dns", &listeners.dns)];
+    let lists = [
+        ("http", &listeners.http),
+        ("https", &listeners.https),
+        ("dns", &listeners.dns),
+        ("dot", &listeners.dot),
+        ("doh", &listeners.doh),
+        ("doq", &listeners.doq),
+    ];
     let lists =
         lists.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name} {}", list.join(" ")));
     let listens: Vec<String> = lists.chain([format!("admin {}", listeners.admin)]).collect();
@@ -273,6 +296,16 @@ fn facts(status: &Status, now: Timestamp) -> Vec<(&'static str, String)> {
         facts.push(("", format!("NEW GEO DATA WAS REFUSED at {}: {}", refused.at, refused.why)));
     }
     facts.push(("map", status.map.as_ref().map_or_else(|| "not made yet".to_owned(), map)));
+    if let Some(dnssec) = &status.dnssec {
+        let end = dnssec.first_end.as_ref().map(|end| format!("; the first ends {end}")).unwrap_or_default();
+        let (zones, kept, passing) = (dnssec.zones, HumanCount(dnssec.kept), HumanCount(dnssec.passing));
+        facts.push((
+            "dnssec",
+            format!("{zones} signed zone(s), signatures of {kept} sets and {passing} passing ones kept{end}"),
+        ));
+        facts.extend(dnssec.clock.iter().map(|what| ("", format!("THE TIME OF DAY IS NOT BELIEVED: {what}"))));
+        facts.extend(dnssec.warnings.iter().map(|what| ("", format!("NOT SIGNED AS PLANNED: {what}"))));
+    }
     facts.push((
         "cache",
         format!(

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod client;
 pub(crate) mod dns;
+pub(crate) mod encrypted;
 pub(crate) mod fleet;
 pub(crate) mod flood;
 pub(crate) mod gate;
 pub(crate) mod geo;
 pub(crate) mod h2;
+pub(crate) mod kdig;
 pub(crate) mod load;
 pub(crate) mod loopback;
 pub(crate) mod node;

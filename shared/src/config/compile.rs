@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::file::{self, At, File};
 use super::mistake::{self, Gather};
 use super::{
-    AccessLog, Admin, Cache, Config, Disk, Dns, Inputs, Limits, Listen, ListenAddress, Log, LogFormat, Mistakes,
+    Admin, Cache, Config, Disk, Dns, Inputs, Limits, Listen, ListenAddress, Log, LogFormat, LogTarget, Mistakes,
     Origin, Secret, Shutdown, Zone,
 };
 use crate::pop::{Pop, PopId};
@@ -25,10 +25,13 @@ macro_rules! or_default {
     };
 }
 
+mod dnssec;
+mod encrypted;
 mod fleet;
 mod geo;
 mod health;
 mod keying;
+mod manners;
 mod policy;
 mod rule;
 mod site;
@@ -82,6 +85,7 @@ impl Compiler<'_> {
 
         let this_listen = this.and_then(|id| file.pop[id.index()].get_ref().listen.clone());
         let listen = self.listen(&file.listen, this_listen.as_ref());
+        let dns_certificate = self.dns_certificate(&file.dns.tls, &listen);
         let pops: Vec<Pop> = file.pop.iter().map(|entry| self.pop(entry, &file.listen)).collect();
         let policies = self.policies(file, &pops);
         self.asns_are_known(file);
@@ -113,6 +117,9 @@ impl Compiler<'_> {
             limits: self.limits(&file.limits),
             origin: self.origin(&file.origin),
             dns: self.dns(&file.dns),
+            dns_certificate,
+            manners: self.manners(&file.dns, inputs),
+            dnssec: self.dnssec(&file.dns.dnssec),
             explain_to: self.networks("dns.explain-to", file.dns.explain_to.as_deref()),
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,
@@ -158,11 +165,15 @@ impl Compiler<'_> {
         };
         let mut addresses = |key: &str, entries: Option<Vec<Spanned<String>>>, otherwise: &str| match entries {
             Some(entries) => entries.iter().filter_map(|entry| self.listen_address(key, entry)).collect(),
+            None if otherwise.is_empty() => Vec::new(),
             None => default(otherwise),
         };
         let http = addresses("listen.http", pick(own.map(|l| &l.http), &fleet.http), "127.0.0.1:8080");
         let https = addresses("listen.https", pick(own.map(|l| &l.https), &fleet.https), HTTPS_DEFAULT);
         let dns = addresses("listen.dns", pick(own.map(|l| &l.dns), &fleet.dns), "127.0.0.1:5300");
+        let dot = addresses("listen.dot", pick(own.map(|l| &l.dot), &fleet.dot), "");
+        let doh = addresses("listen.doh", pick(own.map(|l| &l.doh), &fleet.doh), "");
+        let doq = addresses("listen.doq", pick(own.map(|l| &l.doq), &fleet.doq), "");
         let admin = own.and_then(|l| l.admin.clone()).or_else(|| fleet.admin.clone());
         let admin_default = SocketAddr::from(([127, 0, 0, 1], 9053));
         let admin = match &admin {
@@ -171,7 +182,7 @@ impl Compiler<'_> {
             }
             None => Some(admin_default),
         };
-        Listen { http, https, dns, admin: admin.unwrap_or(admin_default) }
+        Listen { http, https, dns, dot, doh, doq, admin: admin.unwrap_or(admin_default) }
     }
 
     fn listen_address(&mut self, key: &str, entry: &Spanned<String>) -> Option<ListenAddress> {
@@ -231,9 +242,12 @@ impl Compiler<'_> {
             |at: &mut Self, key: &str, value, default| at.number(key, value, 1..=1_000_000, default) as usize;
         Dns {
             udp_size: self.number("dns.udp-size", &dns.udp_size, 512..=4096, 1232),
+            udp_receive_buffer: self.receive_buffer(&dns.udp_receive_buffer),
             tcp_timeout: or_default!(self, timeout, "dns.tcp-timeout", dns.tcp_timeout, Duration::from_secs(10)),
             tcp_connections: connections(self, "dns.tcp-connections", &dns.tcp_connections, 1000),
             tcp_per_client: connections(self, "dns.tcp-per-client", &dns.tcp_per_client, 100),
+            encrypted: self.encrypted(dns),
+            query_log: self.query_log(&dns.query_log),
         }
     }
 
@@ -328,12 +342,16 @@ impl Compiler<'_> {
                 LogFormat::Text
             }
         };
-        let access = match log.access.as_ref().map(|a| a.get_ref().as_str()) {
-            None | Some("off") => AccessLog::Off,
-            Some("stdout") => AccessLog::Stdout,
-            Some(path) => AccessLog::File(self.expand(path)),
-        };
+        let access = self.log_target(&log.access);
         Log { level: level.unwrap_or(tracing::Level::INFO), format, access }
+    }
+
+    fn log_target(&self, given: &At<String>) -> LogTarget {
+        match given.as_ref().map(|target| target.get_ref().as_str()) {
+            None | Some("off") => LogTarget::Off,
+            Some("stdout") => LogTarget::Stdout,
+            Some(path) => LogTarget::File(self.expand(path)),
+        }
     }
 
     fn limits(&mut self, l: &file::Limits) -> Limits {

@@ -19,8 +19,17 @@ impl Config {
                 zone.name, zone.ttl
             )
         });
+        let refresh = self.dnssec.refresh.as_secs();
+        let long = self.zones.iter().filter(|zone| zone.dnssec && u64::from(zone.ttl_max()) > refresh).map(|zone| {
+            format!(
+                "zone `{}`: a record's TTL of {} s is longer than dns.dnssec.refresh: signatures may end while resolvers \
+                 keep it, which then ask again sooner",
+                zone.name,
+                zone.ttl_max()
+            )
+        });
         let policies = self.policies.iter().zip((0..).map(PolicyId)).flat_map(|(policy, id)| self.risks_of(policy, id));
-        zones.chain(short).chain(policies).chain(self.sites.iter().flat_map(warnings_of)).collect()
+        zones.chain(short).chain(long).chain(policies).chain(self.sites.iter().flat_map(warnings_of)).collect()
     }
 
     /// One sentence for each rule that is unlikely to count with `geo`.

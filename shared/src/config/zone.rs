@@ -22,6 +22,8 @@ pub struct Zone {
     pub policy: PolicyId,
     /// Whether steered answers in it go by the client's subnet.
     pub ecs: bool,
+    /// Whether its answers are signed.
+    pub dnssec: bool,
     /// Further steered names.
     pub steered: Vec<SteeredName>,
     /// What does not depend on who asks, each once: one SOA and at least one NS at the apex, and what the zone's file and
@@ -49,6 +51,11 @@ impl Zone {
     /// The records of that type at the apex.
     pub fn at_apex(&self, rtype: u16) -> impl Iterator<Item = &Record> {
         self.records.iter().filter(move |record| record.rtype == rtype && record.name == self.apex)
+    }
+
+    /// Seconds, of the set that resolvers keep longest; keys apart.
+    pub fn ttl_max(&self) -> u32 {
+        self.records.iter().map(|record| record.ttl).fold(self.ttl, u32::max)
     }
 
     /// The data of its SOA record.

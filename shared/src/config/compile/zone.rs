@@ -37,6 +37,7 @@ impl Compiler<'_> {
             serial: self.number("zone.serial", &zone.serial, 0..=u32::MAX, 1),
             policy: PolicyId(0),
             ecs: zone.ecs.unwrap_or(true),
+            dnssec: zone.dnssec.unwrap_or(false),
             steered: Vec::new(),
             records: Vec::new(),
             warnings: Vec::new(),

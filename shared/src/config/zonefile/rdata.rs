@@ -30,12 +30,15 @@ pub(super) fn name(text: &str, origin: &Name) -> Result<Name, String> {
 
 /// Whether records of that type can be served from a zone's data at all.
 pub(super) fn servable(rtype: u16) -> Result<(), String> {
-    const DNSSEC: [u16; 4] = [46, 47, 50, 51];
+    // RRSIG, NSEC, NSEC3, NSEC3PARAM, DNSKEY, CDS and CDNSKEY.
+    const DNSSEC: [u16; 7] = [46, 47, 50, 51, 48, 59, 60];
     let name = rtype::text(rtype);
     if rtype == rtype::DNAME {
         Err("DNAME is not supported; write a CNAME for each name, or a wildcard CNAME".to_owned())
     } else if DNSSEC.contains(&rtype) {
-        Err(format!("{name} belongs to a signed zone, and signed zones are not served; give the unsigned file"))
+        Err(format!(
+            "{name} belongs to a signed zone: give the unsigned file, and dnssec = true in the [[zone]] to have it signed here"
+        ))
     } else if rtype::is_meta(rtype) {
         Err(format!("{name} is a type of questions, not of records"))
     } else {
