@@ -52,7 +52,7 @@ pub fn read(packet: &[u8]) -> Option<Read> {
         edns: request.edns.map(|edns| (edns.udp_size, edns.version, edns.dnssec_ok)),
         fault: request.fault.map(|fault| match fault {
             Fault::Opcode => Wrong::Opcode,
-            Fault::Malformed => Wrong::Malformed,
+            Fault::Malformed(_) | Fault::NoQuestion => Wrong::Malformed,
             Fault::Version => Wrong::Version,
             Fault::QueryType => Wrong::QueryType,
         }),
