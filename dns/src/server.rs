@@ -70,7 +70,7 @@ pub enum ServeError {
 }
 
 /// What every listener works with. The view, the health table, the texts and the manners are
-/// loaded once per query.
+/// loaded once per query, or batch of them.
 #[derive(Debug, Clone)]
 pub struct Plane {
     /// Names, and how clients are steered.

@@ -22,7 +22,7 @@ use tracing::{debug, info};
 
 use super::{Plane, Udp};
 use crate::metrics::{Dropped, Lane, Transport};
-use crate::respond::Desk;
+use crate::respond::{Desk, Sight};
 
 mod batch;
 mod beside;
@@ -121,7 +121,8 @@ impl Thread {
             }
         };
         line.ear.hears();
-        batch.answer(|datagram, reply| match answer(plane, datagram, desk, reply) {
+        let sight = plane.sight();
+        batch.answer(|datagram, reply| match answer(plane, &sight, datagram, desk, reply) {
             Ok(()) => true,
             Err(reason) => {
                 plane.count_drop(reason);
@@ -140,7 +141,13 @@ fn is_ready(file: &PollFd<'_>) -> bool {
     file.any().unwrap_or(true)
 }
 
-fn answer(plane: &Plane, datagram: &Datagram<'_>, desk: &mut Desk, out: &mut Vec<u8>) -> Result<(), Dropped> {
+fn answer(
+    plane: &Plane,
+    sight: &Sight,
+    datagram: &Datagram<'_>,
+    desk: &mut Desk,
+    out: &mut Vec<u8>,
+) -> Result<(), Dropped> {
     let peer = datagram.peer;
     if peer.port() == 0 || peer.ip().is_unspecified() {
         return Err(Dropped::Source);
@@ -148,5 +155,5 @@ fn answer(plane: &Plane, datagram: &Datagram<'_>, desk: &mut Desk, out: &mut Vec
     if datagram.cut {
         return Err(Dropped::Long);
     }
-    plane.respond(datagram.bytes, peer, Transport::Udp, desk, out)
+    plane.respond_by(sight, datagram.bytes, peer, Transport::Udp, desk, out)
 }
