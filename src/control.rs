@@ -44,6 +44,12 @@ pub struct Addresses {
     pub https: Vec<SocketAddr>,
     /// DNS over UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// DNS over TLS.
+    pub dot: Vec<SocketAddr>,
+    /// DNS over HTTPS.
+    pub doh: Vec<SocketAddr>,
+    /// DNS over QUIC.
+    pub doq: Vec<SocketAddr>,
     /// The admin API.
     pub admin: SocketAddr,
 }
@@ -73,6 +79,8 @@ pub struct Control {
     pub(crate) dns_metrics: Arc<dns::DnsMetrics>,
     pub(crate) signers: Arc<dns::dnssec::Signers>,
     pub(crate) signature_metrics: dns::dnssec::SignatureMetrics,
+    /// The certificate of encrypted DNS.
+    pub(crate) dns_shown: Arc<dns::Shown>,
     /// Who is up.
     pub health: Arc<HealthBoard>,
     /// All metrics.

@@ -1,7 +1,7 @@
 //! A whole node: bind every socket first, then run, then leave in order: DNS steers away, HTTP finishes, the store closes.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -24,6 +24,7 @@ use nearcast_edge::view::View;
 use nearcast_edge::worker::{Edge, Worker};
 use nearcast_shared::clock::Clock;
 use nearcast_shared::config::{Config, Inputs, ListenAddress};
+use nearcast_shared::doh::Doh;
 use nearcast_shared::health::{HealthBoard, keeper, probe};
 use nearcast_shared::metrics::{HealthCollector, Metrics};
 use nearcast_shared::{sockets, trust};
@@ -70,6 +71,9 @@ pub enum NodeError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
+    /// Nor can that of DNS.
+    #[error(transparent)]
+    DnsTls(#[from] dns::TlsError),
 }
 
 /// A running node. Dropping it ends it at once; [`Node::stop`] ends it in order.
@@ -92,10 +96,20 @@ pub struct Node {
 struct Bound {
     http: Vec<Vec<TcpListener>>,
     https: Vec<Vec<TcpListener>>,
-    dns_tcp: Vec<Vec<TcpListener>>,
-    dns_udp: Vec<Vec<UdpSocket>>,
+    dns: DnsGroups,
     admin: TcpListener,
     addresses: Addresses,
+}
+
+/// The sockets of DNS: groups with one for each worker, but for QUIC.
+#[derive(Default)]
+struct DnsGroups {
+    udp: Vec<Vec<UdpSocket>>,
+    tcp: Vec<Vec<TcpListener>>,
+    tls: Vec<Vec<TcpListener>>,
+    https: Vec<Vec<TcpListener>>,
+    /// One for each address.
+    quic: Vec<UdpSocket>,
 }
 
 impl Node {
@@ -149,6 +163,16 @@ impl Node {
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
         let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
+        let dns_shown = Arc::new(dns::Shown::default());
+        dns_shown.replace(reload::load_dns_certificate(&config)?);
+        let plane = dns::Plane {
+            view: dns_view.clone(),
+            health: health.clone(),
+            signers: signers.clone(),
+            metrics: dns_metrics.clone(),
+            texts: texts.published(),
+            clock: clock.clone(),
+        };
         let geo = Arc::new(ArcSwap::new(geo));
         let collector = GeoCollector { geo: geo.clone(), view: dns_view.clone(), clock: clock.clone() };
         metrics.register(|registry| registry.register_collector(Box::new(collector)));
@@ -171,6 +195,7 @@ impl Node {
             },
             secret: state.secret,
             access_log,
+            doh: config.dns.encrypted.on_sites.then(|| doh(plane.clone(), &config)),
         });
         metrics.register(|registry| registry.register_collector(Box::new(admin::EdgeCollector { edge: edge.clone() })));
 
@@ -193,6 +218,7 @@ impl Node {
             dns_metrics,
             signers,
             signature_metrics,
+            dns_shown: dns_shown.clone(),
             health,
             metrics,
             prefetcher,
@@ -224,13 +250,22 @@ impl Node {
         let (fatal_sender, fatal) = watch::channel(None);
         let (admin_stop, admin_stopped) = watch::channel(false);
         let admin = admin::start(control.clone(), bound.admin, &config, admin_stopped)?;
-        let shares = share_out(bound.http, bound.https, bound.dns_tcp, bound.dns_udp, config.workers);
-        let dns_clients = dns::Clients::new(config.dns.tcp_connections, config.dns.tcp_per_client);
+        let shares = share_out(bound.http, bound.https, bound.dns, config.workers);
+        let encrypted = &config.dns.encrypted;
+        let streams = dns::Streams {
+            plain: dns::Clients::new(config.dns.tcp_connections, config.dns.tcp_per_client),
+            encrypted: dns::Clients::new(encrypted.connections, encrypted.per_client),
+            timeout: config.dns.tcp_timeout,
+            handshake_timeout: encrypted.handshake_timeout,
+            tls: dns::Tls::new(&dns_shown)?,
+            doh_path: encrypted.path.as_str().into(),
+        };
         let workers = shares.into_iter().enumerate().map(|(number, share)| {
             let part = WorkerThread {
                 control: control.clone(),
                 doors: doors.clone(),
-                dns_clients: dns_clients.clone(),
+                plane: plane.clone(),
+                streams: streams.clone(),
                 fatal: fatal_sender.clone(),
             };
             let origins = Origins::new(&config.origin, edge.reach.clone()).map_err(ReloadError::from)?;
@@ -253,6 +288,9 @@ impl Node {
             http = ?control.addresses.http,
             https = ?control.addresses.https,
             dns = ?control.addresses.dns,
+            dot = ?control.addresses.dot,
+            doh = ?control.addresses.doh,
+            doq = ?control.addresses.doq,
             admin = %control.addresses.admin,
             "serving"
         );
@@ -357,13 +395,7 @@ struct Share {
     dns: dns::Sockets,
 }
 
-fn share_out(
-    http: Vec<Vec<TcpListener>>,
-    https: Vec<Vec<TcpListener>>,
-    dns_tcp: Vec<Vec<TcpListener>>,
-    dns_udp: Vec<Vec<UdpSocket>>,
-    workers: usize,
-) -> Vec<Share> {
+fn share_out(http: Vec<Vec<TcpListener>>, https: Vec<Vec<TcpListener>>, dns: DnsGroups, workers: usize) -> Vec<Share> {
     let mut shares: Vec<Share> = (0..workers).map(|_| Share::default()).collect();
     let mut each = |groups: Vec<Vec<TcpListener>>, put: fn(&mut Share, TcpListener)| {
         for group in groups {
@@ -372,9 +404,15 @@ fn share_out(
     };
     each(http, |share, socket| share.http.push(socket));
     each(https, |share, socket| share.https.push(socket));
-    each(dns_tcp, |share, socket| share.dns.tcp.push(socket));
-    for group in dns_udp {
+    each(dns.tcp, |share, socket| share.dns.tcp.push(socket));
+    each(dns.tls, |share, socket| share.dns.tls.push(socket));
+    each(dns.https, |share, socket| share.dns.https.push(socket));
+    for group in dns.udp {
         shares.iter_mut().zip(group).for_each(|(share, socket)| share.dns.udp.push(socket));
+    }
+    // The last first: the first worker is often the busiest.
+    for (number, socket) in dns.quic.into_iter().enumerate() {
+        shares[workers - 1 - number % workers].dns.quic.push(socket);
     }
     shares
 }
@@ -383,7 +421,8 @@ fn share_out(
 struct WorkerThread {
     control: Arc<Control>,
     doors: Doors,
-    dns_clients: Arc<dns::Clients>,
+    plane: dns::Plane,
+    streams: dns::Streams,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -423,22 +462,13 @@ impl WorkerThread {
                 tasks.spawn(async move { serving.await.map_err(|error| error.to_string()) });
             }
         }
-        let control = self.control.clone();
+        let (plane, streams) = (self.plane.clone(), self.streams.clone());
         let mut phase = self.doors.phase.clone();
-        let tcp = dns::Tcp { clients: self.dns_clients.clone(), timeout: control.config.load().dns.tcp_timeout };
         tasks.spawn(async move {
             let closing = async {
                 let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
             };
-            let plane = dns::Plane {
-                view: control.dns_view.clone(),
-                health: control.health.clone(),
-                signers: control.signers.clone(),
-                metrics: control.dns_metrics.clone(),
-                texts: control.texts.published(),
-                clock: control.clock.clone(),
-            };
-            let served = dns::serve(share.dns, plane, tcp, closing).await;
+            let served = dns::serve(share.dns, plane, streams, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });
         let mut left = 0;
@@ -487,11 +517,20 @@ fn bind(config: &Config) -> Result<Bound, NodeError> {
         addresses.iter().map(bind).collect::<Result<Vec<_>, _>>()
     };
     let (http, https) = (tcp("listen.http", &listen.http)?, tcp("listen.https", &listen.https)?);
-    let (mut dns_tcp, mut dns_udp) = (Vec::new(), Vec::new());
+    let mut dns = DnsGroups {
+        tls: tcp("listen.dot", &listen.dot)?,
+        https: tcp("listen.doh", &listen.doh)?,
+        ..DnsGroups::default()
+    };
     for address in &listen.dns {
         let (tcp, udp) = bind_dns(*address, config.workers).map_err(failed("listen.dns", shown(*address)))?;
-        dns_tcp.push(tcp);
-        dns_udp.extend(udp);
+        dns.tcp.push(tcp);
+        dns.udp.extend(udp);
+    }
+    for address in &listen.doq {
+        // One worker's alone, see `dns::Sockets`.
+        let groups = sockets::udp(*address, 1).map_err(failed("listen.doq", shown(*address)))?;
+        dns.quic.extend(groups.into_iter().flatten());
     }
     let admin = sockets::tcp(ListenAddress::Socket(listen.admin), 1)
         .map_err(failed("listen.admin", listen.admin.to_string()))?
@@ -503,10 +542,21 @@ fn bind(config: &Config) -> Result<Bound, NodeError> {
     let addresses = Addresses {
         http: local(&http),
         https: local(&https),
-        dns: dns_udp.iter().filter_map(|group| group.first()?.local_addr().ok()).collect(),
+        dns: dns.udp.iter().filter_map(|group| group.first()?.local_addr().ok()).collect(),
+        dot: local(&dns.tls),
+        doh: local(&dns.https),
+        doq: dns.quic.iter().filter_map(|socket| socket.local_addr().ok()).collect(),
         admin: admin.local_addr().unwrap_or(listen.admin),
     };
-    Ok(Bound { http, https, dns_tcp, dns_udp, admin, addresses })
+    Ok(Bound { http, https, dns, admin, addresses })
+}
+
+/// DNS over HTTPS for the sites' own listeners.
+fn doh(plane: dns::Plane, config: &Config) -> Doh {
+    let respond = move |parts: &http::request::Parts, body: &[u8], client: IpAddr| {
+        plane.over_https(parts, body, SocketAddr::new(client, 0))
+    };
+    Doh { path: config.dns.encrypted.path.clone(), respond: Arc::new(respond) }
 }
 
 type DnsSockets = (Vec<TcpListener>, Vec<Vec<UdpSocket>>);

@@ -13,6 +13,7 @@ use nearcast_shared::geo::{self, AddressFamily, GeoDb, GeoError};
 use nearcast_shared::health::probe;
 use nearcast_shared::metrics::Metrics;
 use nearcast_shared::trust;
+use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
 use crate::control::{Control, Generation, chain};
@@ -85,6 +86,14 @@ pub fn load_geo(config: &Config) -> Result<GeoDb, GeoError> {
     if places.is_empty() { geo::builtin::load()?.with_asn(asns) } else { GeoDb::open(places, asns) }
 }
 
+/// The certificate that `config` names for encrypted DNS, if there is one.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn load_dns_certificate(config: &Config) -> Result<Option<Arc<CertifiedKey>>, ReloadError> {
+    Ok(config.dns_certificate.as_ref().map(nearcast_edge::tls::load).transpose()?)
+}
+
 /// What of all that `config` names cannot be used: geo data, certificates, authorities, zones. Reads what a node reads.
 pub fn unusable(config: &Config) -> Vec<String> {
     let mut mistakes = Vec::new();
@@ -97,7 +106,7 @@ pub fn unusable(config: &Config) -> Vec<String> {
         mistakes.extend(errors.0.iter().map(|error| chain(error)));
     }
     let sites = config.sites.iter().filter_map(|site| site.tls.as_ref());
-    for files in sites.chain(&config.admin.tls) {
+    for files in sites.chain(&config.admin.tls).chain(&config.dns_certificate) {
         mistakes.extend(nearcast_edge::tls::load(files).err().map(|error| chain(&error)));
     }
     mistakes.extend(trust::client_config(config.origin.ca.as_deref(), &[]).err().map(|error| chain(&error)));
@@ -232,6 +241,7 @@ impl Control {
         }
         let edge_view = View::compile(&config, &self.edge.metrics)?;
         let tls = trust::client_config(config.origin.ca.as_deref(), &[])?;
+        let dns_certificate = load_dns_certificate(&config)?;
         let mut warnings = Vec::new();
         let next = match self.next_geo(&old, &config, force) {
             GeoFiles::Same => None,
@@ -261,6 +271,7 @@ impl Control {
         self.edge.store.set_sites(&config.sites);
         self.edge.purges.set_keep(purges_kept_ms(&config));
         self.edge.access_log.reopen();
+        self.dns_shown.replace(dns_certificate);
         if let Some(next) = next {
             self.swap_geo(next.geo, next.prints);
         }

@@ -50,6 +50,8 @@ pub(crate) struct Answer<'v> {
     pub(crate) additional: Vec<Set<'v>>,
     /// The scope for the client subnet option, if the query has one.
     pub(crate) scope: u8,
+    /// Whoever asks is to ask again over a stream, whatever of the answer fits.
+    pub(crate) truncated: bool,
 }
 
 /// What became of a request.
@@ -75,6 +77,8 @@ pub(crate) enum Outcome {
     NoName,
     /// The same, said by a signed record instead of the RCODE (RFC 9824 section 3.1).
     NoNameCompact,
+    /// It is to be signed, and cannot be.
+    Unsigned,
     /// We do not answer this.
     Refused(Refusal),
     /// It could not be understood.
@@ -111,7 +115,7 @@ impl Outcome {
             | Self::Referral
             | Self::NoData
             | Self::NoNameCompact => Rcode::NoError,
-            Self::AllDown => Rcode::ServFail,
+            Self::AllDown | Self::Unsigned => Rcode::ServFail,
             Self::NoName => Rcode::NxDomain,
             Self::Refused(_) => Rcode::Refused,
             Self::Fault(Fault::Malformed | Fault::QueryType) => Rcode::FormErr,
@@ -131,7 +135,7 @@ impl Outcome {
             | Self::NoData
             | Self::NoName
             | Self::NoNameCompact => true,
-            Self::AllDown | Self::Referral | Self::Refused(_) | Self::Fault(_) => false,
+            Self::AllDown | Self::Unsigned | Self::Referral | Self::Refused(_) | Self::Fault(_) => false,
         }
     }
 
@@ -144,6 +148,8 @@ impl Outcome {
             Self::AllDown | Self::NobodyUp => Some(14),
             // Invalid Query Type, RFC 9824 section 9.
             Self::Fault(Fault::QueryType) => Some(30),
+            // Other Error: none of those that there are says it.
+            Self::Unsigned => Some(0),
             Self::Static
             | Self::Steered(_)
             | Self::Explained
@@ -158,8 +164,19 @@ impl Outcome {
 }
 
 impl<'v> Answer<'v> {
+    /// The same without any data: to be asked for again over a stream.
+    pub(crate) fn cut(self) -> Self {
+        Self { truncated: true, scope: self.scope, ..Self::empty(self.outcome) }
+    }
+
+    /// Instead of what cannot be signed.
+    pub(crate) fn unsigned() -> Self {
+        Self::empty(Outcome::Unsigned)
+    }
+
     fn empty(outcome: Outcome) -> Self {
-        Self { outcome, answers: Vec::new(), authority: Vec::new(), additional: Vec::new(), scope: 0 }
+        let (answers, authority, additional) = (Vec::new(), Vec::new(), Vec::new());
+        Self { outcome, answers, authority, additional, scope: 0, truncated: false }
     }
 
     /// With what the records of `set` point to, each once, as far as everyone gets the same there.

@@ -57,7 +57,7 @@ pub(crate) fn encode(request: &Request<'_>, answer: &Answer<'_>, opt: &Opt<'_>, 
     let additionals = writer.section(&answer.additional);
     let room = limit.saturating_sub(if request.edns.is_some() { OPT_HEAD + opt.options.len() } else { 0 });
     let mut counts = [answers, authorities, additionals];
-    let mut truncated = false;
+    let mut truncated = answer.truncated;
     if out.len() > room && answer.outcome != Outcome::Referral {
         out.truncate(whole);
         counts[2] = 0;

@@ -7,12 +7,14 @@ use std::sync::{Arc, LazyLock};
 use maxminddb_writer::Database;
 use maxminddb_writer::metadata::IpVersion;
 use maxminddb_writer::paths::IpAddrWithMask;
+use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::GeoDb;
 use nearcast_shared::health::{FleetId, HealthTable, PopHealth, Reason};
 use nearcast_shared::metrics::Metrics;
 use serde::Serialize;
 
+use crate::dnssec::Signers;
 use crate::metrics::DnsMetrics;
 use crate::texts::Texts;
 use crate::view::View;
@@ -171,4 +173,9 @@ pub(crate) fn subnet(network: &str) -> Vec<u8> {
     let octets = &octets[..usize::from(source).div_ceil(8)];
     let length = u8::try_from(4 + octets.len()).unwrap();
     [&[0, 8, 0, length, 0, family, source, 0], octets].concat()
+}
+
+/// Who signs, by the machine's clock.
+pub(crate) fn signers(config: &Config) -> Arc<Signers> {
+    Arc::new(Signers::new(&config.dnssec, Clock::System, [0; 16], Timestamp(0)))
 }

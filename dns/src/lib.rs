@@ -1,7 +1,7 @@
 //! The question's path: an authoritative DNS server that answers with the nearest healthy PoP.
 //!
 //! ```text
-//! server/udp|tcp -> respond: message (decode) -> edns + ecs (for whom?) -> view (which name?) -> steering (which PoP?)
+//! server -> respond: message (decode) -> edns + ecs (for whom?) -> view (which name?) -> steering (which PoP?)
 //!                -> answer -> encode
 //! ```
 //!
@@ -47,7 +47,7 @@ pub use explain::{ExplainError, Explanation, PopExplanation, explain};
 pub use map::diff::{Changes, Group, Moves};
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{Clients, Plane, ServeError, Sockets, Tcp, serve};
+pub use server::{Clients, Plane, ServeError, Shown, Sockets, Streams, Tls, TlsError, serve};
 pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
 pub use texts::{Text, TextError, Texts};
 pub use view::{View, ViewError};

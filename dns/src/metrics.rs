@@ -6,6 +6,7 @@ use nearcast_shared::metrics::Metrics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 
 use crate::ecs::ClientSubnet;
 
@@ -20,6 +21,8 @@ pub struct DnsMetrics {
     /// By family, then by class of length.
     scopes: [Vec<Counter>; 2],
     dropped: [Counter; Dropped::ALL.len()],
+    connections: [[Counter; ConnectionEvent::ALL.len()]; Transport::ALL.len()],
+    open: [Gauge; Transport::ALL.len()],
 }
 
 /// A fieldless enum that is a label's value and an index.
@@ -97,8 +100,28 @@ label! {
         Source = "source",
         /// The answer could not be sent.
         Send = "send",
-        /// A TCP connection beyond what its client, or all of them, may have open.
-        Connections = "connections",
+    }
+}
+
+label! {
+    /// What became of a client's connection.
+    ConnectionEvent {
+        /// It has its place.
+        Opened = "opened",
+        /// It is beyond what its client, or all of them, may have open.
+        Refused = "refused",
+        /// Its client had to show first that it is where it says it is (QUIC).
+        Retried = "retried",
+        /// Its TLS handshake failed.
+        HandshakeFailed = "handshake-failed",
+        /// And so did this one, by not ending in time.
+        HandshakeTimeout = "handshake-timeout",
+        /// Closed: no whole query came in time.
+        Idle = "idle",
+        /// Closed: its client did not take an answer in time.
+        Unread = "unread",
+        /// Closed: its client broke the rules of the transport.
+        ProtocolError = "protocol-error",
     }
 }
 
@@ -147,6 +170,16 @@ label! {
         Withheld = "withheld",
         V4 = "ipv4",
         V6 = "ipv6",
+    }
+}
+
+impl Transport {
+    /// Whether it has connections.
+    pub(crate) fn is_stream(self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp | Self::Tls | Self::Https | Self::Quic => true,
+        }
     }
 }
 
@@ -253,6 +286,17 @@ struct ScopeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    transport: Transport,
+    event: ConnectionEvent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OpenLabels {
+    transport: Transport,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DropLabels {
     reason: Dropped,
 }
@@ -267,6 +311,8 @@ impl DnsMetrics {
         let subnets = Family::<SubnetLabels, Counter>::default();
         let scopes = Family::<ScopeLabels, Counter>::default();
         let dropped = Family::<DropLabels, Counter>::default();
+        let connections = Family::<ConnectionLabels, Counter>::default();
+        let open = Family::<OpenLabels, Gauge>::default();
         metrics.register(|registry| {
             registry.register("dns_queries", "DNS queries answered", queries.clone());
             let help = "Steered DNS answers by the PoP they name first, and why that one";
@@ -277,11 +323,10 @@ impl DnsMetrics {
             registry.register("dns_client_subnets", "DNS queries by the client subnet they name", subnets.clone());
             let help = "Steered DNS answers to queries with a client subnet, by the length of the scope answered";
             registry.register("dns_scopes", help, scopes.clone());
-            registry.register(
-                "dns_dropped",
-                "DNS packets not answered, and TCP connections not taken",
-                dropped.clone(),
-            );
+            registry.register("dns_dropped", "DNS packets not answered", dropped.clone());
+            let help = "What became of connections of DNS clients";
+            registry.register("dns_connections", help, connections.clone());
+            registry.register("dns_connections_open", "Open connections of DNS clients", open.clone());
         });
         let query = |r#type, rcode, transport| queries.get_or_create_owned(&QueryLabels { r#type, rcode, transport });
         Self {
@@ -297,6 +342,18 @@ impl DnsMetrics {
                 classes.iter().map(counter).collect()
             }),
             dropped: Dropped::ALL.map(|reason| dropped.get_or_create_owned(&DropLabels { reason })),
+            connections: Transport::ALL.map(|transport| {
+                let of = |event| connections.get_or_create_owned(&ConnectionLabels { transport, event });
+                // Datagrams have none, and no line that says so.
+                ConnectionEvent::ALL.map(|event| if transport.is_stream() { of(event) } else { Counter::default() })
+            }),
+            open: Transport::ALL.map(|transport| {
+                if transport.is_stream() {
+                    open.get_or_create_owned(&OpenLabels { transport })
+                } else {
+                    Gauge::default()
+                }
+            }),
         }
     }
 
@@ -306,6 +363,14 @@ impl DnsMetrics {
 
     pub(crate) fn dropped(&self, reason: Dropped) -> &Counter {
         &self.dropped[reason as usize]
+    }
+
+    pub(crate) fn connection(&self, transport: Transport, event: ConnectionEvent) -> &Counter {
+        &self.connections[transport as usize][event as usize]
+    }
+
+    pub(crate) fn open(&self, transport: Transport) -> &Gauge {
+        &self.open[transport as usize]
     }
 
     pub(crate) fn without_pop(&self, cause: WithoutPop) -> &Counter {
@@ -348,6 +413,8 @@ mod tests {
         dns.query(QueryType::from_number(0xff00), Rcode::NotImp, Transport::Udp).inc_by(2);
         dns.dropped(Dropped::Response).inc();
         dns.steered("fra")[Cause::Spread as usize].inc();
+        dns.connection(Transport::Quic, ConnectionEvent::Retried).inc();
+        dns.open(Transport::Tls).inc();
         dns.without_pop(WithoutPop::AllDown).inc();
         dns.ranking(RankingSource::of(true)).inc();
         dns.client_subnet(ClientSubnetKind::of(None)).inc();
@@ -360,6 +427,8 @@ mod tests {
             "nearcast_dns_answers_total{pop=\"fra\",cause=\"spread\"} 1",
             "nearcast_dns_answers_total{pop=\"fra\",cause=\"first\"} 0",
             "nearcast_dns_answers_without_pop_total{cause=\"all-down\"} 1",
+            "nearcast_dns_connections_total{transport=\"quic\",event=\"retried\"} 1",
+            "nearcast_dns_connections_open{transport=\"tls\"} 1",
             "nearcast_dns_rankings_total{from=\"map\"} 1",
             "nearcast_dns_client_subnets_total{subnet=\"none\"} 1",
         ] {

@@ -75,6 +75,7 @@ impl Plane {
                 self.metrics.without_pop(WithoutPop::NoData).inc();
             }
             Outcome::Static
+            | Outcome::Unsigned
             | Outcome::Explained
             | Outcome::Referral
             | Outcome::NoData

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use nearcast_shared::clock::Clock;
@@ -16,10 +15,24 @@ use crate::metrics::DnsMetrics;
 use crate::texts::Texts;
 use crate::view::View;
 
-mod tcp;
 mod udp;
 
-pub use tcp::Clients;
+mod clients;
+mod streams;
+
+mod listener;
+
+mod conversation;
+mod https;
+mod tls;
+
+mod quic;
+
+use listener::Speech;
+
+pub use clients::Clients;
+pub use streams::Streams;
+pub use tls::{Shown, Tls, TlsError};
 
 /// What one worker listens on.
 #[derive(Debug, Default)]
@@ -28,6 +41,13 @@ pub struct Sockets {
     pub udp: Vec<std::net::UdpSocket>,
     /// Listening.
     pub tcp: Vec<std::net::TcpListener>,
+    /// Listening, for DNS over TLS.
+    pub tls: Vec<std::net::TcpListener>,
+    /// Listening, for DNS over HTTPS.
+    pub https: Vec<std::net::TcpListener>,
+    /// Bound, for DNS over QUIC, and shared with no other worker: packets of a connection whose client has moved would
+    /// come to another one.
+    pub quic: Vec<std::net::UdpSocket>,
 }
 
 /// Why serving ended before it was told to.
@@ -58,24 +78,15 @@ pub struct Plane {
     pub clock: Clock,
 }
 
-/// What TCP connections may take.
-#[derive(Debug, Clone)]
-pub struct Tcp {
-    /// Shared by all workers.
-    pub clients: Arc<Clients>,
-    /// A connection is closed when no whole query came for so long.
-    pub timeout: Duration,
-}
-
-/// Answers queries on `sockets`, on the current runtime, until `shutdown` is ready. TCP connections that are open then
-/// are closed.
+/// Answers queries on `sockets`, on the current runtime, until `shutdown` is ready. Connections that are open then are
+/// closed.
 ///
 /// # Errors
 /// When a socket cannot be used, or serving ended by itself.
 pub async fn serve(
     sockets: Sockets,
     plane: Plane,
-    tcp: Tcp,
+    streams: Streams,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let mut tasks = JoinSet::new();
@@ -84,10 +95,18 @@ pub async fn serve(
         let socket = tokio::net::UdpSocket::from_std(socket).map_err(ServeError::Socket)?;
         tasks.spawn(udp::run(socket, plane.clone(), plane.health.vitals.listener()));
     }
-    for listener in sockets.tcp {
-        listener.set_nonblocking(true).map_err(ServeError::Socket)?;
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(ServeError::Socket)?;
-        tasks.spawn(tcp::run(listener, plane.clone(), plane.health.vitals.listener(), tcp.clone()));
+    let listeners = [(Speech::Tcp, sockets.tcp), (Speech::Tls, sockets.tls), (Speech::Https, sockets.https)];
+    for (speech, listeners) in listeners {
+        for listener in listeners {
+            listener.set_nonblocking(true).map_err(ServeError::Socket)?;
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(ServeError::Socket)?;
+            let ear = plane.health.vitals.listener();
+            tasks.spawn(listener::run(listener, speech, plane.clone(), ear, streams.clone()));
+        }
+    }
+    for socket in sockets.quic {
+        let endpoint = quic::endpoint(socket, &streams).map_err(ServeError::Socket)?;
+        tasks.spawn(quic::run(endpoint, plane.clone(), streams.clone()));
     }
     tokio::select! {
         () = shutdown => {}

@@ -30,6 +30,8 @@ pub enum Outcome {
     Pass,
     /// A purge: the request asked for no answer of the site.
     Purge,
+    /// A DNS query, which asked for no answer of the site either.
+    Dns,
     /// Refused by us: a bad request or a host that is not served.
     Refused,
     /// The origin failed and nothing stored could stand in.
@@ -37,7 +39,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Hit,
         Self::Stale,
         Self::Revalidated,
@@ -45,6 +47,7 @@ impl Outcome {
         Self::Collapsed,
         Self::Pass,
         Self::Purge,
+        Self::Dns,
         Self::Refused,
         Self::Failed,
     ];
@@ -59,6 +62,7 @@ impl Outcome {
             Self::Collapsed => "collapsed",
             Self::Pass => "pass",
             Self::Purge => "purge",
+            Self::Dns => "dns",
             Self::Refused => "refused",
             Self::Failed => "failed",
         }

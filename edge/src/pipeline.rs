@@ -29,6 +29,7 @@ use crate::track::Tracker;
 use crate::worker::Worker;
 
 mod cached;
+mod doh;
 mod exchange;
 mod passed;
 pub mod prefetch;
@@ -49,9 +50,15 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
     let version = parts.version;
     let line = worker.edge.access_log.is_on().then(|| line(&worker, &connection, &parts));
     let admitted = if connection.is_beyond() { Err(Refusal::Full) } else { admit(&parts, connection.door(), &view) };
-    let (site, mut response, outcome) = match admitted {
-        Err(refusal) => (None, refusal.response(&worker.edge.identity), Outcome::Refused),
-        Ok(admitted) => {
+    // RFC 8484 section 5: "This protocol MUST be used with the https URI scheme".
+    let doh = worker.edge.doh.as_ref().filter(|doh| connection.is_https() && parts.uri.path() == doh.path);
+    let (site, mut response, outcome) = match (admitted, doh) {
+        (Err(refusal), _) => (None, refusal.response(&worker.edge.identity), Outcome::Refused),
+        (Ok(admitted), Some(doh)) => {
+            let (response, outcome) = doh::answer(doh, &worker, &view, connection.peer, &parts, body).await;
+            (Some(admitted.site), response, outcome)
+        }
+        (Ok(admitted), None) => {
             let site = admitted.site.clone();
             let exchange = ClientExchange::new(&worker, &view, &connection, admitted, parts);
             let (response, outcome) = exchange.answer(body).await;

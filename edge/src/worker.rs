@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use nearcast_shared::clock::{Clock, Timestamp};
+use nearcast_shared::doh::Doh;
 use nearcast_shared::geo::GeoDb;
 use nearcast_shared::health::HealthBoard;
 use tokio_util::task::TaskTracker;
@@ -57,6 +58,8 @@ pub struct Edge {
     pub secret: HashSecret,
     /// One line per request.
     pub access_log: AccessLog,
+    /// DNS over HTTPS, where sites take it.
+    pub doh: Option<Doh>,
 }
 
 impl Edge {

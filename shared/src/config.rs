@@ -14,6 +14,7 @@ use crate::pop::{Pop, PopId};
 
 mod compile;
 mod dnssec;
+mod encrypted;
 mod file;
 mod geo;
 mod mistake;
@@ -30,6 +31,7 @@ mod zonefile;
 mod tests;
 
 pub use dnssec::Dnssec;
+pub use encrypted::Encrypted;
 pub use geo::Geo;
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
@@ -74,6 +76,8 @@ pub struct Config {
     pub dns: Dns,
     /// How signed zones are signed.
     pub dnssec: Dnssec,
+    /// What they show over TLS and QUIC: there, if any of them is.
+    pub dns_certificate: Option<Certificate>,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
     /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.
@@ -101,6 +105,12 @@ pub struct Listen {
     pub https: Vec<ListenAddress>,
     /// DNS over UDP and TCP.
     pub dns: Vec<ListenAddress>,
+    /// DNS over TLS, RFC 7858.
+    pub dot: Vec<ListenAddress>,
+    /// DNS over HTTPS, RFC 8484.
+    pub doh: Vec<ListenAddress>,
+    /// DNS over QUIC, RFC 9250.
+    pub doq: Vec<ListenAddress>,
     /// The admin API.
     pub admin: SocketAddr,
 }
@@ -366,12 +376,14 @@ pub struct Origin {
 pub struct Dns {
     /// Largest UDP answer to clients with EDNS, 512 to 4096.
     pub udp_size: u16,
-    /// A TCP connection is closed when no whole query came for so long.
+    /// A connection, encrypted or not, is closed when no whole query came for so long.
     pub tcp_timeout: Duration,
     /// Open TCP connections of the node.
     pub tcp_connections: usize,
     /// Open TCP connections of one client: an IPv4 address or a /64.
     pub tcp_per_client: usize,
+    /// DNS over TLS, HTTPS and QUIC.
+    pub encrypted: Encrypted,
 }
 
 /// What comes from outside the file.

@@ -17,6 +17,7 @@ pub mod health;
 
 pub mod bearer;
 pub mod clock;
+pub mod doh;
 pub mod sockets;
 pub mod trust;
 

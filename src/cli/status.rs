@@ -71,6 +71,9 @@ struct Listeners {
     http: Vec<String>,
     https: Vec<String>,
     dns: Vec<String>,
+    dot: Vec<String>,
+    doh: Vec<String>,
+    doq: Vec<String>,
     admin: String,
 }
 
@@ -276,7 +279,14 @@ fn facts(status: &Status, now: Timestamp) -> Vec<(&'static str, String)> {
     if let Some(error) = &config.last_error {
         facts.push(("", format!("THE LAST RELOAD WAS REFUSED: {error}")));
     }
-    let lists = [("http", &listeners.http), ("https", &listeners.https), ("dns", &listeners.dns)];
+    let lists = [
+        ("http", &listeners.http),
+        ("https", &listeners.https),
+        ("dns", &listeners.dns),
+        ("dot", &listeners.dot),
+        ("doh", &listeners.doh),
+        ("doq", &listeners.doq),
+    ];
     let lists =
         lists.iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| format!("{name} {}", list.join(" ")));
     let listens: Vec<String> = lists.chain([format!("admin {}", listeners.admin)]).collect();

@@ -243,7 +243,7 @@ fn a_client_has_only_so_many_tcp_connections() {
         assert_eq!(client.ask(&query).address(), NEAR[0].2);
     }
     assert!(connect().is_closed(), "by whichever worker took it");
-    assert_eq!(node.metric("nearcast_dns_dropped_total{reason=\"connections\"}"), Some(1.0));
+    assert_eq!(node.metric("nearcast_dns_connections_total{transport=\"tcp\",event=\"refused\"}"), Some(1.0));
     for client in &mut held {
         assert_eq!(client.ask(&query).address(), NEAR[0].2);
     }

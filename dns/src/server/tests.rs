@@ -1,10 +1,11 @@
 //! Real sockets on loopback: what goes in and what comes out, over UDP and TCP.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use nearcast_shared::clock::{Clock, Timestamp};
+use nearcast_shared::clock::Clock;
 use nearcast_shared::health::Forced;
 use nearcast_shared::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,13 +14,19 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::dnssec::Signers;
 use crate::fixture;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-fn tcp() -> Tcp {
-    Tcp { clients: Clients::new(4, 4), timeout: DEADLINE }
+fn streams() -> Streams {
+    Streams {
+        plain: Clients::new(8, 4),
+        encrypted: Clients::new(8, 4),
+        timeout: DEADLINE,
+        handshake_timeout: DEADLINE,
+        tls: Tls::new(&Arc::default()).unwrap(),
+        doh_path: "/dns-query".into(),
+    }
 }
 
 struct Node {
@@ -35,16 +42,15 @@ struct Node {
 
 fn plane(view: &Arc<ArcSwap<View>>, health: &Arc<HealthBoard>, metrics: &Arc<DnsMetrics>) -> Plane {
     let (view, health, metrics) = (view.clone(), health.clone(), metrics.clone());
-    let dnssec = fixture::config(fixture::CONFIG, "sin").dnssec;
-    let signers = Arc::new(Signers::new(&dnssec, Clock::System, [0; 16], Timestamp(0)));
+    let signers = fixture::signers(&fixture::config(fixture::CONFIG, "sin"));
     Plane { view, health, texts: Arc::default(), signers, metrics, clock: Clock::System }
 }
 
 fn start() -> Node {
-    start_with(tcp())
+    start_with(streams())
 }
 
-fn start_with(tcp_limits: Tcp) -> Node {
+fn start_with(streams: Streams) -> Node {
     let config = fixture::config(fixture::CONFIG, "sin");
     let metrics = Metrics::new();
     let dns = Arc::new(DnsMetrics::register(&metrics));
@@ -54,12 +60,12 @@ fn start_with(tcp_limits: Tcp) -> Node {
     let tcp = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let (stop, stopped) = oneshot::channel();
     let (udp_address, tcp_address) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
-    let sockets = Sockets { udp: vec![udp], tcp: vec![tcp] };
+    let sockets = Sockets { udp: vec![udp], tcp: vec![tcp], ..Sockets::default() };
     let shutdown = async {
         let _either = stopped.await;
     };
     let plane = plane(&view, &health, &dns);
-    let task = tokio::spawn(serve(sockets, plane, tcp_limits, shutdown));
+    let task = tokio::spawn(serve(sockets, plane, streams, shutdown));
     Node { udp: udp_address, tcp: tcp_address, health, view, metrics, dns, stop, task }
 }
 
@@ -268,7 +274,7 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
     }
     let mut fifth = TcpStream::connect(node.tcp).await.unwrap();
     assert!(tokio::time::timeout(DEADLINE, ask(&mut fifth)).await.unwrap().is_err());
-    assert!(node.metrics.render().contains("nearcast_dns_dropped_total{reason=\"connections\"} 1"));
+    assert!(node.metrics.render().contains("nearcast_dns_connections_total{transport=\"tcp\",event=\"refused\"} 1"));
     for stream in &mut held {
         ask(stream).await.unwrap();
     }
@@ -289,7 +295,7 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
 
 #[tokio::test]
 async fn who_does_not_read_is_closed_too() {
-    let node = start_with(Tcp { timeout: Duration::from_millis(300), ..tcp() });
+    let node = start_with(Streams { timeout: Duration::from_millis(300), ..streams() });
     let mut stream = TcpStream::connect(node.tcp).await.unwrap();
     let query = frame(&fixture::query("cdn.example.net", 2));
     // More than all buffers on the way hold: in the end the node can no longer write, and no longer reads.
@@ -335,6 +341,95 @@ async fn one_transport_is_enough() {
     let health = HealthBoard::new(&fixture::config(fixture::CONFIG, "sin"), None, &Clock::System).unwrap();
     let metrics = Arc::new(fixture::metrics());
     let plane = plane(&view, &health, &metrics);
-    let ended = serve(Sockets::default(), plane, tcp(), std::future::ready(())).await;
+    let ended = serve(Sockets::default(), plane, streams(), std::future::ready(())).await;
     assert!(ended.is_ok());
+}
+
+#[tokio::test]
+async fn many_queries_at_once_are_answered_in_their_order() {
+    let node = start();
+    let names = ["fra", "iad", "sin"];
+    // More bytes than one read takes, of answers and of queries.
+    let queries: Vec<Vec<u8>> = (0..2000u16)
+        .map(|id| {
+            let name = format!("{}.cdn.example.net", names[usize::from(id) % 3]);
+            let mut query = fixture::query(&name, 28);
+            query[..2].copy_from_slice(&id.to_be_bytes());
+            query
+        })
+        .collect();
+    let (mut read, mut write) = TcpStream::connect(node.tcp).await.unwrap().into_split();
+    let framed: Vec<u8> = queries.iter().flat_map(|query| frame(query)).collect();
+    let writing = tokio::spawn(async move {
+        write.write_all(&framed).await.unwrap();
+        write
+    });
+    for id in 0..2000u16 {
+        let length = tokio::time::timeout(DEADLINE, read.read_u16()).await.unwrap().unwrap();
+        let mut reply = vec![0; usize::from(length)];
+        read.read_exact(&mut reply).await.unwrap();
+        assert_eq!(reply[..2], id.to_be_bytes());
+    }
+    drop(writing.await.unwrap());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn queries_in_pieces() {
+    let node = start();
+    let query = frame(&fixture::query("fra.cdn.example.net", 1));
+    let two = query.repeat(2);
+    // Where the first write ends: within the length, the header, the name, and the second query.
+    for cut in [1, 2, 3, 20, query.len(), query.len() + 1, query.len() + 5] {
+        let mut stream = TcpStream::connect(node.tcp).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(&two[..cut]).await.unwrap();
+        if cut >= query.len() {
+            let length = tokio::time::timeout(DEADLINE, stream.read_u16()).await.unwrap().unwrap();
+            stream.read_exact(&mut vec![0; usize::from(length)]).await.unwrap();
+        } else {
+            tokio::task::yield_now().await;
+        }
+        stream.write_all(&two[cut..]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+        assert!(rest.len() > 12, "{cut}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let node = start_with(Streams { timeout: Duration::from_millis(300), ..streams() });
+    let query = frame(&fixture::query("cdn.example.net", 6));
+    let (mut idle, mut busy) =
+        (TcpStream::connect(node.tcp).await.unwrap(), TcpStream::connect(node.tcp).await.unwrap());
+    // A part of a query is none, however often more of it comes.
+    idle.write_all(&query[..5]).await.unwrap();
+    let mut byte = [0];
+    let closed = async { idle.read(&mut byte).await.unwrap() };
+    let asking = async {
+        loop {
+            busy.write_all(&query).await.unwrap();
+            let length = busy.read_u16().await.unwrap();
+            busy.read_exact(&mut vec![0; usize::from(length)]).await.unwrap();
+        }
+    };
+    let seen = tokio::time::timeout(DEADLINE, async {
+        tokio::select! {
+            read = closed => read,
+            () = asking => unreachable!("it goes on"),
+        }
+    });
+    assert_eq!(seen.await.unwrap(), 0);
+    let text = node.metrics.render();
+    for line in [
+        "nearcast_dns_connections_total{transport=\"tcp\",event=\"opened\"} 2",
+        "nearcast_dns_connections_total{transport=\"tcp\",event=\"idle\"} 1",
+        "nearcast_dns_connections_open{transport=\"tcp\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    node.stop().await;
 }

@@ -13,7 +13,8 @@ use crate::name::{Name, suffixes};
 /// The zones in the config's order, and every name in them.
 pub(super) fn compile(config: &Config) -> Result<(Vec<Zone>, HashMap<Name, Node>), ViewError> {
     let zones = config.zones.iter().map(|zone| self::zone(zone, &config.zones)).collect();
-    let mut names = Names { zones: &config.zones, nodes: HashMap::new() };
+    let by_apex = (0..).zip(&config.zones).map(|(index, zone)| (zone.apex.wire(), index)).collect();
+    let mut names = Names { zones: &config.zones, by_apex, nodes: HashMap::new() };
     for zone in &config.zones {
         names.make(&zone.apex);
         for record in &zone.records {
@@ -91,14 +92,15 @@ fn claims(config: &Config) -> impl Iterator<Item = (String, &config::Zone, Claim
 /// The map while it is being filled.
 struct Names<'c> {
     zones: &'c [config::Zone],
+    /// Their positions.
+    by_apex: HashMap<&'c [u8], usize>,
     nodes: HashMap<Name, Node>,
 }
 
 impl Names<'_> {
     /// The longest zone that holds the name, as an index.
     fn zone_of(&self, name: &Name) -> Option<usize> {
-        let holding = self.zones.iter().enumerate().filter(|(_, zone)| zone.apex.holds(name));
-        holding.max_by_key(|(_, zone)| zone.name.len()).map(|(index, _)| index)
+        suffixes(name.wire()).find_map(|suffix| self.by_apex.get(suffix).copied())
     }
 
     /// Sees to it that the name and those between it and the top of our zones exist (RFC 4592 section 2.2.2). `None` when

@@ -91,8 +91,8 @@ pub async fn prefetch(
                 Err(error) => told.error = Some(error.to_string()),
             }
         }
-        // It is not stored, so that reading it is of no use. (No GET is a purge.)
-        Outcome::Pass | Outcome::Purge => {}
+        // It is not stored, so that reading it is of no use. (No GET is a purge, and no prefetch comes over TLS.)
+        Outcome::Pass | Outcome::Purge | Outcome::Dns => {}
         Outcome::Refused | Outcome::Failed => told.error = Some(sentence(response.into_body()).await),
     }
     // The last byte comes before the fetch is over. One that others' slow reading holds up is not waited for.

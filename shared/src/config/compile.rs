@@ -26,6 +26,7 @@ macro_rules! or_default {
 }
 
 mod dnssec;
+mod encrypted;
 mod fleet;
 mod geo;
 mod health;
@@ -83,6 +84,7 @@ impl Compiler<'_> {
 
         let this_listen = this.and_then(|id| file.pop[id.index()].get_ref().listen.clone());
         let listen = self.listen(&file.listen, this_listen.as_ref());
+        let dns_certificate = self.dns_certificate(&file.dns.tls, &listen);
         let pops: Vec<Pop> = file.pop.iter().map(|entry| self.pop(entry, &file.listen)).collect();
         let policies = self.policies(file, &pops);
         self.asns_are_known(file);
@@ -115,6 +117,7 @@ impl Compiler<'_> {
             origin: self.origin(&file.origin),
             dns: self.dns(&file.dns),
             dnssec: self.dnssec(&file.dns.dnssec),
+            dns_certificate,
             explain_to: self.networks("dns.explain-to", file.dns.explain_to.as_deref()),
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,
@@ -160,11 +163,15 @@ impl Compiler<'_> {
         };
         let mut addresses = |key: &str, entries: Option<Vec<Spanned<String>>>, otherwise: &str| match entries {
             Some(entries) => entries.iter().filter_map(|entry| self.listen_address(key, entry)).collect(),
+            None if otherwise.is_empty() => Vec::new(),
             None => default(otherwise),
         };
         let http = addresses("listen.http", pick(own.map(|l| &l.http), &fleet.http), "127.0.0.1:8080");
         let https = addresses("listen.https", pick(own.map(|l| &l.https), &fleet.https), HTTPS_DEFAULT);
         let dns = addresses("listen.dns", pick(own.map(|l| &l.dns), &fleet.dns), "127.0.0.1:5300");
+        let dot = addresses("listen.dot", pick(own.map(|l| &l.dot), &fleet.dot), "");
+        let doh = addresses("listen.doh", pick(own.map(|l| &l.doh), &fleet.doh), "");
+        let doq = addresses("listen.doq", pick(own.map(|l| &l.doq), &fleet.doq), "");
         let admin = own.and_then(|l| l.admin.clone()).or_else(|| fleet.admin.clone());
         let admin_default = SocketAddr::from(([127, 0, 0, 1], 9053));
         let admin = match &admin {
@@ -173,7 +180,7 @@ impl Compiler<'_> {
             }
             None => Some(admin_default),
         };
-        Listen { http, https, dns, admin: admin.unwrap_or(admin_default) }
+        Listen { http, https, dns, dot, doh, doq, admin: admin.unwrap_or(admin_default) }
     }
 
     fn listen_address(&mut self, key: &str, entry: &Spanned<String>) -> Option<ListenAddress> {
@@ -236,6 +243,7 @@ impl Compiler<'_> {
             tcp_timeout: or_default!(self, timeout, "dns.tcp-timeout", dns.tcp_timeout, Duration::from_secs(10)),
             tcp_connections: connections(self, "dns.tcp-connections", &dns.tcp_connections, 1000),
             tcp_per_client: connections(self, "dns.tcp-per-client", &dns.tcp_per_client, 100),
+            encrypted: self.encrypted(dns),
         }
     }
 

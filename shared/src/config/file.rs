@@ -47,6 +47,9 @@ tables! {
         http: Option<Vec<Spanned<String>>>,
         https: Option<Vec<Spanned<String>>>,
         dns: Option<Vec<Spanned<String>>>,
+        dot: Option<Vec<Spanned<String>>>,
+        doh: Option<Vec<Spanned<String>>>,
+        doq: Option<Vec<Spanned<String>>>,
         admin: At<String>,
     }
 
@@ -163,6 +166,21 @@ tables! {
         ranking_depth: At<u16>,
         explain_to: Option<Vec<Spanned<String>>>,
         dnssec: Dnssec,
+        tls: DnsTls,
+        https: DnsHttps,
+    }
+
+    DnsTls {
+        certificate: At<String>,
+        key: At<String>,
+        connections: At<u32>,
+        per_client: At<u32>,
+        handshake_timeout: At<String>,
+    }
+
+    DnsHttps {
+        path: At<String>,
+        on_sites: Option<bool>,
     }
 
     Dnssec {

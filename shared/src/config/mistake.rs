@@ -132,8 +132,11 @@ impl<'a> Gather<'a> {
     }
 }
 
+/// Values that do not fit which are looked for: a large file that repeats one would take minutes.
+const SHAPELESS_MAX: usize = 50;
+
 /// Reads the file's shape. Serde stops at the first value that does not fit, so that value is noted, taken out, and the
-/// rest is read again, until all fits: every mistake is found in one go.
+/// rest is read again, until all fits: every mistake is found in one go, or enough of them.
 pub(super) fn read(text: &str, gather: &mut Gather<'_>) -> File {
     let (mut root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -148,7 +151,7 @@ pub(super) fn read(text: &str, gather: &mut Gather<'_>) -> File {
         let mut key = Vec::new();
         let removed = take_out(root.get_mut(), &span, &mut key);
         gather.at(Some(span), &key.join("."), explain(error.message(), &key));
-        if !removed {
+        if !removed || gather.found.len() >= SHAPELESS_MAX {
             return File::default();
         }
     }
@@ -223,4 +226,20 @@ fn explain(message: &str, key: &[String]) -> String {
     let allowed = allowed.trim_start_matches("one of ").replace('`', "");
     let table = if key.len() > 1 { format!("[{}]", key[..key.len() - 1].join(".")) } else { "the top".to_owned() };
     format!("unknown key; allowed in {table}: {allowed}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::SHAPELESS_MAX;
+    use crate::config::{Config, Inputs};
+
+    #[test]
+    fn enough_of_them_are_told() {
+        let text: String = (0..SHAPELESS_MAX + 9).map(|n| format!("unknown{n} = 1\n")).collect();
+        let mistakes = Config::parse(&text, Path::new("test.toml"), &Inputs::default()).unwrap_err();
+        let unknown = mistakes.list.iter().filter(|mistake| mistake.key.starts_with("unknown")).count();
+        assert_eq!(unknown, SHAPELESS_MAX);
+    }
 }

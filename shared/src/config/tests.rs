@@ -47,6 +47,8 @@ fn part_of_the_sample(table: &str) -> String {
         "PolicyRule" => "[[policy.rule]]".to_owned(),
         "Steered" => "[[zone.steered]]".to_owned(),
         "Record" => "[[zone.record]]".to_owned(),
+        "DnsTls" => "[dns.tls]".to_owned(),
+        "DnsHttps" => "[dns.https]".to_owned(),
         _ => format!("[{}]", table.to_lowercase()),
     };
     let (mut part, mut inside) = (String::new(), false);
@@ -74,7 +76,7 @@ fn the_sample_names_every_key() {
                 line.starts_with(&format!("{key} =")) || line.starts_with(&format!("{key}]"))
             });
             let inline = part.contains(&format!("{{ {key} = ")) || part.contains(&format!(", {key} = "));
-            let below = SAMPLE.contains(&format!("[[{}.{key}]]", table.to_lowercase()));
+            let below = SAMPLE.contains(&format!("[{}.{key}]", table.to_lowercase()));
             assert!(shown || inline || below, "{table}: {key}");
         }
     }
@@ -161,7 +163,7 @@ color = "red"
     let told = parse(text).unwrap_err().to_string();
     let wanted = [
         ":2: listen.http: `localhost` is not an address and port",
-        ":3: listen.ports: unknown key; allowed in [listen]: http, https, dns, admin",
+        ":3: listen.ports: unknown key; allowed in [listen]: http, https, dns, dot, doh, doq, admin",
         ":5: cache.memory: `1 gig` is not a size",
         ":6: cache.size: unknown key; allowed in [cache]: memory, disk,",
         ":9: health.timeout: must not exceed health.interval",
