@@ -77,10 +77,14 @@ pub struct Control {
     /// What DNS answers from.
     pub dns_view: Arc<ArcSwap<dns::View>>,
     pub(crate) dns_metrics: Arc<dns::DnsMetrics>,
-    pub(crate) signers: Arc<dns::dnssec::Signers>,
-    pub(crate) signature_metrics: dns::dnssec::SignatureMetrics,
     /// The certificate of encrypted DNS.
     pub(crate) dns_shown: Arc<dns::Shown>,
+    /// How DNS answers.
+    pub(crate) dns_manners: Arc<ArcSwap<dns::Manners>>,
+    pub(crate) dns_seed: dns::Seed,
+    pub(crate) query_log: dns::QueryLog,
+    pub(crate) signers: Arc<dns::dnssec::Signers>,
+    pub(crate) signature_metrics: dns::dnssec::SignatureMetrics,
     /// Who is up.
     pub health: Arc<HealthBoard>,
     /// All metrics.

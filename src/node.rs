@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use nearcast_dns as dns;
 use nearcast_dns::dnssec::{Keys, SignatureMetrics, Signers, SignersCollector};
-use nearcast_edge::access_log::AccessLog;
+use nearcast_edge::access_log;
 use nearcast_edge::fill::Fills;
 use nearcast_edge::headers::Identity;
 use nearcast_edge::listener::{self, Doors, Phase};
@@ -161,16 +161,22 @@ impl Node {
         let opening = Opening { path, expected, keep_ms, node, records_max, secret };
         let purges = Purges::open(opening, &clock, edge_metrics.purges.clone())
             .map_err(|error| NodeError::Io("the purge log cannot be opened", error))?;
-        let access_log = AccessLog::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
+        let access_log = access_log::start(&config.log.access, config.log.format, edge_metrics.log_dropped.clone())
             .map_err(|error| NodeError::Io("the access log cannot be opened", error))?;
+        let query_log = dns::QueryLog::start(&config.dns.query_log, &dns_metrics)
+            .map_err(|error| NodeError::Io("the query log cannot be opened", error))?;
+        let dns_seed = dns::Seed(rand::random());
+        let dns_manners = Arc::new(ArcSwap::from_pointee(dns::Manners::new(&config, dns_seed, None)));
         let dns_shown = Arc::new(dns::Shown::default());
         dns_shown.replace(reload::load_dns_certificate(&config)?);
         let plane = dns::Plane {
             view: dns_view.clone(),
             health: health.clone(),
-            signers: signers.clone(),
             metrics: dns_metrics.clone(),
             texts: texts.published(),
+            manners: dns_manners.clone(),
+            log: query_log.clone(),
+            signers: signers.clone(),
             clock: clock.clone(),
         };
         let geo = Arc::new(ArcSwap::new(geo));
@@ -216,9 +222,12 @@ impl Node {
             edge: edge.clone(),
             dns_view,
             dns_metrics,
+            dns_shown: dns_shown.clone(),
+            dns_manners,
+            dns_seed,
+            query_log,
             signers,
             signature_metrics,
-            dns_shown: dns_shown.clone(),
             health,
             metrics,
             prefetcher,
@@ -265,6 +274,7 @@ impl Node {
                 control: control.clone(),
                 doors: doors.clone(),
                 plane: plane.clone(),
+                udp: dns::Udp { worker: number, receive_buffer: config.dns.udp_receive_buffer },
                 streams: streams.clone(),
                 fatal: fatal_sender.clone(),
             };
@@ -422,6 +432,7 @@ struct WorkerThread {
     control: Arc<Control>,
     doors: Doors,
     plane: dns::Plane,
+    udp: dns::Udp,
     streams: dns::Streams,
     fatal: watch::Sender<Option<String>>,
 }
@@ -462,13 +473,13 @@ impl WorkerThread {
                 tasks.spawn(async move { serving.await.map_err(|error| error.to_string()) });
             }
         }
-        let (plane, streams) = (self.plane.clone(), self.streams.clone());
+        let (plane, udp, streams) = (self.plane.clone(), self.udp, self.streams.clone());
         let mut phase = self.doors.phase.clone();
         tasks.spawn(async move {
             let closing = async {
                 let _node_gone = phase.wait_for(|phase| *phase > Phase::Running).await;
             };
-            let served = dns::serve(share.dns, plane, streams, closing).await;
+            let served = dns::serve(share.dns, plane, udp, streams, closing).await;
             served.map(|()| 0).map_err(|error| crate::control::chain(&error))
         });
         let mut left = 0;

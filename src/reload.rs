@@ -272,6 +272,9 @@ impl Control {
         self.edge.purges.set_keep(purges_kept_ms(&config));
         self.edge.access_log.reopen();
         self.dns_shown.replace(dns_certificate);
+        let manners = dns::Manners::new(&config, self.dns_seed, Some(&self.dns_manners.load()));
+        self.dns_manners.store(Arc::new(manners));
+        self.query_log.reopen();
         if let Some(next) = next {
             self.swap_geo(next.geo, next.prints);
         }

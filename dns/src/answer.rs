@@ -5,7 +5,7 @@
 //!
 //! Choices that the standards leave open:
 //! - ANY is answered with the synthesized HINFO of RFC 8482 section 4.2: small, and the same for every client.
-//! - Only class IN exists. ANY and CHAOS are refused as every other class is.
+//! - Only class IN exists, but for what CHAOS tells of the server (`chaos`). All others are refused, ANY too.
 //! - Zone transfers, the other meta types (RFC 6895 section 3.1) and RRSIG, of which a name has one for each client, are
 //!   refused.
 //! - A CNAME is followed as far as our zones reach. At a steered name it is followed only when the answer holds for
@@ -22,8 +22,9 @@ use nearcast_shared::pop::PopId;
 use nearcast_shared::rtype;
 
 use crate::explain::{explain_to, texts};
+use crate::extras::ExtendedError;
 use crate::message::{Fault, Question, Request};
-use crate::metrics::{Cause, Rcode};
+use crate::metrics::{Cause, LimitedKind, Rcode};
 use crate::name::{Lowered, Name};
 use crate::steering::{Asker, Family};
 use crate::texts::Texts;
@@ -32,6 +33,7 @@ use crate::view::{Delegation, Found, Node, RrSet, Target, View, Zone};
 mod binding;
 mod denial;
 mod set;
+mod signed;
 mod steered;
 
 pub(crate) use set::{Addresses, Data, Owner, Set};
@@ -50,8 +52,6 @@ pub(crate) struct Answer<'v> {
     pub(crate) additional: Vec<Set<'v>>,
     /// The scope for the client subnet option, if the query has one.
     pub(crate) scope: u8,
-    /// Whoever asks is to ask again over a stream, whatever of the answer fits.
-    pub(crate) truncated: bool,
 }
 
 /// What became of a request.
@@ -79,6 +79,14 @@ pub(crate) enum Outcome {
     NoNameCompact,
     /// It is to be signed, and cannot be.
     Unsigned,
+    /// What the server says of itself.
+    AboutServer,
+    /// A cookie, which is all that was asked for.
+    Cookie,
+    /// A cookie instead of an answer: it is to be asked again with that.
+    BadCookie,
+    /// It is to be asked again over TCP: this is too much for an address that may be forged.
+    Slipped,
     /// We do not answer this.
     Refused(Refusal),
     /// It could not be understood.
@@ -114,11 +122,15 @@ impl Outcome {
             | Self::Fallback
             | Self::Referral
             | Self::NoData
-            | Self::NoNameCompact => Rcode::NoError,
+            | Self::NoNameCompact
+            | Self::AboutServer
+            | Self::Cookie
+            | Self::Slipped => Rcode::NoError,
             Self::AllDown | Self::Unsigned => Rcode::ServFail,
             Self::NoName => Rcode::NxDomain,
+            Self::BadCookie => Rcode::BadCookie,
             Self::Refused(_) => Rcode::Refused,
-            Self::Fault(Fault::Malformed | Fault::QueryType) => Rcode::FormErr,
+            Self::Fault(Fault::Malformed(_) | Fault::NoQuestion | Fault::QueryType) => Rcode::FormErr,
             Self::Fault(Fault::Opcode) => Rcode::NotImp,
             Self::Fault(Fault::Version) => Rcode::BadVers,
         }
@@ -134,22 +146,31 @@ impl Outcome {
             | Self::Fallback
             | Self::NoData
             | Self::NoName
-            | Self::NoNameCompact => true,
-            Self::AllDown | Self::Unsigned | Self::Referral | Self::Refused(_) | Self::Fault(_) => false,
+            | Self::NoNameCompact
+            | Self::AboutServer => true,
+            Self::AllDown
+            | Self::Unsigned
+            | Self::Referral
+            | Self::Cookie
+            | Self::BadCookie
+            | Self::Slipped
+            | Self::Refused(_)
+            | Self::Fault(_) => false,
         }
     }
 
-    /// The INFO-CODE of RFC 8914, for clients with EDNS.
-    pub(crate) fn extended_error(self) -> Option<u16> {
+    /// The INFO-CODE of RFC 8914, for clients with EDNS, and what it does not say itself.
+    pub(crate) fn extended_error(self) -> Option<ExtendedError> {
+        let error = |code, text| Some(ExtendedError { code, text });
         match self {
-            Self::Refused(Refusal::NotOurs) => Some(20),
-            Self::Refused(Refusal::NotSupported) => Some(21),
+            Self::Refused(Refusal::NotOurs) => error(20, ""),
+            Self::Refused(Refusal::NotSupported) => error(21, ""),
             // Not Ready: there is nobody to send the client to.
-            Self::AllDown | Self::NobodyUp => Some(14),
+            Self::AllDown | Self::NobodyUp => error(14, "no PoP is up"),
             // Invalid Query Type, RFC 9824 section 9.
-            Self::Fault(Fault::QueryType) => Some(30),
+            Self::Fault(Fault::QueryType) => error(30, ""),
             // Other Error: none of those that there are says it.
-            Self::Unsigned => Some(0),
+            Self::Unsigned => error(0, "cannot be signed now"),
             Self::Static
             | Self::Steered(_)
             | Self::Explained
@@ -158,25 +179,53 @@ impl Outcome {
             | Self::NoData
             | Self::NoName
             | Self::NoNameCompact
-            | Self::Fault(Fault::Opcode | Fault::Malformed | Fault::Version) => None,
+            | Self::AboutServer
+            | Self::Cookie
+            | Self::BadCookie
+            | Self::Slipped
+            | Self::Fault(Fault::Opcode | Fault::NoQuestion | Fault::Malformed(_) | Fault::Version) => None,
+        }
+    }
+
+    /// With what else it is limited; `None` for what is an answer to too much itself.
+    pub(crate) fn limited_as(self) -> Option<LimitedKind> {
+        match self {
+            Self::Static | Self::Steered(_) | Self::Explained | Self::Fallback | Self::Referral | Self::AboutServer => {
+                Some(LimitedKind::Answers)
+            }
+            Self::NobodyUp | Self::NoData | Self::NoName | Self::NoNameCompact => Some(LimitedKind::Negative),
+            Self::AllDown | Self::Unsigned | Self::Refused(_) | Self::Fault(_) => Some(LimitedKind::Errors),
+            Self::Cookie | Self::BadCookie | Self::Slipped => None,
+        }
+    }
+
+    /// For logs: why this PoP, or else what kind of answer it is.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Steered(sent) => sent.cause.token(),
+            Self::Explained => "explained",
+            Self::Fallback => "fallback",
+            Self::AllDown => "all-down",
+            Self::NobodyUp => "nobody-up",
+            Self::Referral => "referral",
+            Self::NoData => "no-data",
+            Self::NoName | Self::NoNameCompact => "no-name",
+            Self::AboutServer => "about-server",
+            Self::Cookie => "cookie",
+            Self::BadCookie => "bad-cookie",
+            Self::Slipped => "slipped",
+            Self::Unsigned => "unsigned",
+            Self::Refused(Refusal::NotOurs) => "not-ours",
+            Self::Refused(Refusal::NotSupported) => "not-supported",
+            Self::Fault(fault) => fault.flaw().token(),
         }
     }
 }
 
 impl<'v> Answer<'v> {
-    /// The same without any data: to be asked for again over a stream.
-    pub(crate) fn cut(self) -> Self {
-        Self { truncated: true, scope: self.scope, ..Self::empty(self.outcome) }
-    }
-
-    /// Instead of what cannot be signed.
-    pub(crate) fn unsigned() -> Self {
-        Self::empty(Outcome::Unsigned)
-    }
-
-    fn empty(outcome: Outcome) -> Self {
-        let (answers, authority, additional) = (Vec::new(), Vec::new(), Vec::new());
-        Self { outcome, answers, authority, additional, scope: 0, truncated: false }
+    pub(crate) fn empty(outcome: Outcome) -> Self {
+        Self { outcome, answers: Vec::new(), authority: Vec::new(), additional: Vec::new(), scope: 0 }
     }
 
     /// With what the records of `set` point to, each once, as far as everyone gets the same there.
@@ -206,7 +255,7 @@ pub(crate) fn answer<'v>(
 ) -> Answer<'v> {
     let question = match (request.fault, &request.question) {
         (Some(fault), _) => return Answer::empty(Outcome::Fault(fault)),
-        (None, None) => return Answer::empty(Outcome::Fault(Fault::Malformed)),
+        (None, None) => return Answer::empty(Outcome::Fault(Fault::NoQuestion)),
         (None, Some(question)) => question,
     };
     // RFC 9824 section 3.5: "If an explicit query for the NXNAME RR type is received, the DNS server MUST return a Format Error
@@ -348,15 +397,31 @@ impl<'v> Asked<'_, 'v> {
             Found::NoName(zone) => self.denied(answer, place(zone, None), Outcome::NoName),
             Found::Delegated(zone, delegation) => self.delegated(answer, owner, zone, &delegation, links),
             // RFC 4035 section 3.1.4.1: the DS set of a zone's own name is the parent zone's.
-            Found::Node(zone, node) if qtype == rtype::DS && node.apex => {
-                let zone = self.view.parent_of(zone).unwrap_or(zone);
-                self.of_type(answer, place(zone, Some(node)), node.parental())
-            }
+            Found::Node(zone, node) if qtype == rtype::DS && node.apex => self.parental(answer, owner, zone, node),
             Found::Node(zone, node) if qtype == rtype::TXT && self.texts.at(name, self.now).is_some() => {
                 self.texts(answer, place(zone, Some(node)), name)
             }
             Found::Node(zone, node) => return self.at_node(answer, place(zone, Some(node)), node, links),
         })
+    }
+
+    /// The DS set of a zone of ours, which is the parent zone's.
+    fn parental(&self, mut answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, node: &'v Node) -> Answer<'v> {
+        let Some(parent) = self.view.parent_of(zone) else {
+            return self.denied(answer, Place { owner, zone, node: Some(node) }, Outcome::NoData);
+        };
+        let place = Place { owner, zone: parent, node: Some(node) };
+        // RFC 7344 section 4: a parent takes over what its child offers. Ours does so at once.
+        let offered = || zone.keys.as_ref()?.at(self.now).set(rtype::CDS);
+        match (node.parental(), offered()) {
+            (None, Some(offered)) => {
+                let keys = offered.rdata().map(Cow::Borrowed).collect();
+                let set = place.set(Data::Made(rtype::DS, keys));
+                answer.answers.push(Set { ttl: offered.ttl, ttl_original: offered.ttl, ..set });
+                answer
+            }
+            (own, _) => self.of_type(answer, place, own),
+        }
     }
 
     fn at_node(&self, mut answer: Answer<'v>, place: Place<'v>, node: &'v Node, links: usize) -> Step<'v> {
@@ -385,8 +450,14 @@ impl<'v> Asked<'_, 'v> {
             (Target::Steered(steered), _) if self.view.guide().always_points(steered.policy) => {
                 self.pointer(answer, place, steered)
             }
-            (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, place, node.set(qtype)),
+            (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, place, self.set_of(place, node, qtype)),
         })
+    }
+
+    /// What the name has of that type for everyone: of the zone's own name the keys, too.
+    fn set_of(&self, place: Place<'v>, node: &'v Node, qtype: u16) -> Option<&'v RrSet> {
+        let of_keys = || place.zone.keys.as_ref().filter(|_| node.apex)?.at(self.now).set(qtype);
+        node.set(qtype).or_else(of_keys)
     }
 
     /// What is at a name that has texts, with those that the zone itself has there.

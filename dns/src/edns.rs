@@ -1,8 +1,16 @@
 //! EDNS(0) (RFC 6891): what the OPT record of a query says. Unknown options and flags are ignored.
 
-use crate::answer::Answer;
+use crate::cookie::{self, Cookie};
 use crate::ecs::{self, ClientSubnet};
-use crate::message::{Fault, Request};
+use crate::message::Fault;
+use crate::metrics::Flaw;
+
+/// The option code of name server identifiers, RFC 5001 section 2.3.
+pub(crate) const NSID: u16 = 3;
+/// The option code of a connection's timeout, RFC 7828 section 3.1.
+pub(crate) const KEEPALIVE: u16 = 11;
+/// The option code of padding, RFC 7830 section 3.
+pub(crate) const PADDING: u16 = 12;
 
 /// The OPT record of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,13 +25,31 @@ pub(crate) struct Edns<'a> {
     pub(crate) compact_ok: bool,
     /// For whom the query is asked.
     pub(crate) subnet: Option<ClientSubnet<'a>>,
+    /// What shows that the client's address is its own.
+    pub(crate) cookie: Option<Cookie<'a>>,
+    /// Whether it wants to know who answers.
+    pub(crate) nsid: bool,
+    /// Whether it wants to know how long a connection may be idle.
+    pub(crate) keepalive: bool,
+    /// Whether it hides its length, and wants the answer's hidden.
+    pub(crate) padding: bool,
 }
 
 impl<'a> Edns<'a> {
     /// From the record's class and TTL fields, which OPT uses for its own ends; the options are read apart.
     pub(crate) fn new(class: u16, ttl: u32) -> Self {
         let [_extended_rcode, version, flags, _] = ttl.to_be_bytes();
-        Self { udp_size: class, version, dnssec_ok: flags & 0x80 != 0, compact_ok: flags & 0x40 != 0, subnet: None }
+        Self {
+            udp_size: class,
+            version,
+            dnssec_ok: flags & 0x80 != 0,
+            compact_ok: flags & 0x40 != 0,
+            subnet: None,
+            cookie: None,
+            nsid: false,
+            keepalive: false,
+            padding: false,
+        }
     }
 
     /// Takes in the options. A broken one is a format error: nothing after it can be trusted.
@@ -35,42 +61,37 @@ impl<'a> Edns<'a> {
         }
         while !data.is_empty() {
             let Some((&[code_high, code_low, length_high, length_low], rest)) = data.split_first_chunk() else {
-                return Err(Fault::Malformed);
+                return Err(Fault::Malformed(Flaw::Options));
             };
             let length = usize::from(u16::from_be_bytes([length_high, length_low]));
-            let (value, after) = rest.split_at_checked(length).ok_or(Fault::Malformed)?;
-            if u16::from_be_bytes([code_high, code_low]) == ecs::CODE {
-                let subnet = ClientSubnet::parse(value).map_err(|_| Fault::Malformed)?;
-                // Two would ask for two answers.
-                if self.subnet.replace(subnet).is_some() {
-                    return Err(Fault::Malformed);
-                }
-            }
+            let (value, after) = rest.split_at_checked(length).ok_or(Fault::Malformed(Flaw::Options))?;
+            self.read_option(u16::from_be_bytes([code_high, code_low]), value).map_err(Fault::Malformed)?;
             data = after;
         }
         Ok(())
     }
-}
 
-/// The option code of extended errors, RFC 8914 section 2.
-const EXTENDED_ERROR: u16 = 15;
-
-/// The options of the answer's OPT record.
-pub(crate) fn answer_options(request: &Request<'_>, answer: &Answer<'_>, out: &mut impl Extend<u8>) {
-    let Some(edns) = request.edns else { return };
-    let mut push = |code: u16, data: &[&[u8]]| {
-        let length = data.iter().map(|part| part.len()).sum::<usize>() as u16;
-        out.extend(code.to_be_bytes());
-        out.extend(length.to_be_bytes());
-        data.iter().for_each(|part| out.extend(part.iter().copied()));
-    };
-    // A request with a fault has no subnet that could be trusted.
-    if let Some(subnet) = edns.subnet.filter(|_| request.fault.is_none()) {
-        let (head, address) = subnet.echo(answer.scope);
-        push(ecs::CODE, &[&head, address]);
-    }
-    if let Some(code) = answer.outcome.extended_error() {
-        push(EXTENDED_ERROR, &[&code.to_be_bytes()]);
+    fn read_option(&mut self, code: u16, value: &'a [u8]) -> Result<(), Flaw> {
+        match code {
+            ecs::CODE => {
+                let subnet = ClientSubnet::parse(value).map_err(|_| Flaw::Subnet)?;
+                // Two would ask for two answers.
+                if self.subnet.replace(subnet).is_some() {
+                    return Err(Flaw::Subnet);
+                }
+            }
+            // RFC 7873 section 5.2: "In all cases of multiple COOKIE options in a request, only the first [..] is
+            // considered. All others are ignored."
+            cookie::CODE if self.cookie.is_none() => {
+                self.cookie = Some(Cookie::parse(value).ok_or(Flaw::Cookie)?);
+            }
+            // What a client puts into these says nothing; that they are there does.
+            NSID => self.nsid = true,
+            KEEPALIVE => self.keepalive = true,
+            PADDING => self.padding = true,
+            _ => {}
+        }
+        Ok(())
     }
 }
 
@@ -89,26 +110,48 @@ mod tests {
         let (edns, result) = read(0x0000_8000, &[]);
         assert_eq!((edns.udp_size, edns.version, edns.dnssec_ok, result), (1232, 0, true, Ok(())));
         assert!(!read(0x0000_7fff, &[]).0.dnssec_ok);
+        assert!(read(0x0000_4000, &[]).0.compact_ok && !read(0x0000_bfff, &[]).0.compact_ok);
     }
 
     #[test]
     fn options() {
         const SUBNET: [u8; 11] = [0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2];
         const COOKIE: [u8; 12] = [0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
-        let rows: [(&str, Vec<u8>, Result<bool, Fault>); 8] = [
+        let bad = |flaw| Err(Fault::Malformed(flaw));
+        let rows: [(&str, Vec<u8>, Result<bool, Fault>); 11] = [
             ("none", vec![], Ok(false)),
             ("subnet", SUBNET.to_vec(), Ok(true)),
+            ("cookie before subnet", [&COOKIE[..], &SUBNET].concat(), Ok(true)),
             // RFC 6891 section 6.1.2: "Any OPTION-CODE values not understood by a responder [..] MUST be ignored."
-            ("unknown before subnet", [&COOKIE[..], &SUBNET].concat(), Ok(true)),
+            ("unknown before subnet", [&[0xff, 0xfe, 0, 1, 7][..], &SUBNET].concat(), Ok(true)),
             ("empty unknown", vec![0xff, 0xfe, 0, 0], Ok(false)),
-            ("two subnets", [SUBNET, SUBNET].concat(), Err(Fault::Malformed)),
-            ("cut in the head", SUBNET[..3].to_vec(), Err(Fault::Malformed)),
-            ("cut in the data", SUBNET[..10].to_vec(), Err(Fault::Malformed)),
-            ("bad subnet", vec![0, 8, 0, 4, 0, 1, 24, 0], Err(Fault::Malformed)),
+            ("two subnets", [SUBNET, SUBNET].concat(), bad(Flaw::Subnet)),
+            ("cut in the head", SUBNET[..3].to_vec(), bad(Flaw::Options)),
+            ("cut in the data", SUBNET[..10].to_vec(), bad(Flaw::Options)),
+            ("bad subnet", vec![0, 8, 0, 4, 0, 1, 24, 0], bad(Flaw::Subnet)),
+            ("bad cookie", vec![0, 10, 0, 7, 1, 2, 3, 4, 5, 6, 7], bad(Flaw::Cookie)),
+            ("a bad cookie after a good one", [&COOKIE[..], &[0, 10, 0, 0]].concat(), Ok(false)),
         ];
         for (name, options, wanted) in rows {
             let (edns, result) = read(0, &options);
             assert_eq!(result.map(|()| edns.subnet.is_some()), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for() {
+        let flags = |edns: Edns<'_>| (edns.nsid, edns.keepalive, edns.padding, edns.cookie.is_some());
+        let rows: [(&[u8], _); 5] = [
+            (&[], (false, false, false, false)),
+            (&[0, 3, 0, 0], (true, false, false, false)),
+            // RFC 7828 has no timeout in a query; one that is there is not ours to take.
+            (&[0, 11, 0, 2, 0, 9], (false, true, false, false)),
+            (&[0, 12, 0, 3, 0, 0, 0], (false, false, true, false)),
+            (&[0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8], (false, false, false, true)),
+        ];
+        for (options, wanted) in rows {
+            let (edns, result) = read(0, options);
+            assert_eq!((flags(edns), result), (wanted, Ok(())), "{options:?}");
         }
     }
 

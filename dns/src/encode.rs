@@ -17,8 +17,6 @@ const HEADER: usize = 12;
 const PLAIN_UDP_MAX: u16 = 512;
 /// Bytes of the largest message that a stream can frame.
 pub(crate) const STREAM_LIMIT: usize = u16::MAX as usize;
-/// Class IN.
-const CLASS_IN: u16 = 1;
 /// Names to look for when one is written. More would find little.
 const NAMES_MAX: usize = 64;
 /// A pointer has 14 bits for where it points to.
@@ -47,7 +45,8 @@ pub(crate) fn encode(request: &Request<'_>, answer: &Answer<'_>, opt: &Opt<'_>, 
     out.clear();
     let question = request.question.as_ref();
     let lowered = question.map_or(&[0][..], |question| question.name.wire());
-    let mut writer = Writer { out, question: lowered, names: SmallVec::new() };
+    let class = question.map_or(0, |question| question.qclass);
+    let mut writer = Writer { out, question: lowered, class, names: SmallVec::new() };
     writer.out.extend([0; HEADER]);
     writer.out.extend(question.map_or(&[][..], |question| question.wire));
     let bare = writer.out.len();
@@ -57,7 +56,7 @@ pub(crate) fn encode(request: &Request<'_>, answer: &Answer<'_>, opt: &Opt<'_>, 
     let additionals = writer.section(&answer.additional);
     let room = limit.saturating_sub(if request.edns.is_some() { OPT_HEAD + opt.options.len() } else { 0 });
     let mut counts = [answers, authorities, additionals];
-    let mut truncated = answer.truncated;
+    let mut truncated = answer.outcome == Outcome::Slipped;
     if out.len() > room && answer.outcome != Outcome::Referral {
         out.truncate(whole);
         counts[2] = 0;
@@ -98,6 +97,8 @@ struct Writer<'o, 'n> {
     out: &'o mut Vec<u8>,
     /// The name asked for, in lower case: it stands at the end of the header.
     question: &'n [u8],
+    /// All records are of the class asked for.
+    class: u16,
     /// Names that were written and where, in the order of that; none before the first that needs them.
     names: SmallVec<[(u16, &'n [u8]); 16]>,
 }
@@ -145,7 +146,7 @@ impl<'n> Writer<'_, 'n> {
             Owner::Wire(wire) => self.name(wire),
         }
         let [type_high, type_low] = rtype.to_be_bytes();
-        let [class_high, class_low] = CLASS_IN.to_be_bytes();
+        let [class_high, class_low] = self.class.to_be_bytes();
         let [a, b, c, d] = set.ttl.to_be_bytes();
         self.out.extend_from_slice(&[type_high, type_low, class_high, class_low, a, b, c, d]);
     }

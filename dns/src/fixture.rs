@@ -4,18 +4,22 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use arc_swap::ArcSwap;
 use maxminddb_writer::Database;
 use maxminddb_writer::metadata::IpVersion;
 use maxminddb_writer::paths::IpAddrWithMask;
 use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::GeoDb;
-use nearcast_shared::health::{FleetId, HealthTable, PopHealth, Reason};
+use nearcast_shared::health::{FleetId, HealthBoard, HealthTable, PopHealth, Reason};
 use nearcast_shared::metrics::Metrics;
 use serde::Serialize;
 
 use crate::dnssec::Signers;
+use crate::log::QueryLog;
+use crate::manners::{Manners, Seed};
 use crate::metrics::DnsMetrics;
+use crate::server::Plane;
 use crate::texts::Texts;
 use crate::view::View;
 
@@ -124,6 +128,31 @@ pub(crate) fn compile(config: &Config) -> View {
     View::compile(config, geo(), &metrics()).unwrap()
 }
 
+/// Those of [`CONFIG`] with this before it.
+pub(crate) fn manners(text: &str) -> Manners {
+    Manners::new(&config(&format!("{text}{CONFIG}"), "sin"), Seed([7; 32]), None)
+}
+
+/// What listeners work with, for the fleet of [`CONFIG`].
+pub(crate) fn plane(view: View) -> Plane {
+    let config = config(CONFIG, "sin");
+    Plane {
+        view: Arc::new(ArcSwap::from_pointee(view)),
+        health: HealthBoard::new(&config, None, &Clock::System).unwrap(),
+        texts: Arc::default(),
+        manners: Arc::new(ArcSwap::from_pointee(manners(""))),
+        log: QueryLog::off(),
+        signers: signers(),
+        metrics: Arc::new(metrics()),
+        clock: Clock::System,
+    }
+}
+
+/// Who would sign, with nothing kept.
+pub(crate) fn signers() -> Arc<Signers> {
+    Arc::new(Signers::new(&config(CONFIG, "sin").dnssec, Clock::System, [0; 16], Timestamp(0)))
+}
+
 /// No texts, for as long as any test lives.
 pub(crate) fn no_texts() -> &'static Texts {
     static NONE: LazyLock<Texts> = LazyLock::new(Texts::default);
@@ -173,9 +202,4 @@ pub(crate) fn subnet(network: &str) -> Vec<u8> {
     let octets = &octets[..usize::from(source).div_ceil(8)];
     let length = u8::try_from(4 + octets.len()).unwrap();
     [&[0, 8, 0, length, 0, family, source, 0], octets].concat()
-}
-
-/// Who signs, by the machine's clock.
-pub(crate) fn signers(config: &Config) -> Arc<Signers> {
-    Arc::new(Signers::new(&config.dnssec, Clock::System, [0; 16], Timestamp(0)))
 }

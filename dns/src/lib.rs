@@ -18,6 +18,16 @@ mod edns;
 
 mod ecs;
 
+mod cookie;
+
+mod manners;
+
+mod limit;
+
+mod chaos;
+
+mod extras;
+
 mod view;
 
 mod texts;
@@ -38,16 +48,23 @@ pub mod dnssec;
 
 mod metrics;
 
+mod log;
+
+#[doc(hidden)]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod fixture;
 
 use nearcast_shared::name;
 
 pub use explain::{ExplainError, Explanation, PopExplanation, explain};
+pub use log::QueryLog;
+pub use manners::{Manners, Seed};
 pub use map::diff::{Changes, Group, Moves};
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{Clients, Plane, ServeError, Shown, Sockets, Streams, Tls, TlsError, serve};
+pub use server::{Clients, Plane, ServeError, Shown, Sockets, Streams, Tls, TlsError, Udp, serve};
 pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
 pub use texts::{Text, TextError, Texts};
 pub use view::{View, ViewError};

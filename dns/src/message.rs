@@ -1,10 +1,11 @@
 //! From the bytes of a query to a [`Request`].
 //!
 //! Lenient where others are and nothing is lost: records in the answer and authority sections are skipped, and bytes
-//! after the last record are ignored (as NSD and BIND do; Knot answers FORMERR). Strict where a reading would be a
-//! guess: a compression pointer in the question's name is a format error, as in NSD and Knot.
+//! after the last record are ignored (as NSD and BIND do; Knot answers FORMERR); both are counted. Strict where a reading
+//! would be a guess: a compression pointer in the question's name is a format error, as in NSD and Knot.
 
 use crate::edns::Edns;
+use crate::metrics::Flaw;
 use crate::name::{Lowered, WIRE_MAX};
 
 /// Bytes of the fixed header.
@@ -29,6 +30,8 @@ pub(crate) struct Request<'a> {
     pub(crate) edns: Option<Edns<'a>>,
     /// The first thing that was wrong, if any.
     pub(crate) fault: Option<Fault>,
+    /// What is not as it should be and does no harm.
+    pub(crate) surplus: Option<Surplus>,
 }
 
 /// What is asked.
@@ -49,12 +52,36 @@ pub(crate) struct Question<'a> {
 pub(crate) enum Fault {
     /// An operation other than a query.
     Opcode,
+    /// Nothing is asked. With a cookie that is a question, too (RFC 7873 section 5.4).
+    NoQuestion,
     /// It does not follow the format.
-    Malformed,
+    Malformed(Flaw),
     /// An EDNS version that does not exist yet.
     Version,
     /// A type that may not be asked for.
     QueryType,
+}
+
+impl Fault {
+    /// For the counters.
+    pub(crate) fn flaw(self) -> Flaw {
+        match self {
+            Self::Opcode => Flaw::Opcode,
+            Self::NoQuestion => Flaw::NoQuestion,
+            Self::Malformed(flaw) => flaw,
+            Self::Version => Flaw::Version,
+            Self::QueryType => Flaw::QueryType,
+        }
+    }
+}
+
+/// What a query has too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Surplus {
+    /// Records in the answer or authority section.
+    Records,
+    /// Bytes after the last record.
+    Bytes,
 }
 
 /// Why a packet is not answered at all.
@@ -83,6 +110,7 @@ pub(crate) fn decode(packet: &[u8]) -> Result<Request<'_>, Silence> {
         question: None,
         edns: None,
         fault: (opcode != 0).then_some(Fault::Opcode),
+        surplus: None,
     };
     let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let counts = [count(4), count(6), count(8), count(10)];
@@ -95,32 +123,43 @@ pub(crate) fn decode(packet: &[u8]) -> Result<Request<'_>, Silence> {
 fn read_sections<'a>(request: &mut Request<'a>, mut reader: Reader<'a>, counts: [u16; 4]) -> Result<(), Fault> {
     let [questions, answers, authorities, additionals] = counts;
     for _ in 0..questions {
-        let question = reader.question().ok_or(Fault::Malformed)?;
+        let question = reader.question().map_err(Fault::Malformed)?;
         // RFC 9619 section 4: "A DNS message with OPCODE = 0 and QDCOUNT > 1 MUST be treated as an incorrectly
         // formatted message." An OPT record is still wanted, for the answer's own.
         request.question = (questions == 1).then_some(question);
     }
-    let mut result = if questions == 1 { Ok(()) } else { Err(Fault::Malformed) };
+    let mut result = match questions {
+        0 => Err(Fault::NoQuestion),
+        1 => Ok(()),
+        2.. => Err(Fault::Malformed(Flaw::Questions)),
+    };
     for _ in 0..u32::from(answers) + u32::from(authorities) {
-        let record = reader.record().ok_or(Fault::Malformed)?;
+        let record = reader.record().ok_or(Fault::Malformed(Flaw::Cut))?;
         if record.rtype == OPT {
-            return Err(Fault::Malformed);
+            return Err(Fault::Malformed(Flaw::MisplacedOpt));
         }
+        request.surplus = Some(Surplus::Records);
     }
     for _ in 0..additionals {
-        let record = reader.record().ok_or(Fault::Malformed)?;
+        let record = reader.record().ok_or(Fault::Malformed(Flaw::Cut))?;
         if record.rtype != OPT {
             continue;
         }
         // RFC 6891 section 6.1.1: "If a query message with more than one OPT RR is received, a FORMERR (RCODE=1) MUST
         // be returned." and section 6.1.2: NAME "MUST be 0 (root domain)".
-        if request.edns.is_some() || !record.owner_is_root {
-            return Err(Fault::Malformed);
+        if request.edns.is_some() {
+            return Err(Fault::Malformed(Flaw::TwoOpts));
+        }
+        if !record.owner_is_root {
+            return Err(Fault::Malformed(Flaw::MisplacedOpt));
         }
         let mut edns = Edns::new(record.class, record.ttl);
         let options = edns.read_options(record.data);
         request.edns = Some(edns);
         result = result.and(options);
+    }
+    if !reader.rest.is_empty() {
+        request.surplus.get_or_insert(Surplus::Bytes);
     }
     result
 }
@@ -156,23 +195,23 @@ impl<'a> Reader<'a> {
         self.chunk().copied().map(u16::from_be_bytes)
     }
 
-    fn question(&mut self) -> Option<Question<'a>> {
+    fn question(&mut self) -> Result<Question<'a>, Flaw> {
         let start = self.rest;
         loop {
-            let &[length] = self.chunk()?;
+            let &[length] = self.chunk().ok_or(Flaw::Cut)?;
             match length {
                 0 => break,
-                1..=63 => self.slice(usize::from(length))?,
-                64.. => return None,
+                1..=63 => self.slice(usize::from(length)).ok_or(Flaw::Cut)?,
+                64.. => return Err(Flaw::Name),
             };
         }
         let name = &start[..start.len() - self.rest.len()];
         if name.len() > WIRE_MAX {
-            return None;
+            return Err(Flaw::Name);
         }
-        let (qtype, qclass) = (self.number()?, self.number()?);
+        let (qtype, qclass) = (self.number().ok_or(Flaw::Cut)?, self.number().ok_or(Flaw::Cut)?);
         let wire = &start[..start.len() - self.rest.len()];
-        Some(Question { wire, name: Lowered::new(name), qtype, qclass })
+        Ok(Question { wire, name: Lowered::new(name), qtype, qclass })
     }
 
     fn record(&mut self) -> Option<RawRecord<'a>> {
@@ -244,27 +283,93 @@ mod tests {
         // (name, packet, fault, has a question to echo, has an OPT to answer)
         type Row<'a> = (&'a str, Vec<u8>, Option<Fault>, bool, bool);
         let rows: [Row<'_>; 20] = [
-            ("no question", packet(0, [0, 0, 0, 0], &[]), Some(Fault::Malformed), false, false),
-            ("no question, OPT", packet(0, [0, 0, 0, 1], &[PLAIN_OPT]), Some(Fault::Malformed), false, true),
-            ("two questions", packet(0, [2, 0, 0, 0], &[QUESTION, QUESTION]), Some(Fault::Malformed), false, false),
-            ("question cut", packet(0, [1, 0, 0, 0], &[&QUESTION[..19]]), Some(Fault::Malformed), false, false),
+            ("no question", packet(0, [0, 0, 0, 0], &[]), Some(Fault::NoQuestion), false, false),
+            ("no question, OPT", packet(0, [0, 0, 0, 1], &[PLAIN_OPT]), Some(Fault::NoQuestion), false, true),
             (
-                "pointer in the question",
-                packet(0, [1, 0, 0, 0], &[&[0xc0, 0, 0, 1, 0, 1]]),
-                Some(Fault::Malformed),
+                "two questions",
+                packet(0, [2, 0, 0, 0], &[QUESTION, QUESTION]),
+                Some(Fault::Malformed(Flaw::Questions)),
                 false,
                 false,
             ),
-            ("label type 01", packet(0, [1, 0, 0, 0], &[&[0x41, 0, 0, 1, 0, 1]]), Some(Fault::Malformed), false, false),
-            ("name over 255 bytes", packet(0, [1, 0, 0, 0], &[&long_name]), Some(Fault::Malformed), false, false),
-            ("records that are not there", packet(0, [1, 0, 0, 1], &[QUESTION]), Some(Fault::Malformed), true, false),
-            ("record cut", packet(0, [1, 0, 0, 1], &[QUESTION, &A_RECORD[..15]]), Some(Fault::Malformed), true, false),
-            ("two OPT", packet(0, [1, 0, 0, 2], &[QUESTION, PLAIN_OPT, PLAIN_OPT]), Some(Fault::Malformed), true, true),
-            ("OPT with a name", packet(0, [1, 0, 0, 1], &[QUESTION, &named_opt]), Some(Fault::Malformed), true, false),
-            ("OPT as an answer", packet(0, [1, 1, 0, 0], &[QUESTION, PLAIN_OPT]), Some(Fault::Malformed), true, false),
-            ("OPT as authority", packet(0, [1, 0, 1, 0], &[QUESTION, PLAIN_OPT]), Some(Fault::Malformed), true, false),
+            (
+                "question cut",
+                packet(0, [1, 0, 0, 0], &[&QUESTION[..19]]),
+                Some(Fault::Malformed(Flaw::Cut)),
+                false,
+                false,
+            ),
+            (
+                "pointer in the question",
+                packet(0, [1, 0, 0, 0], &[&[0xc0, 0, 0, 1, 0, 1]]),
+                Some(Fault::Malformed(Flaw::Name)),
+                false,
+                false,
+            ),
+            (
+                "label type 01",
+                packet(0, [1, 0, 0, 0], &[&[0x41, 0, 0, 1, 0, 1]]),
+                Some(Fault::Malformed(Flaw::Name)),
+                false,
+                false,
+            ),
+            (
+                "name over 255 bytes",
+                packet(0, [1, 0, 0, 0], &[&long_name]),
+                Some(Fault::Malformed(Flaw::Name)),
+                false,
+                false,
+            ),
+            (
+                "records that are not there",
+                packet(0, [1, 0, 0, 1], &[QUESTION]),
+                Some(Fault::Malformed(Flaw::Cut)),
+                true,
+                false,
+            ),
+            (
+                "record cut",
+                packet(0, [1, 0, 0, 1], &[QUESTION, &A_RECORD[..15]]),
+                Some(Fault::Malformed(Flaw::Cut)),
+                true,
+                false,
+            ),
+            (
+                "two OPT",
+                packet(0, [1, 0, 0, 2], &[QUESTION, PLAIN_OPT, PLAIN_OPT]),
+                Some(Fault::Malformed(Flaw::TwoOpts)),
+                true,
+                true,
+            ),
+            (
+                "OPT with a name",
+                packet(0, [1, 0, 0, 1], &[QUESTION, &named_opt]),
+                Some(Fault::Malformed(Flaw::MisplacedOpt)),
+                true,
+                false,
+            ),
+            (
+                "OPT as an answer",
+                packet(0, [1, 1, 0, 0], &[QUESTION, PLAIN_OPT]),
+                Some(Fault::Malformed(Flaw::MisplacedOpt)),
+                true,
+                false,
+            ),
+            (
+                "OPT as authority",
+                packet(0, [1, 0, 1, 0], &[QUESTION, PLAIN_OPT]),
+                Some(Fault::Malformed(Flaw::MisplacedOpt)),
+                true,
+                false,
+            ),
             ("OPT of version 1", packet(0, [1, 0, 0, 1], &[QUESTION, &next_version]), Some(Fault::Version), true, true),
-            ("bad subnet", packet(0, [1, 0, 0, 1], &[QUESTION, &bad_subnet]), Some(Fault::Malformed), true, true),
+            (
+                "bad subnet",
+                packet(0, [1, 0, 0, 1], &[QUESTION, &bad_subnet]),
+                Some(Fault::Malformed(Flaw::Subnet)),
+                true,
+                true,
+            ),
             ("NOTIFY", packet(4 << 3, [1, 0, 0, 0], &[QUESTION]), Some(Fault::Opcode), true, false),
             ("opcode 15, empty", packet(15 << 3, [0, 0, 0, 0], &[]), Some(Fault::Opcode), false, false),
             (
@@ -287,6 +392,20 @@ mod tests {
             let request = decode(&packet).unwrap();
             assert_eq!(request.fault, fault, "{name}");
             assert_eq!((request.question.is_some(), request.edns.is_some()), (question, edns), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_seen() {
+        let rows = [
+            ("nothing", packet(0, [1, 0, 0, 1], &[QUESTION, PLAIN_OPT]), None),
+            ("an answer", packet(0, [1, 1, 0, 0], &[QUESTION, A_RECORD]), Some(Surplus::Records)),
+            ("authority", packet(0, [1, 0, 1, 0], &[QUESTION, A_RECORD, b"more"]), Some(Surplus::Records)),
+            ("additional", packet(0, [1, 0, 0, 1], &[QUESTION, A_RECORD]), None),
+            ("a byte", packet(0, [1, 0, 0, 1], &[QUESTION, PLAIN_OPT, &[0]]), Some(Surplus::Bytes)),
+        ];
+        for (name, packet, surplus) in rows {
+            assert_eq!(decode(&packet).unwrap().surplus, surplus, "{name}");
         }
     }
 

@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::ecs::ClientSubnet;
 
+use manners::MannersMetrics;
+
 /// `dns_queries_total`, `dns_answers_total` and what else starts with `dns_`.
 #[derive(Debug)]
 pub struct DnsMetrics {
@@ -23,6 +25,21 @@ pub struct DnsMetrics {
     dropped: [Counter; Dropped::ALL.len()],
     connections: [[Counter; ConnectionEvent::ALL.len()]; Transport::ALL.len()],
     open: [Gauge; Transport::ALL.len()],
+    manners: MannersMetrics,
+}
+
+/// One query and its answer, for the counters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) kind: QueryType,
+    pub(crate) rcode: Rcode,
+    pub(crate) transport: Transport,
+    pub(crate) version: EdnsVersion,
+    pub(crate) cookie: CookieState,
+    pub(crate) subnet: ClientSubnetKind,
+    pub(crate) flaw: Option<Flaw>,
+    /// Of the answer.
+    pub(crate) bytes: usize,
 }
 
 /// A fieldless enum that is a label's value and an index.
@@ -34,6 +51,11 @@ macro_rules! label {
 
         impl $name {
             pub(crate) const ALL: [Self; [$($text),*].len()] = [$(Self::$variant),*];
+
+            /// The label's value, which is what logs say, too.
+            pub(crate) fn token(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
         }
 
         impl EncodeLabelValue for $name {
@@ -41,11 +63,15 @@ macro_rules! label {
                 &self,
                 encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
             ) -> Result<(), std::fmt::Error> {
-                EncodeLabelValue::encode(&match self { $(Self::$variant => $text),* }, encoder)
+                EncodeLabelValue::encode(&self.token(), encoder)
             }
         }
     };
 }
+
+mod manners;
+
+pub(crate) use manners::{CookieState, EdnsVersion, Flaw, LimitedAction, LimitedKind};
 
 label! {
     /// What is asked for.
@@ -72,6 +98,7 @@ label! {
         NotImp = "NOTIMP",
         Refused = "REFUSED",
         BadVers = "BADVERS",
+        BadCookie = "BADCOOKIE",
     }
 }
 
@@ -96,10 +123,14 @@ label! {
         Short = "short",
         /// An answer itself.
         Response = "response",
+        /// A datagram longer than any query needs to be.
+        Long = "long",
         /// From an address that cannot be answered, such as port 0.
         Source = "source",
         /// The answer could not be sent.
         Send = "send",
+        /// Its network got too much.
+        Limited = "rate-limit",
     }
 }
 
@@ -194,6 +225,7 @@ impl Rcode {
             Self::NotImp => 4,
             Self::Refused => 5,
             Self::BadVers => 16,
+            Self::BadCookie => 23,
         }
     }
 }
@@ -354,7 +386,30 @@ impl DnsMetrics {
                     Gauge::default()
                 }
             }),
+            manners: MannersMetrics::register(metrics),
         }
+    }
+
+    /// Counts a query that was answered.
+    pub(crate) fn count(&self, seen: &Seen) {
+        self.query(seen.kind, seen.rcode, seen.transport).inc();
+        self.client_subnet(seen.subnet).inc();
+        self.manners.cookie(seen.cookie).inc();
+        self.manners.version(seen.version).inc();
+        self.manners.size(seen.transport, seen.bytes).inc();
+        if let Some(flaw) = seen.flaw {
+            self.manners.flaw(flaw).inc();
+        }
+    }
+
+    /// Answers of that kind that were too much, and what became of them.
+    pub(crate) fn limited(&self, kind: LimitedKind, action: LimitedAction) -> &Counter {
+        self.manners.limited(kind, action)
+    }
+
+    /// Lines of the query log that had no room.
+    pub fn log_dropped(&self) -> &Counter {
+        self.manners.log_dropped()
     }
 
     pub(crate) fn query(&self, kind: QueryType, rcode: Rcode, transport: Transport) -> &Counter {

@@ -1,25 +1,42 @@
 //! From the bytes of a query to those of its answer: what every listener does with what it hears.
 //!
 //! ```text
-//!   decode -> answer -> encode -> count
+//!   decode -> manners (no answer, or a short one?) -> answer -> manners (too much of that?) -> sign -> encode -> count, log
 //! ```
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use nearcast_shared::net;
 use smallvec::SmallVec;
 
 use crate::answer::{Answer, Outcome, answer};
-use crate::edns;
+use crate::dnssec::{Asker, Local, Refused};
 use crate::encode::{self, Opt};
-use crate::message::{Request, Silence, decode};
-use crate::metrics::{ClientSubnetKind, Dropped, QueryType, RankingSource, Transport, WithoutPop};
+use crate::log::{self, Line};
+use crate::manners::Guest;
+use crate::message::{Fault, Request, Silence, Surplus, decode};
+use crate::metrics::{
+    ClientSubnetKind, CookieState, Dropped, EdnsVersion, Flaw, QueryType, RankingSource, Seen, Transport, WithoutPop,
+};
 use crate::server::Plane;
 use crate::view::View;
 
+const CLASS_IN: u16 = 1;
+
 /// What a listener, or a connection, keeps from query to query.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {}
+pub(crate) struct Desk {
+    signatures: Local,
+    /// How long the connection may be idle now, over TCP and TLS.
+    pub(crate) patience: Option<Duration>,
+}
+
+impl Desk {
+    /// Of a thread, of which there are few: with room for the signatures that it is asked for most.
+    pub(crate) fn of_thread() -> Self {
+        Self { signatures: Local::of_worker(), ..Self::default() }
+    }
+}
 
 impl Plane {
     /// Answers `packet`, which came from `peer`, into `out`: the whole message and nothing else, without the length that goes
@@ -29,38 +46,75 @@ impl Plane {
         packet: &[u8],
         peer: SocketAddr,
         transport: Transport,
-        _desk: &mut Desk,
+        desk: &mut Desk,
         out: &mut Vec<u8>,
     ) -> Result<(), Dropped> {
         let request = decode(packet).map_err(|silence| match silence {
             Silence::Short => Dropped::Short,
             Silence::Response => Dropped::Response,
         })?;
+        let manners = self.manners.load();
+        let guest = manners.receive(&request, peer, transport, self.clock.now());
         let (view, health, texts) = (self.view.load(), self.health.table(), self.texts.load());
-        let health = view.health(&health);
-        let answer = answer(&request, net::unmapped(peer.ip()), &view, &health, self.clock.now(), &texts);
-        let kind =
-            request.question.as_ref().map_or(QueryType::Other, |question| QueryType::from_number(question.qtype));
-        self.metrics.query(kind, answer.outcome.rcode(), transport).inc();
-        self.count_steering(&view, &request, &answer);
-        let udp_size = view.udp_size();
-        let mut options = SmallVec::<[u8; 64]>::new();
-        edns::answer_options(&request, &answer, &mut options);
+        let answer = match manners.instead(&request, &guest, &self.metrics)? {
+            Some(instead) => instead,
+            None => {
+                let health = view.health(&health);
+                let now = self.signers.now(guest.now);
+                let answer = answer(&request, guest.client, &view, &health, now, &texts);
+                let answer = manners.limit_answer(answer, &request, &guest, &self.metrics)?;
+                self.signed(answer, &request, &guest, desk)
+            }
+        };
         let limit = match transport {
-            Transport::Udp => encode::udp_limit(&request, udp_size),
+            Transport::Udp => encode::udp_limit(&request, manners.udp_size(&guest, view.udp_size())),
             Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::STREAM_LIMIT,
         };
-        encode::encode(&request, &answer, &Opt { udp_size, options: &options }, limit, out);
+        let extras = manners.extras(&request, &guest, &answer, desk.patience);
+        let mut options = SmallVec::new();
+        extras.write(&mut options);
+        encode::encode(&request, &answer, &Opt { udp_size: view.udp_size(), options: &options }, limit, out);
+        extras.pad(options.len(), out, limit);
+        self.count(&view, &guest, &request, &answer, out.len());
+        if self.log.wants(guest.draw(&request)) {
+            self.log.line(line(&view, &guest, &request, &answer, out.len()));
+        }
         Ok(())
     }
 
+    /// With signatures, if they are wanted and can be had.
+    fn signed<'v>(&self, mut answer: Answer<'v>, request: &Request<'_>, guest: &Guest, desk: &mut Desk) -> Answer<'v> {
+        let asker = if guest.is_verified() { Asker::Verified } else { Asker::Unverified };
+        match answer.sign(request, &self.signers, &mut desk.signatures, asker, guest.now) {
+            Ok(()) => answer,
+            // Over a stream it counts as another's, who has a share of their own.
+            Err(Refused::Limited) if guest.transport == Transport::Udp => Answer::empty(Outcome::Slipped),
+            Err(Refused::Limited | Refused::Clock | Refused::Failed) => Answer::empty(Outcome::Unsigned),
+        }
+    }
+
+    fn count(&self, view: &View, guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, bytes: usize) {
+        let edns = request.edns;
+        let question = request.question.as_ref();
+        self.metrics.count(&Seen {
+            kind: question.map_or(QueryType::Other, |question| QueryType::from_number(question.qtype)),
+            rcode: answer.outcome.rcode(),
+            transport: guest.transport,
+            version: edns.map_or(EdnsVersion::None, |edns| EdnsVersion::of(edns.version)),
+            cookie: cookie(guest, request),
+            subnet: ClientSubnetKind::of(edns.and_then(|edns| edns.subnet)),
+            flaw: flaw(request, answer.outcome),
+            bytes,
+        });
+        self.count_steering(view, request, answer);
+    }
+
     fn count_steering(&self, view: &View, request: &Request<'_>, answer: &Answer<'_>) {
-        let subnet = request.edns.and_then(|edns| edns.subnet);
-        self.metrics.client_subnet(ClientSubnetKind::of(subnet)).inc();
         match answer.outcome {
             Outcome::Steered(sent) => {
                 view.steered_counter(sent.pop, sent.cause).inc();
                 self.metrics.ranking(RankingSource::of(sent.mapped)).inc();
+                let subnet = request.edns.and_then(|edns| edns.subnet);
                 if let Some(subnet) = subnet.and_then(|subnet| subnet.subnet()) {
                     self.metrics.scope(subnet.address, answer.scope).inc();
                 }
@@ -81,6 +135,10 @@ impl Plane {
             | Outcome::NoData
             | Outcome::NoName
             | Outcome::NoNameCompact
+            | Outcome::AboutServer
+            | Outcome::Cookie
+            | Outcome::BadCookie
+            | Outcome::Slipped
             | Outcome::Refused(_)
             | Outcome::Fault(_) => {}
         }
@@ -89,5 +147,50 @@ impl Plane {
     /// Counts what was not answered.
     pub(crate) fn count_drop(&self, reason: Dropped) {
         self.metrics.dropped(reason).inc();
+    }
+}
+
+fn cookie(guest: &Guest, request: &Request<'_>) -> CookieState {
+    match request.fault {
+        Some(Fault::Malformed(Flaw::Cookie)) => CookieState::Malformed,
+        _ => guest.cookie.state,
+    }
+}
+
+/// What is wrong with a request that got that answer.
+fn flaw(request: &Request<'_>, outcome: Outcome) -> Option<Flaw> {
+    let surplus = request.surplus.map(|surplus| match surplus {
+        Surplus::Records => Flaw::Records,
+        Surplus::Bytes => Flaw::Bytes,
+    });
+    match outcome {
+        Outcome::Fault(fault) => Some(fault.flaw()),
+        Outcome::Refused(_) if request.question.as_ref().is_some_and(|question| question.qclass != CLASS_IN) => {
+            Some(Flaw::Class)
+        }
+        _ => surplus,
+    }
+}
+
+fn line(view: &View, guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, bytes: usize) -> Line {
+    let question = request.question.as_ref();
+    let subnet = request.edns.and_then(|edns| edns.subnet?.subnet());
+    let sent = match answer.outcome {
+        Outcome::Steered(sent) => Some(sent),
+        _ => None,
+    };
+    Line {
+        time: guest.now,
+        client: guest.client,
+        subnet: subnet.map(|subnet| format!("{}/{}", subnet.address, subnet.source)),
+        name: question.and_then(|question| log::name(question.name.wire())),
+        r#type: question.map(|question| log::type_name(question.qtype)),
+        transport: guest.transport.token(),
+        cookie: cookie(guest, request).token(),
+        rcode: answer.outcome.rcode().token(),
+        pop: sent.map(|sent| view.pop(sent.pop).name.clone()),
+        reason: answer.outcome.token(),
+        scope: subnet.map(|_| answer.scope),
+        bytes,
     }
 }

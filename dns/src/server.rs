@@ -11,6 +11,8 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 
 use crate::dnssec::Signers;
+use crate::log::QueryLog;
+use crate::manners::Manners;
 use crate::metrics::DnsMetrics;
 use crate::texts::Texts;
 use crate::view::View;
@@ -56,12 +58,19 @@ pub enum ServeError {
     /// A socket could not be taken over by the runtime.
     #[error("a DNS socket cannot be used")]
     Socket(#[source] io::Error),
+    /// There is no thread for the UDP sockets.
+    #[error("the DNS server has no thread for UDP")]
+    Thread(#[source] io::Error),
+    /// The thread of the UDP sockets panicked: a bug.
+    #[error("the DNS server failed over UDP")]
+    Udp,
     /// A task of the server panicked: a bug.
     #[error("the DNS server failed")]
     Task(#[source] tokio::task::JoinError),
 }
 
-/// What every listener works with. The view, the health table and the texts are loaded once per query.
+/// What every listener works with. The view, the health table, the texts and the manners are
+/// loaded once per query.
 #[derive(Debug, Clone)]
 pub struct Plane {
     /// Names, and how clients are steered.
@@ -70,6 +79,10 @@ pub struct Plane {
     pub health: Arc<HealthBoard>,
     /// TXT records that come and go.
     pub texts: Arc<ArcSwap<Texts>>,
+    /// Who may get how much, and what is said beside data.
+    pub manners: Arc<ArcSwap<Manners>>,
+    /// Where a sample of queries is written.
+    pub log: QueryLog,
     /// Who signs what signed zones have.
     pub signers: Arc<Signers>,
     /// Counters.
@@ -78,23 +91,28 @@ pub struct Plane {
     pub clock: Clock,
 }
 
-/// Answers queries on `sockets`, on the current runtime, until `shutdown` is ready. Connections that are open then are
-/// closed.
+/// What a worker's thread for UDP is and may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Udp {
+    /// The worker's number, which the thread is named by.
+    pub worker: usize,
+    /// Bytes of queries that each socket may hold back while the thread has no core.
+    pub receive_buffer: usize,
+}
+
+/// Answers queries on `sockets` until `shutdown` is ready: those over UDP on a thread of their own, others on the current
+/// runtime. Connections that are open then are closed.
 ///
 /// # Errors
 /// When a socket cannot be used, or serving ended by itself.
 pub async fn serve(
     sockets: Sockets,
     plane: Plane,
+    udp: Udp,
     streams: Streams,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let mut tasks = JoinSet::new();
-    for socket in sockets.udp {
-        socket.set_nonblocking(true).map_err(ServeError::Socket)?;
-        let socket = tokio::net::UdpSocket::from_std(socket).map_err(ServeError::Socket)?;
-        tasks.spawn(udp::run(socket, plane.clone(), plane.health.vitals.listener()));
-    }
     let listeners = [(Speech::Tcp, sockets.tcp), (Speech::Tls, sockets.tls), (Speech::Https, sockets.https)];
     for (speech, listeners) in listeners {
         for listener in listeners {
@@ -108,12 +126,26 @@ pub async fn serve(
         let endpoint = quic::endpoint(socket, &streams).map_err(ServeError::Socket)?;
         tasks.spawn(quic::run(endpoint, plane.clone(), streams.clone()));
     }
+    let mut answering = match sockets.udp {
+        sockets if sockets.is_empty() => None,
+        sockets => Some(udp::start(sockets, udp, plane).map_err(ServeError::Thread)?),
+    };
+    let udp_ended = async {
+        match &mut answering {
+            Some(answering) => answering.ended().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = shutdown => {}
+        () = udp_ended => return Err(ServeError::Udp),
         Some(Err(error)) = tasks.join_next() => return Err(ServeError::Task(error)),
     }
     tasks.shutdown().await;
-    Ok(())
+    match answering {
+        Some(answering) => answering.stop().await.then_some(()).ok_or(ServeError::Udp),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,13 @@
-//! One line per request, written by a thread of its own: a slow disk costs lines, which are counted, and never time.
+//! One line per request.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use nearcast_shared::clock::Timestamp;
-use nearcast_shared::config::{self, LogFormat};
+use nearcast_shared::config::{LogFormat, LogTarget};
+use nearcast_shared::lines::{Lines, as_date, date, write_json};
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
-
-/// Lines that wait to be written.
-const QUEUE: usize = 8192;
 
 /// One request.
 #[derive(Debug, Serialize)]
@@ -47,111 +42,20 @@ pub struct Line {
     pub broken: Option<String>,
 }
 
-/// Where lines go.
-#[derive(Debug, Clone)]
-pub enum AccessLog {
-    /// Nowhere.
-    Off,
-    /// To the writing thread.
-    On(SyncSender<Order>, Counter),
-}
+/// Where requests are handed over to be written down.
+pub type AccessLog = Lines<Line>;
 
-/// What the writing thread is told.
-#[derive(Debug)]
-pub enum Order {
-    /// Write this.
-    Line(Box<Line>),
-    /// Open the file anew: it was rotated.
-    Reopen,
-}
-
-impl AccessLog {
-    /// Starts the writing thread, unless the log is off.
-    ///
-    /// # Errors
-    /// When the file cannot be opened.
-    pub fn start(access: &config::AccessLog, format: LogFormat, dropped: Counter) -> io::Result<Self> {
-        let sink = match access {
-            config::AccessLog::Off => return Ok(Self::Off),
-            config::AccessLog::Stdout => Sink::Stdout(io::stdout()),
-            config::AccessLog::File(path) => Sink::File(path.clone(), BufWriter::new(append(path)?)),
-        };
-        let (sender, lines) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("access-log".to_owned()).spawn(move || write(&lines, sink, format))?;
-        Ok(Self::On(sender, dropped))
-    }
-
-    /// Whether lines are wanted at all.
-    pub fn is_on(&self) -> bool {
-        matches!(self, Self::On(..))
-    }
-
-    /// Hands a line over.
-    pub fn line(&self, line: Box<Line>) {
-        if let Self::On(sender, dropped) = self
-            && sender.try_send(Order::Line(line)).is_err()
-        {
-            dropped.inc();
-        }
-    }
-
-    /// Opens the file anew, after it was rotated.
-    pub fn reopen(&self) {
-        if let Self::On(sender, _) = self {
-            let _full = sender.try_send(Order::Reopen);
-        }
-    }
-}
-
-enum Sink {
-    Stdout(io::Stdout),
-    File(PathBuf, BufWriter<File>),
-}
-
-impl Sink {
-    fn writer(&mut self) -> &mut dyn Write {
-        match self {
-            Self::Stdout(out) => out,
-            Self::File(_, file) => file,
-        }
-    }
-}
-
-fn append(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
-}
-
-fn write(orders: &Receiver<Order>, mut sink: Sink, format: LogFormat) {
-    while let Ok(first) = orders.recv() {
-        for order in std::iter::once(first).chain(orders.try_iter()) {
-            let written = match order {
-                Order::Line(line) => write_line(sink.writer(), &line, format),
-                Order::Reopen => reopen(&mut sink),
-            };
-            if let Err(error) = written {
-                tracing::warn!(%error, "the access log cannot be written");
-            }
-        }
-        if let Err(error) = sink.writer().flush() {
-            tracing::warn!(%error, "the access log cannot be written");
-        }
-    }
-}
-
-fn reopen(sink: &mut Sink) -> io::Result<()> {
-    if let Sink::File(path, file) = sink {
-        file.flush()?;
-        *file = BufWriter::new(append(path)?);
-    }
-    Ok(())
+/// Starts the writing thread, unless the log is off.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn start(access: &LogTarget, format: LogFormat, dropped: Counter) -> io::Result<AccessLog> {
+    Lines::start("access-log", access, dropped, move |out, line| write_line(out, line, format))
 }
 
 fn write_line(out: &mut dyn Write, line: &Line, format: LogFormat) -> io::Result<()> {
     match format {
-        LogFormat::Json => {
-            serde_json::to_writer(&mut *out, line)?;
-            out.write_all(b"\n")
-        }
+        LogFormat::Json => write_json(out, line),
         LogFormat::Text => writeln!(
             out,
             "{} {} {} {} {:?} {} {} {}ms {} {:?}{}",
@@ -168,15 +72,6 @@ fn write_line(out: &mut dyn Write, line: &Line, format: LogFormat) -> io::Result
             line.broken.as_ref().map(|why| format!(" broken:{why:?}")).unwrap_or_default(),
         ),
     }
-}
-
-fn as_date<S: serde::Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&date(*time))
-}
-
-/// RFC 3339 with milliseconds.
-fn date(time: Timestamp) -> String {
-    humantime::format_rfc3339_millis(Timestamp(time.0.max(0)).to_system_time()).to_string()
 }
 
 #[cfg(test)]
@@ -198,14 +93,6 @@ mod tests {
             site: "www".to_owned(),
             agent: "curl".to_owned(),
             broken: None,
-        }
-    }
-
-    #[test]
-    fn dates() {
-        let rows = [(951_782_400_123, "2000-02-29T00:00:00.123Z"), (-1, "1970-01-01T00:00:00.000Z")];
-        for (millis, wanted) in rows {
-            assert_eq!(date(Timestamp(millis)), wanted);
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 
+use crate::name::Name;
 use crate::pop::{Pop, PopId};
 
 mod compile;
@@ -17,6 +18,7 @@ mod dnssec;
 mod encrypted;
 mod file;
 mod geo;
+mod manners;
 mod mistake;
 mod pattern;
 mod policy;
@@ -33,6 +35,7 @@ mod tests;
 pub use dnssec::Dnssec;
 pub use encrypted::Encrypted;
 pub use geo::Geo;
+pub use manners::{CookieSecret, Cookies, Manners, QueryLog, RateLimit};
 pub use mistake::{Mistake, Mistakes};
 pub use pattern::Pattern;
 pub use policy::{AllDown, Order, Pick, Policy, PolicyId, PolicyRule, Ring, SteeredName};
@@ -42,6 +45,13 @@ pub use site::{
 };
 pub use units::Share;
 pub use zone::{Nameserver, Zone};
+
+/// The records of a zone file's text, and how many mistakes are told of it: for its fuzz target.
+#[doc(hidden)]
+pub fn zone_text(text: &[u8], zone: &Name, ttl: u32) -> (Vec<Record>, usize) {
+    let content = zonefile::read_text(text, Path::new("fuzzing/zone"), zone, ttl);
+    (content.records.into_iter().map(|(_, record)| record).collect(), content.mistakes.len())
+}
 
 /// Everything a node needs to know, for this PoP.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,10 +84,12 @@ pub struct Config {
     pub origin: Origin,
     /// DNS listeners.
     pub dns: Dns,
-    /// How signed zones are signed.
-    pub dnssec: Dnssec,
     /// What they show over TLS and QUIC: there, if any of them is.
     pub dns_certificate: Option<Certificate>,
+    /// How DNS answers.
+    pub manners: Manners,
+    /// How signed zones are signed.
+    pub dnssec: Dnssec,
     /// The fleet, at least one PoP.
     pub pops: Vec<Pop>,
     /// Where clients reach each PoP over TLS, in the order of `pops`: port 443 if it is listened on, else the first listener's.
@@ -296,7 +308,7 @@ pub struct Log {
     /// How lines look.
     pub format: LogFormat,
     /// One line per request.
-    pub access: AccessLog,
+    pub access: LogTarget,
 }
 
 /// How log lines look.
@@ -308,9 +320,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where the access log goes.
+/// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLog {
+pub enum LogTarget {
     /// Nowhere.
     Off,
     /// Standard output.
@@ -372,10 +384,12 @@ pub struct Origin {
 }
 
 /// The DNS listeners.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dns {
     /// Largest UDP answer to clients with EDNS, 512 to 4096.
     pub udp_size: u16,
+    /// Bytes that each UDP socket may hold back: queries that came and were not looked at yet.
+    pub udp_receive_buffer: usize,
     /// A connection, encrypted or not, is closed when no whole query came for so long.
     pub tcp_timeout: Duration,
     /// Open TCP connections of the node.
@@ -384,6 +398,8 @@ pub struct Dns {
     pub tcp_per_client: usize,
     /// DNS over TLS, HTTPS and QUIC.
     pub encrypted: Encrypted,
+    /// Which queries are logged.
+    pub query_log: QueryLog,
 }
 
 /// What comes from outside the file.

@@ -21,5 +21,6 @@ pub mod doh;
 pub mod sockets;
 pub mod trust;
 
+pub mod lines;
 pub mod metrics;
 pub mod telemetry;

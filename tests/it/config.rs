@@ -29,7 +29,7 @@ orign = "http://127.0.0.1:1"
 /// Where each mistake of [`WRONG`] is, and words that its message must have.
 const MISTAKES: [(&str, &[&str]); 11] = [
     (":2: listen.http:", &["`127.0.0.1` is not an address and port"]),
-    (":3: listen.htpp:", &["unknown key; allowed in [listen]: http, https, dns, admin"]),
+    (":3: listen.htpp:", &["unknown key; allowed in [listen]: http, https, dns, dot, doh, doq, admin"]),
     (":5: health.interval:", &["2 weeks"]),
     (":6: health.fall:", &["1"]),
     (":8: cache.memory:", &["256"]),

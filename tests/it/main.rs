@@ -4,6 +4,7 @@
 mod harness;
 
 mod admin;
+mod busy;
 mod cache;
 mod config;
 mod conformance;
@@ -22,8 +23,10 @@ mod herd;
 mod holds;
 mod holes;
 mod http;
+mod interop;
 mod keys;
 mod life;
+mod manners;
 mod memory;
 mod object;
 mod oracle;
@@ -45,6 +48,7 @@ mod sharing;
 mod simulate;
 mod steered_load;
 mod tls;
+mod transports;
 mod unbound;
 mod unsafe_methods;
 mod zones;

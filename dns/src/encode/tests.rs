@@ -8,9 +8,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::answer::answer;
-use crate::edns;
 use crate::fixture;
 use crate::message;
+use crate::metrics::Transport;
 use crate::view::View;
 
 /// The answer, which is the same to the byte as hickory-proto's.
@@ -24,8 +24,11 @@ fn reply(view: &View, packet: &[u8]) -> Vec<u8> {
         Timestamp(0),
         fixture::no_texts(),
     );
-    let (mut out, mut options) = (Vec::new(), Vec::new());
-    edns::answer_options(&request, &answer, &mut options);
+    let (mut out, mut options) = (Vec::new(), SmallVec::new());
+    let manners = fixture::manners("[dns.cookies]\non = false\n");
+    let peer = (fixture::FRANKFURT.parse::<std::net::IpAddr>().unwrap(), 53).into();
+    let guest = manners.receive(&request, peer, Transport::Udp, Timestamp(0));
+    manners.extras(&request, &guest, &answer, None).write(&mut options);
     let opt = Opt { udp_size: view.udp_size(), options: &options };
     for limit in [STREAM_LIMIT, udp_limit(&request, view.udp_size())] {
         encode(&request, &answer, &opt, limit, &mut out);

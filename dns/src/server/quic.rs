@@ -100,7 +100,7 @@ pub(super) fn endpoint(socket: UdpSocket, streams: &Streams) -> io::Result<Endpo
 /// Takes connections and answers on them; never returns, the owner drops it and all connections with it.
 pub(super) async fn run(endpoint: Endpoint, plane: Plane, streams: Streams) {
     let endpoint = Closing(endpoint);
-    let (streams, unproven) = (Arc::new(streams), Arc::new(AtomicUsize::new(0)));
+    let (plane, streams, unproven) = (Arc::new(plane), Arc::new(streams), Arc::new(AtomicUsize::new(0)));
     let mut connections = JoinSet::new();
     loop {
         let incoming = tokio::select! {
@@ -169,7 +169,7 @@ impl Drop for Unproven {
 }
 
 impl Guest {
-    async fn serve(self, plane: &Plane, streams: &Streams) {
+    async fn serve(self, plane: &Arc<Plane>, streams: &Streams) {
         let count = |event| _ = plane.metrics.connection(Transport::Quic, event).inc();
         let connecting = match self.incoming.accept() {
             Ok(connecting) => connecting,
@@ -217,7 +217,7 @@ enum End {
 }
 
 /// Answers the queries of one connection until it ends.
-async fn converse(connection: &Connection, plane: &Plane, streams: &Streams) -> End {
+async fn converse(connection: &Connection, plane: &Arc<Plane>, streams: &Streams) -> End {
     let mut exchanges: JoinSet<Result<(), Fault>> = JoinSet::new();
     let mut deadline = Instant::now() + streams.patience(Transport::Quic);
     loop {
@@ -251,12 +251,21 @@ struct Exchange {
     send: SendStream,
     receive: RecvStream,
     peer: SocketAddr,
-    plane: Plane,
+    plane: Arc<Plane>,
 }
 
 impl Exchange {
-    /// Each half may take `patience`.
     async fn run(mut self, patience: Duration) -> Result<(), Fault> {
+        let outcome = self.answer(patience).await;
+        if outcome.is_err() {
+            // Else the stream would end in order when it is dropped, which looks like an answer of no bytes.
+            self.abort(PROTOCOL_ERROR);
+        }
+        outcome
+    }
+
+    /// Each half may take `patience`.
+    async fn answer(&mut self, patience: Duration) -> Result<(), Fault> {
         let bytes = match timeout(patience, self.receive.read_to_end(QUERY_MAX)).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(ReadToEndError::TooLong)) => return Err(Fault::Surplus),
@@ -264,7 +273,7 @@ impl Exchange {
             Ok(Err(ReadToEndError::Read(_))) => return Ok(()),
             Err(_) => {
                 let _gone_already = self.receive.stop(EXCESSIVE_LOAD);
-                let _gone_already = self.send.reset(EXCESSIVE_LOAD);
+                self.abort(EXCESSIVE_LOAD);
                 return Ok(());
             }
         };
@@ -276,8 +285,8 @@ impl Exchange {
                 self.plane.count_drop(reason);
                 return match reason {
                     Dropped::Short | Dropped::Response => Err(Fault::NoQuery),
-                    Dropped::Source | Dropped::Send => {
-                        let _gone_already = self.send.reset(INTERNAL_ERROR);
+                    Dropped::Long | Dropped::Source | Dropped::Send | Dropped::Limited => {
+                        self.abort(INTERNAL_ERROR);
                         Ok(())
                     }
                 };
@@ -290,10 +299,14 @@ impl Exchange {
             Ok(Err(error)) => debug!(%error, "answer over QUIC not taken"),
             Err(_) => {
                 self.plane.metrics.connection(Transport::Quic, ConnectionEvent::Unread).inc();
-                let _gone_already = self.send.reset(EXCESSIVE_LOAD);
+                self.abort(EXCESSIVE_LOAD);
             }
         }
         Ok(())
+    }
+
+    fn abort(&mut self, code: VarInt) {
+        let _gone_already = self.send.reset(code);
     }
 }
 

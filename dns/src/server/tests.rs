@@ -1,6 +1,6 @@
 //! Real sockets on loopback: what goes in and what comes out, over UDP and TCP.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
@@ -17,6 +17,7 @@ use super::*;
 use crate::fixture;
 
 const DEADLINE: Duration = Duration::from_secs(10);
+const UDP: Udp = Udp { worker: 0, receive_buffer: 1 << 20 };
 
 fn streams() -> Streams {
     Streams {
@@ -42,8 +43,9 @@ struct Node {
 
 fn plane(view: &Arc<ArcSwap<View>>, health: &Arc<HealthBoard>, metrics: &Arc<DnsMetrics>) -> Plane {
     let (view, health, metrics) = (view.clone(), health.clone(), metrics.clone());
-    let signers = fixture::signers(&fixture::config(fixture::CONFIG, "sin"));
-    Plane { view, health, texts: Arc::default(), signers, metrics, clock: Clock::System }
+    let manners = Arc::new(ArcSwap::from_pointee(fixture::manners("")));
+    let (log, clock, signers) = (QueryLog::off(), Clock::System, fixture::signers());
+    Plane { view, health, texts: Arc::default(), manners, log, signers, metrics, clock }
 }
 
 fn start() -> Node {
@@ -65,7 +67,7 @@ fn start_with(streams: Streams) -> Node {
         let _either = stopped.await;
     };
     let plane = plane(&view, &health, &dns);
-    let task = tokio::spawn(serve(sockets, plane, streams, shutdown));
+    let task = tokio::spawn(serve(sockets, plane, UDP, streams, shutdown));
     Node { udp: udp_address, tcp: tcp_address, health, view, metrics, dns, stop, task }
 }
 
@@ -325,6 +327,61 @@ async fn more_than_a_batch_at_once() {
 }
 
 #[tokio::test]
+async fn what_waits_is_answered_before_the_end() {
+    let node = start();
+    let client = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    client.connect(node.udp).await.unwrap();
+    let query = fixture::query("fra.cdn.example.net", 1);
+    for _ in 0..70 {
+        client.send(&query).await.unwrap();
+    }
+    node.stop().await;
+    for _ in 0..70 {
+        client.try_recv(&mut [0; 512]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_long_is_dropped_and_counted() {
+    let node = start();
+    let query = fixture::query("cdn.example.net", 6);
+    let padded = |length: usize| [&query[..], &vec![0; length - query.len()]].concat();
+    let mut long = padded(4097);
+    long[0] = 0x99;
+    // The first reply is that to the second: the one before had none.
+    let reply = read(&node.ask_udp(&[&long, &padded(4096)]).await);
+    assert_eq!(reply.id, 0x1234);
+    assert!(node.metrics.render().contains("nearcast_dns_dropped_total{reason=\"long\"} 1"));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn several_addresses_are_served_by_one_thread_each_from_its_own() {
+    let config = fixture::config(fixture::CONFIG, "sin");
+    let metrics = Arc::new(fixture::metrics());
+    let view = Arc::new(ArcSwap::from_pointee(View::compile(&config, fixture::geo(), &metrics).unwrap()));
+    let health = HealthBoard::new(&config, None, &Clock::System).unwrap();
+    let bind = |ip: IpAddr| UdpSocket::bind((ip, 0)).unwrap();
+    let udp = vec![bind([127, 0, 0, 1].into()), bind([127, 0, 0, 2].into()), bind(Ipv6Addr::LOCALHOST.into())];
+    let addresses: Vec<SocketAddr> = udp.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let sockets = Sockets { udp, ..Sockets::default() };
+    let shutdown = async {
+        let _either = stopped.await;
+    };
+    let task = tokio::spawn(serve(sockets, plane(&view, &health, &metrics), UDP, streams(), shutdown));
+    for address in addresses {
+        let client = tokio::net::UdpSocket::bind(SocketAddr::new(address.ip(), 0)).await.unwrap();
+        client.send_to(&fixture::query("fra.cdn.example.net", 1), address).await.unwrap();
+        let mut reply = [0; 512];
+        let (length, from) = tokio::time::timeout(DEADLINE, client.recv_from(&mut reply)).await.unwrap().unwrap();
+        assert_eq!((super::tests::address(&read(&reply[..length])), from), ("192.0.2.10".to_owned(), address));
+    }
+    drop(stop);
+    assert!(tokio::time::timeout(DEADLINE, task).await.unwrap().unwrap().is_ok());
+}
+
+#[tokio::test]
 async fn stopping_frees_the_sockets() {
     let node = start();
     let (udp, tcp) = (node.udp, node.tcp);
@@ -341,7 +398,7 @@ async fn one_transport_is_enough() {
     let health = HealthBoard::new(&fixture::config(fixture::CONFIG, "sin"), None, &Clock::System).unwrap();
     let metrics = Arc::new(fixture::metrics());
     let plane = plane(&view, &health, &metrics);
-    let ended = serve(Sockets::default(), plane, streams(), std::future::ready(())).await;
+    let ended = serve(Sockets::default(), plane, UDP, streams(), std::future::ready(())).await;
     assert!(ended.is_ok());
 }
 

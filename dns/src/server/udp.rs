@@ -1,77 +1,147 @@
-//! DNS over UDP: one socket, one loop, no task and no allocation of buffers per datagram.
+//! DNS over UDP: a thread beside each worker that owns the worker's UDP sockets and answers in batches.
+//!
+//! A thread of its own and not a task of the worker's runtime: a query costs a few microseconds, and behind a turn of the
+//! runtime's other tasks (TLS handshakes, large bodies) it would wait for milliseconds. The kernel's scheduler gives
+//! a thread that sleeps most of the time the core at once. Threads of different workers share nothing that is written to for
+//! each query.
 //!
 //! Not hickory-server's own UDP listener, for three reasons: it answers FORMERR to a malformed packet even when that
 //! is an answer itself, so that two servers can be set on each other by one forged packet; it spawns a task per
 //! datagram, which costs as much as the answer; and it cannot take an ECS option of family 0.
 
-use std::io;
-use std::net::SocketAddr;
+use std::io::{self, PipeReader};
+use std::iter;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use nearcast_shared::health::own::Ear;
-use tokio::net::UdpSocket;
-use tracing::debug;
+use nearcast_shared::health::own::{Ear, Pulse};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracing::{debug, info};
 
-use super::Plane;
+use super::{Plane, Udp};
 use crate::metrics::{Dropped, Transport};
 use crate::respond::Desk;
 
-/// Datagrams that are answered before other tasks of the worker get their turn.
-const BATCH: usize = 64;
-/// No datagram is larger, so none is ever read cut.
-const DATAGRAM_MAX: usize = 65_535;
-/// After an error of the socket itself, so that a lasting one does not spin.
-const ERROR_PAUSE: Duration = Duration::from_millis(10);
+mod batch;
+mod beside;
+mod room;
 
-/// Answers whatever arrives; never returns, the owner drops it.
-pub(super) async fn run(socket: UdpSocket, plane: Plane, ear: Ear) {
-    let mut received = vec![0; DATAGRAM_MAX];
-    let mut reply = Vec::with_capacity(4096);
-    loop {
-        match batch(&socket, &plane, &mut received, &mut reply).await {
-            Ok(()) => ear.hears(),
-            Err(error) => {
-                ear.fails();
-                debug!(%error, "UDP socket failed");
-                tokio::time::sleep(ERROR_PAUSE).await;
+use batch::{Batch, DATAGRAMS, Datagram};
+pub(super) use beside::Beside;
+
+/// After an error of a socket itself (no memory), so that a lasting one does not spin.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+/// Milliseconds between two beats while nothing comes.
+const BEAT_MS: u16 = 1000;
+/// When serving ends, what already waits in each socket is answered still, but for no longer than so many batches.
+const LAST_BATCHES: usize = 64;
+
+/// Starts the thread.
+///
+/// # Errors
+/// When there is no thread or file to be had.
+pub(super) fn start(sockets: Vec<UdpSocket>, udp: Udp, plane: Plane) -> io::Result<Beside> {
+    let Udp { worker, receive_buffer: asked } = udp;
+    let room = sockets.iter().map(|socket| room::make(socket, asked)).min();
+    // The same for all workers, so one of them says it.
+    if let Some(got) = room.filter(|got| worker == 0 && *got < asked) {
+        info!(asked, got, "dns.udp-receive-buffer: the system allows less (net.core.rmem_max)");
+    }
+    let vitals = &plane.health.vitals;
+    let pulse = vitals.worker();
+    let line = |socket: UdpSocket| Ok(Line { v6: socket.local_addr()?.is_ipv6(), socket, ear: vitals.listener() });
+    let lines = sockets.into_iter().map(line).collect::<io::Result<Vec<Line>>>()?;
+    Beside::spawn(format!("dns-{worker}"), move |stopped| {
+        Thread { plane, batch: Batch::new(), desk: Desk::of_thread() }.run(&lines, stopped, &pulse);
+    })
+}
+
+/// A socket of the thread.
+#[derive(Debug)]
+struct Line {
+    socket: UdpSocket,
+    v6: bool,
+    ear: Ear,
+}
+
+struct Thread {
+    plane: Plane,
+    batch: Batch,
+    desk: Desk,
+}
+
+impl Thread {
+    /// Answers whatever arrives until the other end of `stopped` is closed.
+    fn run(mut self, lines: &[Line], stopped: &PipeReader, pulse: &Pulse) {
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let sockets = lines.iter().map(|line| readable(line.socket.as_fd()));
+        let mut waiting: Vec<PollFd<'_>> = iter::once(readable(stopped.as_fd())).chain(sockets).collect();
+        let mut more = false;
+        loop {
+            pulse.beats();
+            match poll(&mut waiting, if more { PollTimeout::ZERO } else { PollTimeout::from(BEAT_MS) }) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => {
+                    debug!(%error, "waiting for UDP failed");
+                    std::thread::sleep(ERROR_PAUSE);
+                }
+            }
+            // Nobody writes into the pipe: it is ready when it is closed.
+            if is_ready(&waiting[0]) {
+                break;
+            }
+            more = false;
+            for (line, _) in lines.iter().zip(&waiting[1..]).filter(|(_, socket)| is_ready(socket)) {
+                more |= self.serve(line);
             }
         }
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Waits for a datagram, then answers what there is, up to [`BATCH`].
-async fn batch(socket: &UdpSocket, plane: &Plane, received: &mut [u8], reply: &mut Vec<u8>) -> io::Result<()> {
-    socket.readable().await?;
-    for _ in 0..BATCH {
-        let (length, peer) = match socket.try_recv_from(received) {
-            Ok(datagram) => datagram,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        if let Err(reason) = answer(plane, &received[..length], peer, reply) {
-            plane.count_drop(reason);
-            continue;
+        // Clients were not told yet to go elsewhere, and nobody else takes what waits in these sockets.
+        for line in lines {
+            let _dry = (0..LAST_BATCHES).find(|_| !self.serve(line));
         }
-        if let Err(error) = send(socket, reply, peer).await {
+    }
+
+    /// Answers a batch; returns whether it was a full one, so that there may be more.
+    fn serve(&mut self, line: &Line) -> bool {
+        let Self { plane, batch, desk } = self;
+        let received = match batch.receive(&line.socket, line.v6) {
+            Ok(received) => received,
+            Err(error) => {
+                line.ear.fails();
+                debug!(%error, "UDP socket failed");
+                std::thread::sleep(ERROR_PAUSE);
+                return false;
+            }
+        };
+        line.ear.hears();
+        batch.answer(|datagram, reply| match answer(plane, datagram, desk, reply) {
+            Ok(()) => true,
+            Err(reason) => {
+                plane.count_drop(reason);
+                false
+            }
+        });
+        batch.send(&line.socket, |error| {
             debug!(%error, "UDP answer not sent");
             plane.count_drop(Dropped::Send);
-        }
+        });
+        received == DATAGRAMS
     }
-    Ok(())
 }
 
-fn answer(plane: &Plane, packet: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> Result<(), Dropped> {
+fn is_ready(file: &PollFd<'_>) -> bool {
+    file.any().unwrap_or(true)
+}
+
+fn answer(plane: &Plane, datagram: &Datagram<'_>, desk: &mut Desk, out: &mut Vec<u8>) -> Result<(), Dropped> {
+    let peer = datagram.peer;
     if peer.port() == 0 || peer.ip().is_unspecified() {
         return Err(Dropped::Source);
     }
-    plane.respond(packet, peer, Transport::Udp, &mut Desk::default(), out)
-}
-
-async fn send(socket: &UdpSocket, reply: &[u8], peer: SocketAddr) -> io::Result<()> {
-    match socket.try_send_to(reply, peer) {
-        // The send buffer is full: waiting here lets the receive buffer fill up and drop, which is the fair place.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.send_to(reply, peer).await.map(|_| ()),
-        sent => sent.map(|_| ()),
+    if datagram.cut {
+        return Err(Dropped::Long);
     }
+    plane.respond(datagram.bytes, peer, Transport::Udp, desk, out)
 }

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::file::{self, At, File};
 use super::mistake::{self, Gather};
 use super::{
-    AccessLog, Admin, Cache, Config, Disk, Dns, Inputs, Limits, Listen, ListenAddress, Log, LogFormat, Mistakes,
+    Admin, Cache, Config, Disk, Dns, Inputs, Limits, Listen, ListenAddress, Log, LogFormat, LogTarget, Mistakes,
     Origin, Secret, Shutdown, Zone,
 };
 use crate::pop::{Pop, PopId};
@@ -31,6 +31,7 @@ mod fleet;
 mod geo;
 mod health;
 mod keying;
+mod manners;
 mod policy;
 mod rule;
 mod site;
@@ -116,8 +117,9 @@ impl Compiler<'_> {
             limits: self.limits(&file.limits),
             origin: self.origin(&file.origin),
             dns: self.dns(&file.dns),
-            dnssec: self.dnssec(&file.dns.dnssec),
             dns_certificate,
+            manners: self.manners(&file.dns, inputs),
+            dnssec: self.dnssec(&file.dns.dnssec),
             explain_to: self.networks("dns.explain-to", file.dns.explain_to.as_deref()),
             ranking_depth: usize::from(self.number("dns.ranking-depth", &file.dns.ranking_depth, 1..=64, 3)),
             listen,
@@ -240,10 +242,12 @@ impl Compiler<'_> {
             |at: &mut Self, key: &str, value, default| at.number(key, value, 1..=1_000_000, default) as usize;
         Dns {
             udp_size: self.number("dns.udp-size", &dns.udp_size, 512..=4096, 1232),
+            udp_receive_buffer: self.receive_buffer(&dns.udp_receive_buffer),
             tcp_timeout: or_default!(self, timeout, "dns.tcp-timeout", dns.tcp_timeout, Duration::from_secs(10)),
             tcp_connections: connections(self, "dns.tcp-connections", &dns.tcp_connections, 1000),
             tcp_per_client: connections(self, "dns.tcp-per-client", &dns.tcp_per_client, 100),
             encrypted: self.encrypted(dns),
+            query_log: self.query_log(&dns.query_log),
         }
     }
 
@@ -338,12 +342,16 @@ impl Compiler<'_> {
                 LogFormat::Text
             }
         };
-        let access = match log.access.as_ref().map(|a| a.get_ref().as_str()) {
-            None | Some("off") => AccessLog::Off,
-            Some("stdout") => AccessLog::Stdout,
-            Some(path) => AccessLog::File(self.expand(path)),
-        };
+        let access = self.log_target(&log.access);
         Log { level: level.unwrap_or(tracing::Level::INFO), format, access }
+    }
+
+    fn log_target(&self, given: &At<String>) -> LogTarget {
+        match given.as_ref().map(|target| target.get_ref().as_str()) {
+            None | Some("off") => LogTarget::Off,
+            Some("stdout") => LogTarget::Stdout,
+            Some(path) => LogTarget::File(self.expand(path)),
+        }
     }
 
     fn limits(&mut self, l: &file::Limits) -> Limits {

@@ -160,14 +160,35 @@ tables! {
 
     Dns {
         udp_size: At<u16>,
+        udp_receive_buffer: At<String>,
         tcp_timeout: At<String>,
         tcp_connections: At<u32>,
         tcp_per_client: At<u32>,
         ranking_depth: At<u16>,
         explain_to: Option<Vec<Spanned<String>>>,
-        dnssec: Dnssec,
         tls: DnsTls,
         https: DnsHttps,
+        nsid: At<String>,
+        version: At<String>,
+        id: At<String>,
+        udp_size_without_cookie: At<u16>,
+        cookies: Cookies,
+        rate_limit: Option<RateLimit>,
+        query_log: QueryLog,
+        dnssec: Dnssec,
+    }
+
+    Dnssec {
+        keys: At<String>,
+        dnskey_ttl: At<u32>,
+        validity: At<String>,
+        jitter: At<String>,
+        refresh: At<String>,
+        backdate: At<String>,
+        propagation: At<String>,
+        signatures_per_second: At<u32>,
+        signatures_kept: At<u32>,
+        signatures_passing: At<u32>,
     }
 
     DnsTls {
@@ -183,17 +204,28 @@ tables! {
         on_sites: Option<bool>,
     }
 
-    Dnssec {
-        keys: At<String>,
-        dnskey_ttl: At<u32>,
-        validity: At<String>,
-        jitter: At<String>,
-        refresh: At<String>,
-        backdate: At<String>,
-        propagation: At<String>,
-        signatures_per_second: At<u32>,
-        signatures_kept: At<u32>,
-        signatures_passing: At<u32>,
+    Cookies {
+        on: Option<bool>,
+        secret_file: At<String>,
+        required: Option<bool>,
+    }
+
+    RateLimit {
+        all: At<u32>,
+        answers: At<u32>,
+        negative: At<u32>,
+        errors: At<u32>,
+        slip: At<u32>,
+        ipv4_prefix: At<u8>,
+        ipv6_prefix: At<u8>,
+        exempt: Option<Vec<Spanned<String>>>,
+        log_only: Option<bool>,
+        table_size: At<String>,
+    }
+
+    QueryLog {
+        to: At<String>,
+        sample: At<f64>,
     }
 
     Pop {

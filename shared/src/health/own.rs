@@ -224,6 +224,11 @@ impl Pulse {
             self.beats.lag.fetch_max(millis(now.saturating_duration_since(wanted)), Ordering::Relaxed);
         }
     }
+
+    /// Once, for a thread without a runtime: at least every second.
+    pub fn beats(&self) {
+        self.beats.last.store(millis(self.begun.elapsed()), Ordering::Relaxed);
+    }
 }
 
 /// A listener's failures in a row, in milliseconds since the vitals began. Only its own ear writes them.

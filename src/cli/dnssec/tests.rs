@@ -109,7 +109,13 @@ fn a_rollover_from_begin_to_end() {
     let shown = list(&ground, None, at(112)).unwrap();
     let line = |tag| shown.lines().find(|line| line.contains(&format!("key {tag} "))).unwrap().to_owned();
     assert!(line(new).contains("in the DNSKEY set, signs it, signs the zone, offered to the parent"), "{shown}");
-    assert!(line(old).contains(&format!("in the DNSKEY set  {}: leaves the DNSKEY set", when(at(137)))), "{shown}");
+    let words: Vec<String> =
+        line(old).split("  ").filter(|word| !word.is_empty()).map(|word| word.trim().to_owned()).collect();
+    assert_eq!(
+        words[2..],
+        ["in the DNSKEY set".to_owned(), format!("{}: leaves the DNSKEY set", when(at(137)))],
+        "{shown}"
+    );
 
     assert!(roll(136, None).unwrap().starts_with("step 4 of 4"));
     assert!(roll(137, None).unwrap().contains("the rollover is over"));

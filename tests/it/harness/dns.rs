@@ -108,6 +108,11 @@ impl Query {
         TcpStream::connect(to).ok().map(|_| self.tcp(to))
     }
 
+    /// Asks over TCP; `None` when the connection ends instead.
+    pub(crate) fn ask_tcp(&self, to: SocketAddr) -> Option<Reply> {
+        Tcp::connect(to).try_ask(self)
+    }
+
     /// Asks over TCP.
     pub(crate) fn tcp(&self, to: SocketAddr) -> Reply {
         Tcp::connect(to).ask(self)
@@ -148,7 +153,14 @@ impl Tcp {
         [(); N].map(|()| Reply::parse(&self.receive().unwrap()))
     }
 
-    fn receive(&mut self) -> std::io::Result<Vec<u8>> {
+    /// Sends these bytes as one message.
+    pub(crate) fn send(&mut self, packet: &[u8]) {
+        let framed = [&u16::try_from(packet.len()).unwrap().to_be_bytes()[..], packet].concat();
+        self.0.get_mut().write_all(&framed).unwrap();
+    }
+
+    /// The next message.
+    pub(crate) fn receive(&mut self) -> std::io::Result<Vec<u8>> {
         let mut length = [0; 2];
         self.0.read_exact(&mut length)?;
         let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
@@ -208,7 +220,8 @@ impl Udp {
         Reply::parse(&self.receive_raw())
     }
 
-    fn receive_raw(&self) -> Vec<u8> {
+    /// The next reply, as it is.
+    pub(crate) fn receive_raw(&self) -> Vec<u8> {
         let mut reply = [0; 4096];
         let length = self.0.recv(&mut reply).expect("a reply in time");
         reply[..length].to_vec()
@@ -232,6 +245,12 @@ impl Reply {
     /// The data of its answers.
     pub(crate) fn data(&self) -> Vec<String> {
         self.0.answers.iter().map(|record| record.data.to_string()).collect()
+    }
+
+    /// The data of this EDNS option.
+    pub(crate) fn option(&self, code: u16) -> Option<Vec<u8>> {
+        let option = self.0.edns.as_ref()?.option(EdnsCode::from(code))?;
+        Some(Vec::try_from(option).unwrap())
     }
 
     /// The only answer's data.

@@ -231,6 +231,21 @@ impl Node {
         self.control().addresses.dns[0]
     }
 
+    /// DNS over TLS.
+    pub(crate) fn dot(&self) -> SocketAddr {
+        self.control().addresses.dot[0]
+    }
+
+    /// DNS over HTTPS.
+    pub(crate) fn doh(&self) -> SocketAddr {
+        self.control().addresses.doh[0]
+    }
+
+    /// DNS over QUIC.
+    pub(crate) fn doq(&self) -> SocketAddr {
+        self.control().addresses.doq[0]
+    }
+
     /// Waits until no fetch runs: what it stores is stored then, which may be a moment after a client has its last byte.
     pub(crate) fn settle(&self) {
         eventually("the end of all fetches", || self.control().edge.fills.running() == 0);

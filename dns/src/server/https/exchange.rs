@@ -58,7 +58,7 @@ impl Plane {
                 self.count_drop(reason);
                 match reason {
                     Dropped::Short | Dropped::Response => refusal(StatusCode::BAD_REQUEST, "That is not a DNS query."),
-                    Dropped::Source | Dropped::Send => {
+                    Dropped::Long | Dropped::Source | Dropped::Send | Dropped::Limited => {
                         refusal(StatusCode::INTERNAL_SERVER_ERROR, "There is no answer to that.")
                     }
                 }
@@ -129,28 +129,12 @@ fn lifetime(answer: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
 
-    use arc_swap::ArcSwap;
     use http::Request;
-    use nearcast_shared::clock::Clock;
-    use nearcast_shared::health::HealthBoard;
     use proptest::prelude::*;
 
     use super::*;
     use crate::fixture;
-
-    fn plane() -> Plane {
-        let config = fixture::config(fixture::CONFIG, "sin");
-        Plane {
-            view: Arc::new(ArcSwap::from_pointee(fixture::view())),
-            health: HealthBoard::new(&config, None, &Clock::System).unwrap(),
-            texts: Arc::default(),
-            signers: fixture::signers(&config),
-            metrics: Arc::new(fixture::metrics()),
-            clock: Clock::System,
-        }
-    }
 
     fn ask(method: &str, target: &str, media_type: Option<&str>, body: &[u8]) -> Response<Bytes> {
         let mut request = Request::builder().method(method).uri(target);
@@ -158,7 +142,7 @@ mod tests {
             request = request.header(CONTENT_TYPE, media_type);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        plane().over_https(&parts, body, (Ipv4Addr::LOCALHOST, 4000).into())
+        fixture::plane(fixture::view()).over_https(&parts, body, (Ipv4Addr::LOCALHOST, 4000).into())
     }
 
     fn field(response: &Response<Bytes>, name: http::HeaderName) -> &str {
@@ -223,7 +207,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_request_has_a_response(variable in "[a-zA-Z0-9_=&%-]{0,80}", body in proptest::collection::vec(any::<u8>(), 0..80)) {
-            thread_local!(static PLANE: Plane = plane());
+            thread_local!(static PLANE: Plane = fixture::plane(fixture::view()));
             for (method, media_type) in [("GET", "text/plain"), ("POST", DNS_MESSAGE)] {
                 let request = Request::builder().method(method).uri(format!("/?dns={variable}")).header(CONTENT_TYPE, media_type);
                 let (parts, ()) = request.body(()).unwrap().into_parts();

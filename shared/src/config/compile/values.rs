@@ -56,6 +56,21 @@ impl Compiler<'_> {
         }
     }
 
+    /// What each UDP socket may hold back: 64 KiB to 256 MiB.
+    pub(super) fn receive_buffer(&mut self, value: &At<String>) -> usize {
+        const KEY: &str = "dns.udp-receive-buffer";
+        const DEFAULT: usize = 1 << 20;
+        let Some(value) = value else { return DEFAULT };
+        let Some(bytes) = self.size(KEY, value) else { return DEFAULT };
+        match usize::try_from(bytes) {
+            Ok(bytes) if (64 << 10..=256 << 20).contains(&bytes) => bytes,
+            _ => {
+                self.gather.at(Some(value.span()), KEY, "must be from 64 KiB to 256 MiB");
+                DEFAULT
+            }
+        }
+    }
+
     pub(super) fn number<T: PartialOrd + Copy + std::fmt::Display>(
         &mut self,
         key: &str,

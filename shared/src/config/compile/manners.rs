@@ -1,0 +1,152 @@
+//! How DNS answers are given.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use super::super::file::{self, At};
+use super::super::{CookieSecret, Cookies, Inputs, Manners, QueryLog, RateLimit};
+use super::{Compiler, span_of};
+
+/// Secrets that are in force at once: the one that makes cookies, the ones before it, and the next.
+const SECRETS_MAX: usize = 8;
+/// Bytes of a string of a TXT record (RFC 1035 section 3.3).
+const STRING_MAX: usize = 255;
+/// Answers a second: beyond, intervals are too short to be told apart.
+const RATE_MAX: u32 = 1_000_000;
+
+impl Compiler<'_> {
+    pub(super) fn manners(&mut self, dns: &file::Dns, inputs: &Inputs) -> Manners {
+        let udp_size = dns.udp_size.as_ref().map_or(1232, |size| *size.get_ref());
+        let smaller = dns.udp_size_without_cookie.as_ref().map(|given| {
+            self.number("dns.udp-size-without-cookie", &Some(given.clone()), 512..=udp_size.max(512), 512)
+        });
+        let cookies = self.cookies(&dns.cookies, inputs);
+        if smaller.is_some() && cookies.is_none() {
+            let message = "needs cookies: with dns.cookies.on = false nobody could have one";
+            self.gather.at(span_of(&dns.udp_size_without_cookie), "dns.udp-size-without-cookie", message);
+        }
+        Manners {
+            nsid: self.text("dns.nsid", &dns.nsid),
+            version: self.text("dns.version", &dns.version),
+            id: self.text("dns.id", &dns.id),
+            cookies,
+            udp_size_without_cookie: smaller,
+            rate_limit: dns.rate_limit.as_ref().map(|limit| self.rate_limit(limit)),
+        }
+    }
+
+    /// What is told of the server, with `{pop}` filled in.
+    fn text(&mut self, key: &str, given: &At<String>) -> Option<String> {
+        let given = given.as_ref()?;
+        let text = given.get_ref().replace("{pop}", &self.pop);
+        if text.is_empty() || text.len() > STRING_MAX {
+            self.gather.at(Some(given.span()), key, format!("must be from 1 to {STRING_MAX} bytes"));
+        }
+        Some(text)
+    }
+
+    fn cookies(&mut self, cookies: &file::Cookies, inputs: &Inputs) -> Option<Cookies> {
+        let file = cookies.secret_file.as_ref().filter(|_| !inputs.offline);
+        let secrets = file.and_then(|entry| {
+            let path = self.path("dns.cookies.secret-file", entry)?;
+            self.judge("dns.cookies.secret-file", entry.span(), secrets(&path))
+        });
+        let is_on = cookies.on.unwrap_or(true);
+        let required = cookies.required.unwrap_or(false);
+        is_on.then_some(Cookies { secrets: secrets.unwrap_or_default(), required })
+    }
+
+    fn rate_limit(&mut self, limit: &file::RateLimit) -> RateLimit {
+        let mut rate = |key: &str, given: &At<u32>, default| {
+            NonZeroU32::new(self.number(&format!("dns.rate-limit.{key}"), given, 0..=RATE_MAX, default))
+        };
+        let all = rate("all", &limit.all, 300);
+        let answers = rate("answers", &limit.answers, 200);
+        let negative = rate("negative", &limit.negative, 50);
+        let errors = rate("errors", &limit.errors, 20);
+        let table_size = match &limit.table_size {
+            Some(size) => self.size("dns.rate-limit.table-size", size).unwrap_or(4 << 20),
+            None => 4 << 20,
+        };
+        if !(64 << 10..=1 << 30).contains(&table_size) {
+            let message = "must be from 64 KiB to 1 GiB";
+            self.gather.at(span_of(&limit.table_size), "dns.rate-limit.table-size", message);
+        }
+        RateLimit {
+            all,
+            answers,
+            negative,
+            errors,
+            slip: self.number("dns.rate-limit.slip", &limit.slip, 0..=100, 2),
+            v4_prefix: self.number("dns.rate-limit.ipv4-prefix", &limit.ipv4_prefix, 8..=32, 24),
+            v6_prefix: self.number("dns.rate-limit.ipv6-prefix", &limit.ipv6_prefix, 16..=128, 56),
+            exempt: self.networks("dns.rate-limit.exempt", limit.exempt.as_deref()),
+            log_only: limit.log_only.unwrap_or(false),
+            table_size: usize::try_from(table_size).unwrap_or(usize::MAX),
+        }
+    }
+
+    pub(super) fn query_log(&mut self, log: &file::QueryLog) -> QueryLog {
+        let sample = self.number("dns.query-log.sample", &log.sample, 0.0..=1.0, 0.01);
+        QueryLog { to: self.log_target(&log.to), sample }
+    }
+}
+
+/// A secret of 32 hexadecimal digits on each line; what begins with `#` is none.
+fn secrets(path: &Path) -> Result<Vec<CookieSecret>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim()));
+    let secrets = lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| secret(line).ok_or_else(|| format!("{}, line {number}: {FORM}", path.display())))
+        .collect::<Result<Vec<_>, _>>()?;
+    if (1..=SECRETS_MAX).contains(&secrets.len()) {
+        Ok(secrets)
+    } else {
+        Err(format!("{}: there must be from 1 to {SECRETS_MAX} secrets; {FORM}", path.display()))
+    }
+}
+
+const FORM: &str = "a secret is 32 hexadecimal digits, such as of `openssl rand -hex 16`";
+
+fn secret(text: &str) -> Option<CookieSecret> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex)?;
+    Some(CookieSecret(number.to_be_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
+
+    #[test]
+    fn files_of_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets");
+        // (text, secrets or what is said)
+        let rows = [
+            (ONE.to_owned(), Ok(1)),
+            (format!("# the newest\n{ONE}\n\n  {ONE}  \n"), Ok(2)),
+            (String::new(), Err("from 1 to 8 secrets")),
+            ("# nothing\n".to_owned(), Err("from 1 to 8 secrets")),
+            (format!("{ONE}\n").repeat(9), Err("from 1 to 8 secrets")),
+            (format!("{ONE}\n{}", &ONE[1..]), Err("line 2: a secret is 32 hexadecimal digits")),
+            (format!("+{}", &ONE[1..]), Err("line 1")),
+            (format!("{ONE}0"), Err("line 1")),
+        ];
+        for (text, wanted) in rows {
+            std::fs::write(&path, &text).unwrap();
+            match (secrets(&path), wanted) {
+                (Ok(secrets), Ok(count)) => assert_eq!(secrets.len(), count, "{text}"),
+                (Err(said), Err(wanted)) => assert!(said.contains(wanted), "{said}"),
+                (got, wanted) => panic!("{text}: {got:?}, not {wanted:?}"),
+            }
+        }
+        assert!(secrets(&folder.path().join("none")).is_err());
+        std::fs::write(&path, ONE).unwrap();
+        assert_eq!(secrets(&path).unwrap()[0].0[..3], [0xe5, 0xe9, 0x73]);
+        assert!(!format!("{:?}", secrets(&path).unwrap()).contains("229"), "nothing of it shows");
+    }
+}
