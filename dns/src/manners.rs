@@ -51,6 +51,13 @@ pub(crate) struct Guest {
     pub(crate) now: Timestamp,
 }
 
+impl Guest {
+    /// Whether its address is proven to be its own.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.transport != Transport::Udp || self.cookie.state == CookieState::Valid
+    }
+}
+
 impl std::fmt::Debug for Seed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Seed(..)")
@@ -155,7 +162,7 @@ impl Manners {
     ) -> Result<Option<Outcome>, Dropped> {
         let Some(limiter) = &self.limiter else { return Ok(None) };
         // What came over a connection, or with a cookie of ours, came from where it says.
-        if guest.transport != Transport::Udp || guest.cookie.state == CookieState::Valid {
+        if guest.is_verified() {
             return Ok(None);
         }
         let (action, result) = match limiter.judge(guest.client, kind, guest.now, guest.draw(request)) {

@@ -1,7 +1,7 @@
 //! From the bytes of a query to those of its answer: what every listener does with what it hears.
 //!
 //! ```text
-//!   decode -> manners (no answer, or a short one?) -> answer -> manners (too much of that?) -> encode -> count, log
+//!   decode -> manners (no answer, or a short one?) -> answer -> manners (too much of that?) -> sign -> encode -> count, log
 //! ```
 
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::answer::{Answer, Outcome, answer};
+use crate::dnssec::{Asker, Local, Refused};
 use crate::encode::{self, Opt};
 use crate::log::{self, Line};
 use crate::manners::Guest;
@@ -25,8 +26,16 @@ const CLASS_IN: u16 = 1;
 /// What a listener, or a connection, keeps from query to query.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
+    signatures: Local,
     /// How long the connection may be idle now, over TCP and TLS.
     pub(crate) patience: Option<Duration>,
+}
+
+impl Desk {
+    /// Of a thread, of which there are few: with room for the signatures that it is asked for most.
+    pub(crate) fn of_thread() -> Self {
+        Self { signatures: Local::of_worker(), ..Self::default() }
+    }
 }
 
 impl Plane {
@@ -51,8 +60,10 @@ impl Plane {
             Some(instead) => instead,
             None => {
                 let health = view.health(&health);
-                let answer = answer(&request, guest.client, &view, &health, guest.now, &texts);
-                manners.limit_answer(answer, &request, &guest, &self.metrics)?
+                let now = self.signers.now(guest.now);
+                let answer = answer(&request, guest.client, &view, &health, now, &texts);
+                let answer = manners.limit_answer(answer, &request, &guest, &self.metrics)?;
+                self.signed(answer, &request, &guest, desk)
             }
         };
         let limit = match transport {
@@ -69,6 +80,17 @@ impl Plane {
             self.log.line(line(&view, &guest, &request, &answer, out.len()));
         }
         Ok(())
+    }
+
+    /// With signatures, if they are wanted and can be had.
+    fn signed<'v>(&self, mut answer: Answer<'v>, request: &Request<'_>, guest: &Guest, desk: &mut Desk) -> Answer<'v> {
+        let asker = if guest.is_verified() { Asker::Verified } else { Asker::Unverified };
+        match answer.sign(request, &self.signers, &mut desk.signatures, asker, guest.now) {
+            Ok(()) => answer,
+            // Over a stream it counts as another's, who has a share of their own.
+            Err(Refused::Limited) if guest.transport == Transport::Udp => Answer::empty(Outcome::Slipped),
+            Err(Refused::Limited | Refused::Clock | Refused::Failed) => Answer::empty(Outcome::Unsigned),
+        }
     }
 
     fn count(&self, view: &View, guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, bytes: usize) {

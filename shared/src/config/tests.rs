@@ -423,3 +423,20 @@ fn https_records_need_ports() {
         );
     }
 }
+
+#[test]
+fn the_receive_buffer_has_bounds() {
+    let of = |line: &str| {
+        let pop = "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n";
+        parse(&format!("[dns]\n{line}\n{pop}")).map(|config| config.dns.udp_receive_buffer)
+    };
+    for (line, bytes) in
+        [("", 1 << 20), ("udp-receive-buffer = \"64 KiB\"", 64 << 10), ("udp-receive-buffer = \"256 MiB\"", 256 << 20)]
+    {
+        assert_eq!(of(line).unwrap(), bytes, "{line}");
+    }
+    for size in ["63 KiB", "257 MiB", "0"] {
+        let mistakes = of(&format!("udp-receive-buffer = \"{size}\"")).unwrap_err().to_string();
+        assert!(mistakes.contains("dns.udp-receive-buffer: must be from 64 KiB to 256 MiB"), "{mistakes}");
+    }
+}
