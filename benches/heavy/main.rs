@@ -12,6 +12,7 @@ mod it {
     pub(crate) mod harness;
 }
 
+mod busy;
 mod demand;
 mod herd;
 mod hot;
@@ -25,12 +26,13 @@ use demand::Demands;
 
 type Part = fn(&mut Demands, u64);
 
-const PARTS: [(&str, &str, Part); 5] = [
+const PARTS: [(&str, &str, Part); 6] = [
     ("herd", "500 clients on a cold 100 MiB object from an origin of 10 MiB/s", herd::run),
     ("uncacheable", "200 clients on a no-store URL whose origin takes a second", uncacheable::run),
     ("stream", "20 GiB through a cache of 1 GiB", through::stream),
     ("scan", "a million objects, each asked for once, through a cache of 1 GiB", through::scan),
     ("steered", "5,000 DNS queries a second while PoPs die and everything is reloaded", steered::run),
+    ("busy", "DNS while HTTP clients, floods and strangers take what they can", busy::run),
 ];
 
 fn main() -> ExitCode {
@@ -39,7 +41,9 @@ fn main() -> ExitCode {
     let (options, names): (Vec<_>, Vec<_>) = words.into_iter().partition(|word| word.starts_with("--"));
     let known = |name: &String| PARTS.iter().any(|(part, ..)| part == name);
     if !options.iter().all(|option| option == "--tenth") || !names.iter().all(known) {
-        eprintln!("usage: cargo bench --bench heavy -- [herd] [uncacheable] [stream] [scan] [steered] [--tenth]");
+        eprintln!(
+            "usage: cargo bench --bench heavy -- [herd] [uncacheable] [stream] [scan] [steered] [busy] [--tenth]"
+        );
         return ExitCode::from(2);
     }
     // A tenth of the bytes and requests: to see whether it works at all.

@@ -33,6 +33,7 @@ use crate::view::{Delegation, Found, Node, RrSet, Target, View, Zone};
 mod binding;
 mod denial;
 mod set;
+mod signed;
 mod steered;
 
 pub(crate) use set::{Addresses, Data, Owner, Set};
@@ -396,15 +397,31 @@ impl<'v> Asked<'_, 'v> {
             Found::NoName(zone) => self.denied(answer, place(zone, None), Outcome::NoName),
             Found::Delegated(zone, delegation) => self.delegated(answer, owner, zone, &delegation, links),
             // RFC 4035 section 3.1.4.1: the DS set of a zone's own name is the parent zone's.
-            Found::Node(zone, node) if qtype == rtype::DS && node.apex => {
-                let zone = self.view.parent_of(zone).unwrap_or(zone);
-                self.of_type(answer, place(zone, Some(node)), node.parental())
-            }
+            Found::Node(zone, node) if qtype == rtype::DS && node.apex => self.parental(answer, owner, zone, node),
             Found::Node(zone, node) if qtype == rtype::TXT && self.texts.at(name, self.now).is_some() => {
                 self.texts(answer, place(zone, Some(node)), name)
             }
             Found::Node(zone, node) => return self.at_node(answer, place(zone, Some(node)), node, links),
         })
+    }
+
+    /// The DS set of a zone of ours, which is the parent zone's.
+    fn parental(&self, mut answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, node: &'v Node) -> Answer<'v> {
+        let Some(parent) = self.view.parent_of(zone) else {
+            return self.denied(answer, Place { owner, zone, node: Some(node) }, Outcome::NoData);
+        };
+        let place = Place { owner, zone: parent, node: Some(node) };
+        // RFC 7344 section 4: a parent takes over what its child offers. Ours does so at once.
+        let offered = || zone.keys.as_ref()?.at(self.now).set(rtype::CDS);
+        match (node.parental(), offered()) {
+            (None, Some(offered)) => {
+                let keys = offered.rdata().map(Cow::Borrowed).collect();
+                let set = place.set(Data::Made(rtype::DS, keys));
+                answer.answers.push(Set { ttl: offered.ttl, ttl_original: offered.ttl, ..set });
+                answer
+            }
+            (own, _) => self.of_type(answer, place, own),
+        }
     }
 
     fn at_node(&self, mut answer: Answer<'v>, place: Place<'v>, node: &'v Node, links: usize) -> Step<'v> {
@@ -433,8 +450,14 @@ impl<'v> Asked<'_, 'v> {
             (Target::Steered(steered), _) if self.view.guide().always_points(steered.policy) => {
                 self.pointer(answer, place, steered)
             }
-            (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, place, node.set(qtype)),
+            (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, place, self.set_of(place, node, qtype)),
         })
+    }
+
+    /// What the name has of that type for everyone: of the zone's own name the keys, too.
+    fn set_of(&self, place: Place<'v>, node: &'v Node, qtype: u16) -> Option<&'v RrSet> {
+        let of_keys = || place.zone.keys.as_ref().filter(|_| node.apex)?.at(self.now).set(qtype);
+        node.set(qtype).or_else(of_keys)
     }
 
     /// What is at a name that has texts, with those that the zone itself has there.

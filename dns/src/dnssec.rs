@@ -36,4 +36,4 @@ pub use times::{Times, stamp};
 pub(crate) use budget::{Asker, Pool};
 pub(crate) use canonical::Set;
 pub(crate) use signers::{Local, Refused, Signatures};
-pub(crate) use zone::{Stage, ZoneKeys};
+pub(crate) use zone::ZoneKeys;

@@ -50,6 +50,9 @@ mod metrics;
 
 mod log;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod fixture;
 

@@ -1,17 +1,19 @@
 //! From the bytes of a query to those of its answer: what every listener does with what it hears.
 //!
 //! ```text
-//!   decode -> manners (no answer, or a short one?) -> answer -> manners (too much of that?) -> encode -> count, log
+//!   decode -> manners (no answer, or a short one?) -> answer -> manners (too much of that?) -> sign -> encode -> count, log
 //! ```
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::answer::{Answer, Outcome, answer};
+use crate::dnssec::{Asker, Local, Refused};
 use crate::encode::{self, Opt};
 use crate::log::{self, Line};
-use crate::manners::{Guest, Manners};
+use crate::manners::Guest;
 use crate::message::{Fault, Request, Silence, Surplus, decode};
 use crate::metrics::{
     ClientSubnetKind, CookieState, Dropped, EdnsVersion, Flaw, QueryType, RankingSource, Seen, Transport, WithoutPop,
@@ -23,7 +25,18 @@ const CLASS_IN: u16 = 1;
 
 /// What a listener, or a connection, keeps from query to query.
 #[derive(Debug, Default)]
-pub(crate) struct Desk {}
+pub(crate) struct Desk {
+    signatures: Local,
+    /// How long the connection may be idle now, over TCP and TLS.
+    pub(crate) patience: Option<Duration>,
+}
+
+impl Desk {
+    /// Of a thread, of which there are few: with room for the signatures that it is asked for most.
+    pub(crate) fn of_thread() -> Self {
+        Self { signatures: Local::of_worker(), ..Self::default() }
+    }
+}
 
 impl Plane {
     /// Answers `packet`, which came from `peer`, into `out`: the whole message and nothing else, without the length that goes
@@ -33,7 +46,7 @@ impl Plane {
         packet: &[u8],
         peer: SocketAddr,
         transport: Transport,
-        _desk: &mut Desk,
+        desk: &mut Desk,
         out: &mut Vec<u8>,
     ) -> Result<(), Dropped> {
         let request = decode(packet).map_err(|silence| match silence {
@@ -47,16 +60,37 @@ impl Plane {
             Some(instead) => instead,
             None => {
                 let health = view.health(&health);
-                let answer = answer(&request, guest.client, &view, &health, guest.now, &texts);
-                manners.limit_answer(answer, &request, &guest, &self.metrics)?
+                let now = self.signers.now(guest.now);
+                let answer = answer(&request, guest.client, &view, &health, now, &texts);
+                let answer = manners.limit_answer(answer, &request, &guest, &self.metrics)?;
+                self.signed(answer, &request, &guest, desk)
             }
         };
-        write(&manners, &guest, &request, &answer, view.udp_size(), out);
+        let limit = match transport {
+            Transport::Udp => encode::udp_limit(&request, manners.udp_size(&guest, view.udp_size())),
+            Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::STREAM_LIMIT,
+        };
+        let extras = manners.extras(&request, &guest, &answer, desk.patience);
+        let mut options = SmallVec::new();
+        extras.write(&mut options);
+        encode::encode(&request, &answer, &Opt { udp_size: view.udp_size(), options: &options }, limit, out);
+        extras.pad(options.len(), out, limit);
         self.count(&view, &guest, &request, &answer, out.len());
         if self.log.wants(guest.draw(&request)) {
             self.log.line(line(&view, &guest, &request, &answer, out.len()));
         }
         Ok(())
+    }
+
+    /// With signatures, if they are wanted and can be had.
+    fn signed<'v>(&self, mut answer: Answer<'v>, request: &Request<'_>, guest: &Guest, desk: &mut Desk) -> Answer<'v> {
+        let asker = if guest.is_verified() { Asker::Verified } else { Asker::Unverified };
+        match answer.sign(request, &self.signers, &mut desk.signatures, asker, guest.now) {
+            Ok(()) => answer,
+            // Over a stream it counts as another's, who has a share of their own.
+            Err(Refused::Limited) if guest.transport == Transport::Udp => Answer::empty(Outcome::Slipped),
+            Err(Refused::Limited | Refused::Clock | Refused::Failed) => Answer::empty(Outcome::Unsigned),
+        }
     }
 
     fn count(&self, view: &View, guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, bytes: usize) {
@@ -114,25 +148,6 @@ impl Plane {
     pub(crate) fn count_drop(&self, reason: Dropped) {
         self.metrics.dropped(reason).inc();
     }
-}
-
-fn write(
-    manners: &Manners,
-    guest: &Guest,
-    request: &Request<'_>,
-    answer: &Answer<'_>,
-    udp_size: u16,
-    out: &mut Vec<u8>,
-) {
-    let limit = match guest.transport {
-        Transport::Udp => encode::udp_limit(request, manners.udp_size(guest, udp_size)),
-        Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::STREAM_LIMIT,
-    };
-    let extras = manners.extras(request, guest, answer);
-    let mut options = SmallVec::new();
-    extras.write(&mut options);
-    encode::encode(request, answer, &Opt { udp_size, options: &options }, limit, out);
-    extras.pad(options.len(), out, limit);
 }
 
 fn cookie(guest: &Guest, request: &Request<'_>) -> CookieState {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 
+use crate::name::Name;
 use crate::pop::{Pop, PopId};
 
 mod compile;
@@ -44,6 +45,13 @@ pub use site::{
 };
 pub use units::Share;
 pub use zone::{Nameserver, Zone};
+
+/// The records of a zone file's text, and how many mistakes are told of it: for its fuzz target.
+#[doc(hidden)]
+pub fn zone_text(text: &[u8], zone: &Name, ttl: u32) -> (Vec<Record>, usize) {
+    let content = zonefile::read_text(text, Path::new("fuzzing/zone"), zone, ttl);
+    (content.records.into_iter().map(|(_, record)| record).collect(), content.mistakes.len())
+}
 
 /// Everything a node needs to know, for this PoP.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,7 @@
 mod harness;
 
 mod admin;
+mod busy;
 mod cache;
 mod config;
 mod conformance;

@@ -92,7 +92,9 @@ impl<'v> Asked<'_, 'v> {
         }
         types.extend(node.types().filter(|rtype| *rtype != rtype::CNAME));
         if node.apex {
-            types.extend([rtype::DNSKEY, rtype::CDS, rtype::CDNSKEY]);
+            let keys = place.zone.keys.as_ref().map(|keys| keys.at(self.now));
+            let of_keys = [rtype::DNSKEY, rtype::CDS, rtype::CDNSKEY];
+            types.extend(of_keys.into_iter().filter(|rtype| keys.is_some_and(|keys| keys.set(*rtype).is_some())));
         }
         if let Target::Steered(steered) = node.target
             && !self.view.guide().always_points(steered.policy)

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use nearcast_shared::rtype;
 use smallvec::SmallVec;
 
+use crate::dnssec::Signatures;
 use crate::name::Name;
 use crate::steering::Family;
 use crate::view::{RrSet, Zone};
@@ -25,7 +25,7 @@ pub(crate) struct Set<'v> {
     /// It is made for this very name, such as by a wildcard, and another name has another one: there is no end to them.
     pub(crate) passing: bool,
     /// The data of its RRSIG records, for those who ask for them.
-    pub(crate) signatures: SmallVec<[Arc<[u8]>; 1]>,
+    pub(crate) signatures: Signatures,
 }
 
 /// Whose records they are.
@@ -73,7 +73,7 @@ impl<'v> Set<'v> {
             data: Data::Stored(set),
             zone: None,
             passing: false,
-            signatures: SmallVec::new(),
+            signatures: Signatures::new(),
         }
     }
 
@@ -86,7 +86,7 @@ impl<'v> Set<'v> {
             data,
             zone: Some(zone),
             passing: false,
-            signatures: SmallVec::new(),
+            signatures: Signatures::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use nearcast_shared::clock::{Clock, Timestamp};
+use nearcast_shared::clock::Clock;
 use nearcast_shared::health::Forced;
 use nearcast_shared::metrics::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::dnssec::Signers;
 use crate::fixture;
 
 const DEADLINE: Duration = Duration::from_secs(10);

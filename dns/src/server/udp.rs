@@ -54,7 +54,7 @@ pub(super) fn start(sockets: Vec<UdpSocket>, udp: Udp, plane: Plane) -> io::Resu
     let line = |socket: UdpSocket| Ok(Line { v6: socket.local_addr()?.is_ipv6(), socket, ear: vitals.listener() });
     let lines = sockets.into_iter().map(line).collect::<io::Result<Vec<Line>>>()?;
     Beside::spawn(format!("dns-{worker}"), move |stopped| {
-        Thread { plane, batch: Batch::new(), desk: Desk::default() }.run(&lines, stopped, &pulse);
+        Thread { plane, batch: Batch::new(), desk: Desk::of_thread() }.run(&lines, stopped, &pulse);
     })
 }
 

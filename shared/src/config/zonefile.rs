@@ -50,8 +50,15 @@ pub(super) struct Content {
 /// Reads the file at `path`, which lies in `folder` or anywhere else that the config names. What has no TTL anywhere has `ttl`.
 pub(super) fn read(path: &Path, folder: &Path, zone: &Name, ttl: u32) -> Content {
     let mut reader = Reader { folder, bytes_left: BYTES_MAX, content: Content::default() };
-    let start = Context { origin: zone.clone(), owner: None, default_ttl: None, last_ttl: ttl };
-    reader.file(path, start, 0);
+    reader.file(path, Context::start(zone, ttl), 0);
+    reader.content
+}
+
+/// Reads `text` as the file at `path` would be read.
+pub(super) fn read_text(text: &[u8], path: &Path, zone: &Name, ttl: u32) -> Content {
+    let folder = path.parent().unwrap_or(path);
+    let mut reader = Reader { folder, bytes_left: BYTES_MAX, content: Content::default() };
+    reader.entries(text, &path.into(), Context::start(zone, ttl), 0);
     reader.content
 }
 
@@ -108,6 +115,12 @@ struct Context {
     last_ttl: u32,
 }
 
+impl Context {
+    fn start(zone: &Name, ttl: u32) -> Self {
+        Self { origin: zone.clone(), owner: None, default_ttl: None, last_ttl: ttl }
+    }
+}
+
 struct Reader<'a> {
     folder: &'a Path,
     bytes_left: u64,
@@ -124,13 +137,16 @@ impl Reader<'_> {
         }
     }
 
-    fn file(&mut self, path: &Path, mut context: Context, depth: usize) {
+    fn file(&mut self, path: &Path, context: Context, depth: usize) {
         let file: Arc<Path> = path.into();
-        let text = match self.text(path) {
-            Ok(text) => text,
-            Err(why) => return self.mistake(&Line { file, line: 0 }, why),
-        };
-        for entry in Entries::new(&text) {
+        match self.text(path) {
+            Ok(text) => self.entries(&text, &file, context, depth),
+            Err(why) => self.mistake(&Line { file, line: 0 }, why),
+        }
+    }
+
+    fn entries(&mut self, text: &[u8], file: &Arc<Path>, mut context: Context, depth: usize) {
+        for entry in Entries::new(text) {
             let at = |line| Line { file: file.clone(), line };
             match entry {
                 Err(fault) => self.mistake(&at(fault.line), fault.message.to_owned()),

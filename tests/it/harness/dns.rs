@@ -108,6 +108,11 @@ impl Query {
         TcpStream::connect(to).ok().map(|_| self.tcp(to))
     }
 
+    /// Asks over TCP; `None` when the connection ends instead.
+    pub(crate) fn ask_tcp(&self, to: SocketAddr) -> Option<Reply> {
+        Tcp::connect(to).try_ask(self)
+    }
+
     /// Asks over TCP.
     pub(crate) fn tcp(&self, to: SocketAddr) -> Reply {
         Tcp::connect(to).ask(self)

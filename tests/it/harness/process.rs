@@ -107,6 +107,14 @@ impl Process {
         self.proc_status("VmHWM:").trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Seconds that all of its threads have worked so far: fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.lock().id())).unwrap();
+        // The second field, in parentheses, may hold anything.
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ');
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+    }
+
     /// What the kernel says of it (proc_pid_status(5)).
     fn proc_status(&self, key: &str) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.lock().id())).unwrap();

@@ -1,0 +1,86 @@
+//! What the fuzz targets need of this crate and nobody else does: no part of its interface.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::ecs::ClientSubnet;
+use crate::message::{Fault, decode};
+use crate::metrics::Transport;
+use crate::respond::Desk;
+use crate::server::Plane;
+
+/// A query as [`decode`] reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The same in the answer.
+    pub id: u16,
+    /// Four bits.
+    pub opcode: u8,
+    /// RD.
+    pub recursion_desired: bool,
+    /// The name as it came, the type and the class; `None` when there was not exactly one that could be read.
+    pub question: Option<(Vec<u8>, u16, u16)>,
+    /// The size, the version and DO of the OPT record.
+    pub edns: Option<(u16, u8, bool)>,
+    /// What is answered in place of an answer.
+    pub fault: Option<Wrong>,
+}
+
+/// What is wrong with a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// NOTIMP.
+    Opcode,
+    /// FORMERR.
+    Malformed,
+    /// BADVERS.
+    Version,
+    /// FORMERR.
+    QueryType,
+}
+
+/// Reads a packet; `None` for what is not answered at all.
+pub fn read(packet: &[u8]) -> Option<Read> {
+    let request = decode(packet).ok()?;
+    Some(Read {
+        id: request.id,
+        opcode: request.opcode,
+        recursion_desired: request.recursion_desired,
+        question: request.question.map(|question| {
+            let (name, _) = question.wire.split_at(question.name.wire().len());
+            (name.to_vec(), question.qtype, question.qclass)
+        }),
+        edns: request.edns.map(|edns| (edns.udp_size, edns.version, edns.dnssec_ok)),
+        fault: request.fault.map(|fault| match fault {
+            Fault::Opcode => Wrong::Opcode,
+            Fault::Malformed(_) | Fault::NoQuestion => Wrong::Malformed,
+            Fault::Version => Wrong::Version,
+            Fault::QueryType => Wrong::QueryType,
+        }),
+    })
+}
+
+/// Reads the data of an ECS option: the network it names, if any; an error for what is a format error.
+#[expect(clippy::result_unit_err, reason = "what is wrong with it is the same to everybody")]
+pub fn subnet(data: &[u8]) -> Result<Option<(IpAddr, u8)>, ()> {
+    let subnet = ClientSubnet::parse(data).map_err(|_| ())?;
+    Ok(subnet.subnet().map(|subnet| (subnet.address, subnet.source)))
+}
+
+/// What a packet is answered over one transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Whether it has to fit a datagram.
+    pub is_datagram: bool,
+    /// `None` when there is nothing to send.
+    pub reply: Option<Vec<u8>>,
+}
+
+/// Answers `packet` as each transport would.
+pub fn respond(plane: &Plane, packet: &[u8], peer: SocketAddr) -> Vec<Said> {
+    let over = |transport| {
+        let mut reply = Vec::new();
+        let answered = plane.respond(packet, peer, transport, &mut Desk::default(), &mut reply).is_ok();
+        Said { is_datagram: transport == Transport::Udp, reply: answered.then_some(reply) }
+    };
+    Transport::ALL.map(over).to_vec()
+}
