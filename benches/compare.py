@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""CPU time per request of nearcast beside nginx (HTTP cache hits) and gdnsd (DNS).
+"""CPU time per request of nearcast beside nginx (HTTP cache hits), and gdnsd, NSD and Knot (DNS).
 
 CPU time per answered request is compared, not requests per second: it does not
 depend on how fast the load generator is, and it is what a node pays for. See
@@ -12,7 +12,6 @@ import hashlib
 import http.client
 import os
 import platform
-import random
 import re
 import resource
 import signal
@@ -27,28 +26,22 @@ from datetime import date
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from servers import (BODIES, HOST, NOTES, POPS, SENDING, ZONE, Fleet, Origin, Target,  # noqa: E402
-                     Unfit, cpu_ticks, find, note, origin_port, start_gdnsd, start_nearcast,
-                     start_nginx)
-from wire import Question, dns_answer, dns_query  # noqa: E402
+from peers import many_zones, start_echo, start_gdnsd, start_knot, start_nsd  # noqa: E402
+from rows import Row, dns_rows, http_rows  # noqa: E402
+from servers import (BODIES, HOST, NOTES, SENDING, Fleet, Origin, Target, Unfit, can_sign,  # noqa: E402
+                     cpu_ticks, find, note, origin_port, start_nearcast, start_nginx)
+from wire import dns_answer, dns_query  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-ADDRESSES = frozenset(address for address, _ in POPS.values())
-PACKAGES = {"nginx": "nginx-light", "gdnsd": "gdnsd", "wrk": "wrk", "dnsperf": "dnsperf",
-            "taskset": "util-linux", "zstd": "zstd"}
-KINDS = {"http", "dns"}
+PACKAGES = {"http": {"nginx": "nginx-light", "wrk": "wrk"},
+            "dns": {"gdnsd": "gdnsd", "nsd": "nsd", "knotd": "knot knot-module-geoip",
+                    "dnsperf": "dnsperf", "zstd": "zstd", "cc": "gcc libc6-dev"}}
+KINDS = ("http", "dns")
+# What a smoke run does without.
+LOADS = ("wrk", "dnsperf")
 LOSS_ALLOWED = 0.001
 TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 Said = list[frozenset[str]]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; `path` is set for HTTP, `questions` for DNS."""
-    label: str
-    kind: str
-    path: str = ""
-    questions: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,29 +92,6 @@ class Cell:
                 f"{other:.2f} µs in the load generator")
 
 
-# --- rows -----------------------------------------------------------------
-
-def subnets(count: int) -> list[bytes]:
-    """Public-looking /24s in a fixed order: one subnet for all would only test a cache."""
-    source = random.Random(7)
-    firsts = [n for n in range(1, 224) if n not in (10, 100, 127, 169, 172, 192, 198, 203)]
-    return [bytes((source.choice(firsts), source.randrange(256), source.randrange(256)))
-            for _ in range(count)]
-
-
-def all_rows() -> list[Row]:
-    """The table in its order."""
-    static = tuple(Question(f"{pop}.{ZONE}", frozenset({address}))
-                   for pop, (address, _) in POPS.items())
-    steered = tuple(Question(HOST, ADDRESSES, subnet=subnet) for subnet in subnets(4096))
-    absent = tuple(Question(f"no{n}.{ZONE}", frozenset(), rcode=3) for n in range(1000))
-    return [Row("h1 1 KiB hit", "http", "/1k"), Row("h1 64 KiB hit", "http", "/64k"),
-            Row("h1 1 MiB hit", "http", "/1m"),
-            Row("dns static A", "dns", questions=static),
-            Row("dns steered with ECS", "dns", questions=steered),
-            Row("dns NXDOMAIN", "dns", questions=absent)]
-
-
 # --- checks ---------------------------------------------------------------
 
 def check_http(port: int, path: str) -> None:
@@ -139,26 +109,31 @@ def check_http(port: int, path: str) -> None:
         raise Unfit("wrong body")
 
 
-def check_dns(port: int, row: Row) -> Said:
-    """The first questions must be answered rightly; returns what was said."""
+def check_dns(port: int, row: Row, whole: bool) -> Said:
+    """The first questions, or all, must be answered rightly; returns what was said."""
     said = []
-    for question in row.questions[:256]:
-        rcode, found = dns_answer(port, question)
+    for question in row.questions if whole else row.questions[:256]:
+        reply = dns_answer(port, question)
+        found = reply.addresses
         right = found <= question.answers and len(found) == (1 if question.answers else 0)
-        if rcode != question.rcode or not right:
-            raise Unfit(f"{question.name}: rcode {rcode}, {sorted(found)}")
+        if reply.rcode != question.rcode or not right:
+            raise Unfit(f"{question.name}: rcode {reply.rcode}, {sorted(found)}")
+        if reply.signed != question.dnssec:
+            raise Unfit(f"{question.name}: {'signed' if reply.signed else 'not signed'}")
         said.append(found)
-    if row.questions[0].answers == ADDRESSES and len(set(said)) < 2:
+    if row.steered and len(set(said)) < 2:
         raise Unfit("every subnet was sent to the same PoP")
     return said
 
 
-def check(target: Target, row: Row) -> Said:
+def check(target: Target, row: Row, whole: bool = False) -> Said:
     """What the row asks for, asked once outside of the load."""
+    if target.floor:
+        return []
     if row.kind == "http":
         check_http(target.http, row.path)
         return []
-    return check_dns(target.dns, row)
+    return check_dns(target.dns, row, whole)
 
 
 # --- load -----------------------------------------------------------------
@@ -188,10 +163,10 @@ def dnsperf_count(fleet: Fleet, target: Target, row: Row, seconds: int) -> int:
         queries = [dns_query(question) for question in row.questions]
         data.write_bytes(b"".join(struct.pack("!H", len(q)) + q for q in queries))
     out = fleet.load(["dnsperf", "-B", "-d", str(data), "-s", "127.0.0.1", "-p", str(target.dns),
-                      "-T1", "-c8", "-q100", "-t1", "-l", str(seconds)], seconds)
+                      "-T1", "-c16", "-q100", "-t1", "-l", str(seconds)], seconds)
     sent, count = int(first(r"Queries sent:\s+(\d+)", out)), int(
         first(r"Queries completed:\s+(\d+)", out))
-    wanted = "NXDOMAIN" if row.questions[0].rcode else "NOERROR"
+    wanted = "NXDOMAIN" if row.questions[0].rcode and not target.floor else "NOERROR"
     right = int(first(rf"Response codes:.*?{wanted} (\d+)", out))
     if right != count or sent - count > sent * LOSS_ALLOWED or not count:
         raise Unfit(f"{sent} sent, {count} answered, {right} {wanted}")
@@ -224,9 +199,14 @@ def warm(fleet: Fleet, cell: Cell, row: Row) -> None:
 
 def agreement(cells: list[Cell], row: Row) -> None:
     """Steering on differing data is not a fault, but the reader must know of it."""
-    if len(cells) == 2 and row.questions[0].answers == ADDRESSES and all(c.said for c in cells):
-        same = sum(one == two for one, two in zip(cells[0].said, cells[1].said))
-        note(f"{row.label}: both named the same PoP for {same} of {len(cells[0].said)} subnets")
+    steering = [cell for cell in cells if cell.said]
+    if not row.steered or len(steering) < 2:
+        return
+    ours = steering[0]
+    for cell in steering[1:]:
+        same = sum(one == two for one, two in zip(ours.said, cell.said))
+        note(f"{row.label}: {ours.target.name} and {cell.target.name} named the same PoP for "
+             f"{same} of {len(ours.said)} subnets")
 
 
 def measured(fleet: Fleet, row: Row, targets: list[Target], options: argparse.Namespace
@@ -235,8 +215,7 @@ def measured(fleet: Fleet, row: Row, targets: list[Target], options: argparse.Na
     cells = [Cell(target) for target in targets]
     for cell in cells:
         cell.attempt(lambda: warm(fleet, cell, row))
-    if row.kind == "dns":
-        agreement(cells, row)
+    agreement(cells, row)
     for _ in range(options.rounds):
         for cell in cells:
             asked = Origin.asked[row.path]
@@ -258,50 +237,115 @@ def version(command: list[str]) -> str:
 
 def heading(options: argparse.Namespace) -> str:
     """Everything without which the figures could not be placed later."""
-    tools = [f"nginx {version([find('nginx'), '-v'])}",
-             f"gdnsd {version([find('gdnsd'), '--version'])}"]
+    versions = [("nginx", "-v")] if "http" in options.rows else []
+    if "dns" in options.rows:
+        versions += [("gdnsd", "--version"), ("nsd", "-v"), ("knotd", "-V")]
+    tools = [f"{tool} {version([find(tool), flag])}" for tool, flag in versions]
     if not options.peers_only:
         tools.insert(0, f"nearcast {version([str(options.nearcast), '--version'])}")
     model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     return (f"{date.today()}, {', '.join(tools)}, Linux {platform.release()}, "
             f"{model[1] if model else platform.machine()}; {options.rounds} rounds of "
             f"{options.seconds} s, one core per server, one for the load\n\n"
-            "CPU microseconds per request, median (min..max):\n\n"
-            "| row | nearcast | peer | nearcast/peer | the same with the load's CPU |\n"
-            "| --- | --- | --- | --- | --- |")
+            "CPU microseconds per request, median (min..max):")
 
 
-def line(row: Row, cells: list[Cell]) -> str:
-    """The row as Markdown, against the cheapest peer; a ratio only between two figures."""
+def ratio(ours: Cell | None, other: Cell | None, of: Callable[[Cell], float]) -> str:
+    """Between two figures only."""
+    if ours is None or other is None or not ours.samples or not other.samples or ours.fault or other.fault:
+        return "-"
+    return f"{of(ours) / of(other):.2f}"
+
+
+def http_line(row: Row, cells: list[Cell]) -> str:
+    """The row as Markdown, against the cheapest peer."""
     ours = next((cell for cell in cells if cell.target.name == "nearcast"), None)
     peer = min((cell for cell in cells if cell is not ours),
                key=lambda cell: (bool(cell.fault), not cell.fault and cell.both_ends()))
-    ratio = "- | -"
-    if ours and not ours.fault and not peer.fault:
-        ratio = (f"{ours.median() / peer.median():.2f} "
-                 f"| {ours.both_ends() / peer.both_ends():.2f}")
-    return (f"| {row.label} | {ours.text() if ours else '-'} "
-            f"| {peer.target.name} {peer.text()} | {ratio} |")
+    return (f"| {row.label} | {ours.text() if ours else '-'} | {peer.target.name} {peer.text()} "
+            f"| {ratio(ours, peer, Cell.median)} | {ratio(ours, peer, Cell.both_ends)} |")
+
+
+def dns_line(row: Row, cells: list[Cell]) -> str:
+    """The row as Markdown, with the ratios to the cheapest peer and to the floor."""
+    by_name = {cell.target.name: cell for cell in cells}
+    ours, floor = by_name.get("nearcast"), by_name.get("echo")
+    rivals = [cell for cell in cells if cell is not ours and cell is not floor and not cell.fault]
+    best = min(rivals, key=Cell.median, default=None)
+    texts = [by_name[name].text() if name in by_name else "-" for name in DNS_COLUMNS]
+    against = f"{ratio(ours, best, Cell.median)} ({best.target.name})" if best else "-"
+    return f"| {row.label} | {' | '.join(texts)} | {against} | {ratio(ours, floor, Cell.median)} |"
+
+
+DNS_COLUMNS = ("echo", "nearcast", "gdnsd", "nsd", "knot")
+HTTP_TABLE = ("| row | nearcast | peer | nearcast/peer | the same with the load's CPU |\n"
+              "| --- | --- | --- | --- | --- |")
+DNS_TABLE = (f"| DNS over UDP | {' | '.join(DNS_COLUMNS)} | nearcast/best peer | nearcast/echo |\n"
+             "| --- | --- | --- | --- | --- | --- | --- | --- |")
+
+
+def pair(fleet: Fleet, one: Target, two: Target, options: argparse.Namespace) -> None:
+    """What a query costs with two workers, by what it costs with one: nothing may be fought over."""
+    rows = [row for row in dns_rows() if row.kind == "dns" and options.only in row.label]
+    for row in rows[:2]:
+        cells = measured(fleet, row, [one, two], options)
+        note(f"{row.label}: {' beside '.join(f'{cell.target.name} {cell.text()}' for cell in cells)}"
+             f" µs a query; two workers cost {ratio(cells[1], cells[0], Cell.median)} of one")
+
+
+def servers(fleet: Fleet, options: argparse.Namespace, origin: int) -> list[Target]:
+    """Starts all that the rows need."""
+    targets = []
+    if not options.peers_only:
+        targets.append(start_nearcast(fleet, options.nearcast, origin, many_zones))
+    if "http" in options.rows:
+        targets += [start_nginx(fleet, origin, name) for name in SENDING]
+    if "dns" in options.rows:
+        targets += [start_gdnsd(fleet, options.geo), start_nsd(fleet), start_knot(fleet, options.geo),
+                    start_echo(fleet)]
+    return targets
+
+
+def takes_part(target: Target, row: Row) -> bool:
+    """Whether the row is one of the target's."""
+    return bool(target.http) if row.kind == "http" else target.name in row.targets
+
+
+def smoke(rows: list[Row], targets: list[Target]) -> None:
+    """No figures: each question of each row is answered rightly by everyone."""
+    for row in rows:
+        taking = [target for target in targets if takes_part(target, row) and not target.floor]
+        for target in taking:
+            check(target, row, whole=True)
+        print(f"{row.label}: {', '.join(target.name for target in taking)}: "
+              f"{len(row.questions)} answers right", flush=True)
 
 
 def run(fleet: Fleet, options: argparse.Namespace) -> None:
-    """Start the servers, fill the table line by line, then say what it rests on."""
-    rows = [row for row in all_rows() if row.kind in options.rows]
+    """Start the servers, fill the tables line by line, then say what they rest on."""
+    signs = not options.peers_only and can_sign(options.nearcast)
+    rows = [row for row in http_rows() + dns_rows() if options.only in row.label
+            and (row.kind in options.rows or (row.kind == "signed" and signs and "dns" in options.rows))]
     origin = origin_port()
-    ours = [] if options.peers_only else [start_nearcast(fleet, options.nearcast, origin)]
-    targets = {"http": list(ours), "dns": list(ours)}
-    if "http" in options.rows:
-        targets["http"] += [start_nginx(fleet, origin, name) for name in SENDING]
-    if "dns" in options.rows:
-        targets["dns"].append(start_gdnsd(fleet, options.geo))
-    for row in {row.kind: row for row in reversed(rows)}.values():
-        for target in targets[row.kind]:
+    targets = servers(fleet, options, origin)
+    for target in targets:
+        for row in [row for row in rows if takes_part(target, row)][:1]:
             fleet.ready(target, lambda: check(target, row))
+    if options.smoke:
+        return smoke(rows, targets)
     print(heading(options), flush=True)
-    for row in rows:
-        cells = measured(fleet, row, targets[row.kind], options)
-        print(line(row, cells), flush=True)
-        note(f"{row.label}: " + "; ".join(cell.load() for cell in cells if cell.samples))
+    for kinds, table, line in (({"http"}, HTTP_TABLE, http_line), ({"dns", "signed"}, DNS_TABLE, dns_line)):
+        part = [row for row in rows if row.kind in kinds]
+        if part:
+            print(f"\n{table}", flush=True)
+        for row in part:
+            taking = [target for target in targets if takes_part(target, row)]
+            cells = measured(fleet, row, taking, options)
+            print(line(row, cells), flush=True)
+            note(f"{row.label}: " + "; ".join(cell.load() for cell in cells if cell.samples))
+    if options.pair:
+        two = start_nearcast(fleet, options.nearcast, origin, many_zones, workers=2)
+        pair(fleet, targets[0], fleet.ready(two, lambda: check(two, dns_rows()[0])), options)
     print("\n" + "\n".join(f"- {text}" for text in NOTES))
 
 
@@ -313,19 +357,28 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", default="http,dns", type=lambda text: text.split(","))
     parser.add_argument("--nearcast", type=Path, default=ROOT / "target/release/nearcast")
+    parser.add_argument("--only", default="", help="rows with this in their name")
+    parser.add_argument("--smoke", action="store_true", help="no figures: is every answer right?")
+    parser.add_argument("--pair", action="store_true", help="also two workers beside one")
     parser.add_argument("--geo", type=Path, default=ROOT / "config/geo/nearcast-city.mmdb.zst",
                         help="GeoIP2 City database that gdnsd steers by (.mmdb or .mmdb.zst)")
     parser.add_argument("--cores", default="0,1", help="the server's core, the load's core")
     parser.add_argument("--peers-only", action="store_true", help="leave nearcast out")
     options = parser.parse_args()
-    if options.seconds < 1 or options.rounds < 1 or not set(options.rows) <= KINDS:
+    if options.seconds < 1 or options.rounds < 1 or not set(options.rows) <= set(KINDS):
         parser.error("rounds and seconds are at least 1; rows are http and dns")
+    if options.peers_only and options.pair:
+        parser.error("--pair is about nearcast")
     return options
 
 
 def preconditions(options: argparse.Namespace) -> tuple[int, int]:
     """Say all that is missing at once, as commands to paste."""
-    wanted = sorted({package for tool, package in PACKAGES.items() if not find(tool)})
+    tools = {"taskset": "util-linux", **{tool: package for kind in options.rows
+                                         for tool, package in PACKAGES[kind].items()}}
+    if options.smoke:
+        tools = {tool: package for tool, package in tools.items() if tool not in LOADS}
+    wanted = sorted({package for tool, package in tools.items() if not find(tool)})
     server, load = (int(core) for core in options.cores.split(","))
     faults = []
     if wanted:
@@ -333,7 +386,9 @@ def preconditions(options: argparse.Namespace) -> tuple[int, int]:
                       "--no-install-recommends " + " ".join(wanted))
     if not options.peers_only and not options.nearcast.is_file():
         faults.append(f"no {options.nearcast}; build it with\n  cargo build --release")
-    if server == load or not {server, load} <= os.sched_getaffinity(0):
+    if options.smoke:
+        server = load = min(os.sched_getaffinity(0))
+    elif server == load or not {server, load} <= os.sched_getaffinity(0):
         faults.append(f"cores {options.cores}: two different ones that may be used are needed")
     if faults:
         print("\n".join(faults), file=sys.stderr)

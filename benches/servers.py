@@ -20,6 +20,7 @@ from pathlib import Path
 
 ZONE = "cdn.bench.test"
 HOST = f"www.{ZONE}"
+SIGNED = "signed.bench.test"
 BODIES = {f"/{label}": random.Random(size).randbytes(size)
           for label, size in (("1k", 1 << 10), ("64k", 1 << 16), ("1m", 1 << 20))}
 POPS = {"fra": ("192.0.2.10", (50.03, 8.57)),
@@ -44,6 +45,8 @@ class Target:
     process: subprocess.Popen[bytes]
     http: int = 0
     dns: int = 0
+    # What only sends back what came: there is nothing to check.
+    floor: bool = False
 
 
 def find(tool: str) -> str:
@@ -129,67 +132,40 @@ http {{
 """
 
 
-def gdnsd_map(base: Path, geo: Path) -> str:
-    """A City database with distances where there is one, else fixed /8s per PoP."""
-    if not geo.exists():
-        note(f"no {geo}: gdnsd steers by a table of /8 networks, not by a City database")
-        nets = " ".join(f"{n}.0.0.0/8 => {list(POPS)[n % 3]}" for n in range(1, 224))
-        return f"nets => {{ {nets} }}"
-    plain = geo
-    if geo.suffix == ".zst":
-        plain = base / "city.mmdb"
-        if subprocess.run(["zstd", "-dqf", str(geo), "-o", str(plain)], timeout=60).returncode:
-            raise Unfit(f"{geo} cannot be unpacked; name another with --geo")
-    note(f"gdnsd steers by {geo.name} with auto_dc_coords")
-    spots = " ".join(f"{pop} => [ {lat}, {lon} ]" for pop, (_, (lat, lon)) in POPS.items())
-    return f'geoip2_db => "{plain.resolve()}", auto_dc_coords => {{ {spots} }}'
-
-
-def gdnsd_files(base: Path, port: int, geo: Path) -> None:
-    """gdnsd reads a directory, and keeps its state in two more that it must own."""
-    (base / "zones").mkdir()
-    homes = " ".join(f"{pop} => {address}" for pop, (address, _) in POPS.items())
-    (base / "config").write_text(f"""options => {{
-  listen => [ "127.0.0.1:{port}" ], udp_threads => 1, tcp_threads => 1,
-  run_dir => "{base}/run", state_dir => "{base}/state"
-}}
-plugins => {{ geoip => {{
-  maps => {{ world => {{ datacenters => [ {", ".join(POPS)} ], {gdnsd_map(base, geo)} }} }},
-  resources => {{ www => {{ map => world, dcmap => {{ {homes} }} }} }}
-}} }}
-""")
-    records = "".join(f"{pop} A {address}\n" for pop, (address, _) in POPS.items())
-    (base / "zones" / ZONE).write_text(f"""$TTL 30
-@ SOA ns1 hostmaster 2026112201 7200 1800 259200 30
-@ NS ns1
-ns1 A 192.0.2.10
-{records}www DYNA geoip!www
-""")
-
-
-def nearcast_config(base: Path, http: int, dns: int, admin: int, origin: int) -> str:
-    """One worker, as the peers have; everything else is left at its default."""
+def nearcast_config(base: Path, ports: tuple[int, int, int, int], workers: int, zones: list[str],
+                    signs: bool) -> str:
+    """As many workers as the peers have; everything else is left at its default. `zones` have files in the folder."""
+    http, dns, admin, origin = ports
     pops = "".join(f'[[pop]]\nname = "{pop}"\nlocation = [{lat}, {lon}]\n'
                    f'addresses = ["{address}"]\nprobe = false\n'
                    for pop, (address, (lat, lon)) in POPS.items())
+    many = "".join(f'[[zone]]\nname = "{zone}"\nfile = "{base}/{zone}"\n' for zone in zones)
+    signed = f"""[dns.dnssec]
+keys = "{base}/keys"
+[[zone]]
+name = "{SIGNED}"
+nameservers = ["ns1.{SIGNED}"]
+dnssec = true
+""" if signs else ""
+    domains = [HOST, f"www.{SIGNED}"] if signs else [HOST]
     return f"""[listen]
 http = ["127.0.0.1:{http}"]
 https = []
 dns = ["127.0.0.1:{dns}"]
 admin = "127.0.0.1:{admin}"
 [runtime]
-workers = 1
+workers = {workers}
 [state]
 path = "{base}/state/{{pop}}"
 [cache]
 memory = "256 MiB"
-{pops}[[zone]]
+{signed}{pops}[[zone]]
 name = "{ZONE}"
 nameservers = ["ns1.{ZONE}"]
 ttl = 30
 serial = 2026112201
-[[site]]
-domains = ["{HOST}"]
+{many}[[site]]
+domains = {domains}
 origin = "http://127.0.0.1:{origin}"
 """
 
@@ -207,10 +183,11 @@ class Fleet:
         path.mkdir()
         return path
 
-    def start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
-        """Each server leads its own process group: its workers are ended with it."""
+    def start(self, name: str, command: list[str], both: bool = False) -> subprocess.Popen[bytes]:
+        """Each server leads its own process group: its workers are ended with it. `both` gives it the load's core, too."""
+        cores = f"{self.server_core},{self.load_core}" if both else str(self.server_core)
         with open(self.base / f"{name}.log", "wb") as log:
-            process = subprocess.Popen(["taskset", "-c", str(self.server_core), *command],
+            process = subprocess.Popen(["taskset", "-c", cores, *command],
                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                        start_new_session=True)
         self.running.append(process)
@@ -259,21 +236,28 @@ def start_nginx(fleet: Fleet, origin: int, name: str) -> Target:
     return Target(name, fleet.start(name, command), http=port)
 
 
-def start_gdnsd(fleet: Fleet, geo: Path) -> Target:
-    """In the foreground: it must stay in the group that is ended with the run."""
-    base, port = fleet.folder("gdnsd"), free_port()
-    gdnsd_files(base, port, geo)
-    return Target("gdnsd", fleet.start("gdnsd", [find("gdnsd"), "-c", str(base), "start"]),
-                  dns=port)
+def can_sign(binary: Path) -> bool:
+    """Whether it knows of DNSSEC."""
+    return subprocess.run([str(binary.resolve()), "dnssec", "--help"], timeout=10,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
-def start_nearcast(fleet: Fleet, binary: Path, origin: int) -> Target:
+def start_nearcast(fleet: Fleet, binary: Path, origin: int, many_zones: Callable[[Path], None],
+                   workers: int = 1) -> Target:
     """One process serves both kinds, as it does in use."""
-    base, http_port, dns_port = fleet.folder("nearcast"), free_port(), free_port()
+    name = "nearcast" if workers == 1 else f"nearcast-{workers}"
+    base, ports = fleet.folder(name), (free_port(), free_port(), free_port(), origin)
+    many_zones(base)
+    zones = sorted(path.name for path in base.glob("*.bench.test"))
+    signs = can_sign(binary)
     config = base / "nearcast.toml"
-    config.write_text(nearcast_config(base, http_port, dns_port, free_port(), origin))
+    config.write_text(nearcast_config(base, ports, workers, zones, signs))
+    if signs:
+        (base / "keys").mkdir(mode=0o700)
+        subprocess.run([str(binary.resolve()), "dnssec", "keygen", "--config", str(config), SIGNED],
+                       check=True, timeout=60, stdout=subprocess.DEVNULL)
     command = [str(binary.resolve()), "run", "--config", str(config), "--pop", "fra"]
-    return Target("nearcast", fleet.start("nearcast", command), http_port, dns_port)
+    return Target(name, fleet.start(name, command, both=workers > 1), ports[0], ports[1])
 
 
 def cpu_ticks(root: int) -> int:

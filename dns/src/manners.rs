@@ -34,7 +34,6 @@ pub struct Manners {
     cookie_required: bool,
     udp_size_without_cookie: Option<u16>,
     limiter: Option<Arc<Limiter>>,
-    tcp_timeout: Duration,
 }
 
 /// Random bytes of the process, which make what strangers must not foresee.
@@ -94,7 +93,6 @@ impl Manners {
                 .rate_limit
                 .as_ref()
                 .map(|limit| kept(limit).unwrap_or_else(|| Arc::new(Limiter::new(limit, table_key)))),
-            tcp_timeout: config.dns.tcp_timeout,
         }
     }
 
@@ -208,8 +206,14 @@ impl Manners {
         without.map_or(udp_size, |without| without.min(udp_size))
     }
 
-    /// What the answer's OPT record says, if the query has one.
-    pub(crate) fn extras<'a>(&'a self, request: &Request<'a>, guest: &Guest, answer: &Answer<'_>) -> Extras<'a> {
+    /// What the answer's OPT record says, if the query has one. `patience`: how long the connection may be idle.
+    pub(crate) fn extras<'a>(
+        &'a self,
+        request: &Request<'a>,
+        guest: &Guest,
+        answer: &Answer<'_>,
+        patience: Option<Duration>,
+    ) -> Extras<'a> {
         let Some(edns) = request.edns else { return Extras::default() };
         // After a format error nothing that was read can be trusted.
         let sound = !matches!(request.fault, Some(Fault::Malformed(_) | Fault::Version));
@@ -217,14 +221,13 @@ impl Manners {
             Transport::Udp | Transport::Tcp => false,
             Transport::Tls | Transport::Https | Transport::Quic => true,
         };
-        // RFC 7828 section 3.2.1: not over UDP; RFC 9250 section 5.5.2: not over QUIC; HTTP has timeouts of its own.
-        let idles = matches!(guest.transport, Transport::Tcp | Transport::Tls);
         Extras {
             subnet: edns.subnet.filter(|_| request.fault.is_none()).map(|subnet| (subnet, answer.scope)),
             error: answer.outcome.extended_error(),
             cookie: guest.cookie.answer.filter(|_| sound),
             nsid: self.nsid.as_deref().filter(|_| sound && edns.nsid).map(str::as_bytes),
-            keepalive: (sound && idles && edns.keepalive).then(|| tenths(self.tcp_timeout)),
+            // RFC 7828 section 3.3.2: never over UDP.
+            keepalive: patience.filter(|_| sound && edns.keepalive).map(tenths),
             padded: sound && encrypted && edns.padding,
         }
     }
@@ -240,4 +243,130 @@ impl Guest {
 /// RFC 7828 section 3.1: a timeout in units of 100 ms.
 fn tenths(timeout: Duration) -> u16 {
     u16::try_from(timeout.as_millis() / 100).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+    use crate::message::decode;
+
+    const PEER: &str = "192.0.2.1:5353";
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+    const PATIENCE: Duration = Duration::from_secs(7);
+    const COOKIE: &[u8] = &[0, 10, 0, 8, 7, 7, 7, 7, 7, 7, 7, 7];
+    const NSID: &[u8] = &[0, 3, 0, 0];
+    const KEEPALIVE: &[u8] = &[0, 11, 0, 0];
+    const PADDING: &[u8] = &[0, 12, 0, 1, 0];
+
+    fn guest(manners: &Manners, packet: &[u8], transport: Transport) -> Guest {
+        manners.receive(&decode(packet).unwrap(), PEER.parse().unwrap(), transport, NOW)
+    }
+
+    /// An option with the whole cookie that the client of [`COOKIE`] is given.
+    fn good_cookie(manners: &Manners) -> Vec<u8> {
+        let packet = fixture::query_with("cdn.example.net", 6, COOKIE);
+        let baked = guest(manners, &packet, Transport::Udp).cookie.answer.unwrap();
+        [&[0, 10, 0, 24][..], &baked].concat()
+    }
+
+    #[test]
+    fn what_is_answered_without_a_look_at_the_names() {
+        let (open, strict) =
+            (fixture::manners("[dns]\nid = \"x\"\n"), fixture::manners("[dns.cookies]\nrequired = true\n"));
+        let off = fixture::manners("[dns.cookies]\non = false\n");
+        let soa = |options: &[u8]| fixture::query_with("cdn.example.net", 6, options);
+        let nothing = |options: &[u8]| {
+            let opt = [&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, options.len() as u8], options].concat();
+            [&[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], &opt].concat()
+        };
+        let mut chaos = fixture::query("id.server", 16);
+        *chaos.last_mut().unwrap() = 3;
+        let bad: &[u8] = &[&[0, 10, 0, 24][..], &[7; 24]].concat();
+        let (udp, tcp) = (Transport::Udp, Transport::Tcp);
+        let rows = [
+            ("nothing said", &open, soa(&[]), udp, None),
+            ("a client's cookie", &open, soa(COOKIE), udp, None),
+            ("a bad cookie", &open, soa(bad), udp, None),
+            ("about the server", &open, chaos.clone(), udp, Some(Outcome::AboutServer)),
+            ("about a silent server", &strict, chaos, udp, None),
+            ("required, none", &strict, soa(&[]), udp, None),
+            ("required, a client's", &strict, soa(COOKIE), udp, Some(Outcome::BadCookie)),
+            ("required, a bad one", &strict, soa(bad), udp, Some(Outcome::BadCookie)),
+            ("required, a good one", &strict, soa(&good_cookie(&strict)), udp, None),
+            ("required, over TCP", &strict, soa(COOKIE), tcp, None),
+            ("no question", &open, nothing(&[]), udp, None),
+            ("no question, a client's", &open, nothing(COOKIE), udp, Some(Outcome::Cookie)),
+            ("no question, a bad one", &open, nothing(bad), tcp, Some(Outcome::BadCookie)),
+            ("no question, a good one", &open, nothing(&good_cookie(&open)), udp, Some(Outcome::Cookie)),
+            ("no question, cookies are off", &off, nothing(COOKIE), udp, None),
+        ];
+        let metrics = fixture::metrics();
+        for (name, manners, packet, transport, wanted) in rows {
+            let guest = guest(manners, &packet, transport);
+            let instead = manners.instead(&decode(&packet).unwrap(), &guest, &metrics).unwrap();
+            assert_eq!(instead.map(|answer| answer.outcome), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn options_of_each_transport() {
+        let manners = fixture::manners("[dns]\nnsid = \"{pop}\"\n");
+        let all = [COOKIE, NSID, KEEPALIVE, PADDING].concat();
+        // (transport, its patience, keepalive, padded)
+        let rows = [
+            (Transport::Udp, None, None, false),
+            (Transport::Tcp, Some(PATIENCE), Some(70), false),
+            (Transport::Tls, Some(PATIENCE), Some(70), true),
+            (Transport::Https, None, None, true),
+            (Transport::Quic, None, None, true),
+        ];
+        let answer = Answer::empty(Outcome::Static);
+        for (transport, patience, keepalive, padded) in rows {
+            let packet = fixture::query_with("cdn.example.net", 6, &all);
+            let request = decode(&packet).unwrap();
+            let extras = manners.extras(&request, &guest(&manners, &packet, transport), &answer, patience);
+            assert_eq!((extras.keepalive, extras.padded), (keepalive, padded), "{transport:?}");
+            assert_eq!((extras.nsid, extras.cookie.is_some()), (Some(&b"sin"[..]), true), "{transport:?}");
+            for (packet, cookie) in [
+                (fixture::query_with("cdn.example.net", 6, &[]), false),
+                // What is broken is not believed in anything.
+                (fixture::query_with("cdn.example.net", 6, &[&all[..], &[0, 8, 0, 0]].concat()), false),
+            ] {
+                let request = decode(&packet).unwrap();
+                let extras = manners.extras(&request, &guest(&manners, &packet, transport), &answer, patience);
+                assert_eq!((extras.keepalive, extras.padded, extras.nsid), (None, false, None), "{transport:?}");
+                assert_eq!(extras.cookie.is_some(), cookie, "{transport:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_without_a_cookie() {
+        let manners = fixture::manners("[dns]\nudp-size-without-cookie = 600\n");
+        let of = |options: &[u8]| {
+            let packet = fixture::query_with("cdn.example.net", 6, options);
+            manners.udp_size(&guest(&manners, &packet, Transport::Udp), 1232)
+        };
+        assert_eq!([of(&[]), of(COOKIE), of(&good_cookie(&manners))], [600, 600, 1232]);
+    }
+
+    #[test]
+    fn only_addresses_that_may_be_forged_are_limited() {
+        let manners = fixture::manners("[dns.rate-limit]\nall = 1\nslip = 0\n");
+        let metrics = fixture::metrics();
+        let ask = |options: &[u8], transport| {
+            let packet = fixture::query_with("cdn.example.net", 6, options);
+            let guest = guest(&manners, &packet, transport);
+            manners.instead(&decode(&packet).unwrap(), &guest, &metrics).map(|answer| answer.is_none())
+        };
+        assert_eq!(ask(&[], Transport::Udp), Ok(true));
+        assert_eq!(ask(&[], Transport::Udp), Err(Dropped::Limited));
+        assert_eq!(ask(COOKIE, Transport::Udp), Err(Dropped::Limited));
+        for transport in [Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic] {
+            assert_eq!(ask(&[], transport), Ok(true), "{transport:?}");
+        }
+        assert_eq!(ask(&good_cookie(&manners), Transport::Udp), Ok(true));
+        assert_eq!(metrics.limited(LimitedKind::All, LimitedAction::Drop).get(), 2);
+    }
 }

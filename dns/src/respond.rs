@@ -5,6 +5,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -12,7 +13,7 @@ use crate::answer::{Answer, Outcome, answer};
 use crate::dnssec::{Asker, Local, Refused};
 use crate::encode::{self, Opt};
 use crate::log::{self, Line};
-use crate::manners::{Guest, Manners};
+use crate::manners::Guest;
 use crate::message::{Fault, Request, Silence, Surplus, decode};
 use crate::metrics::{
     ClientSubnetKind, CookieState, Dropped, EdnsVersion, Flaw, QueryType, RankingSource, Seen, Transport, WithoutPop,
@@ -26,12 +27,14 @@ const CLASS_IN: u16 = 1;
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     signatures: Local,
+    /// How long the connection may be idle now, over TCP and TLS.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Desk {
     /// Of a thread, of which there are few: with room for the signatures that it is asked for most.
     pub(crate) fn of_thread() -> Self {
-        Self { signatures: Local::of_worker() }
+        Self { signatures: Local::of_worker(), ..Self::default() }
     }
 }
 
@@ -63,7 +66,15 @@ impl Plane {
                 self.signed(answer, &request, &guest, desk)
             }
         };
-        write(&manners, &guest, &request, &answer, view.udp_size(), out);
+        let limit = match transport {
+            Transport::Udp => encode::udp_limit(&request, manners.udp_size(&guest, view.udp_size())),
+            Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::STREAM_LIMIT,
+        };
+        let extras = manners.extras(&request, &guest, &answer, desk.patience);
+        let mut options = SmallVec::new();
+        extras.write(&mut options);
+        encode::encode(&request, &answer, &Opt { udp_size: view.udp_size(), options: &options }, limit, out);
+        extras.pad(options.len(), out, limit);
         self.count(&view, &guest, &request, &answer, out.len());
         if self.log.wants(guest.draw(&request)) {
             self.log.line(line(&view, &guest, &request, &answer, out.len()));
@@ -137,25 +148,6 @@ impl Plane {
     pub(crate) fn count_drop(&self, reason: Dropped) {
         self.metrics.dropped(reason).inc();
     }
-}
-
-fn write(
-    manners: &Manners,
-    guest: &Guest,
-    request: &Request<'_>,
-    answer: &Answer<'_>,
-    udp_size: u16,
-    out: &mut Vec<u8>,
-) {
-    let limit = match guest.transport {
-        Transport::Udp => encode::udp_limit(request, manners.udp_size(guest, udp_size)),
-        Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::STREAM_LIMIT,
-    };
-    let extras = manners.extras(request, guest, answer);
-    let mut options = SmallVec::new();
-    extras.write(&mut options);
-    encode::encode(request, answer, &Opt { udp_size, options: &options }, limit, out);
-    extras.pad(options.len(), out, limit);
 }
 
 fn cookie(guest: &Guest, request: &Request<'_>) -> CookieState {

@@ -107,7 +107,7 @@ fn kdig_over_every_transport() {
         ("TLS", node.dot(), vec!["+tls", &ca, &name]),
         ("HTTPS by POST", node.doh(), vec![&get, &ca, &name]),
         ("HTTPS by GET", node.doh(), vec![&get, post, &ca, &name]),
-        ("QUIC", node.doq(), vec!["+quic", &ca, &name]),
+        ("QUIC", node.doq(), vec![&ca, &name, "+quic"]),
     ];
     let subnet = format!("+subnet={ZURICH}");
     for (transport, server, mut arguments) in rows {

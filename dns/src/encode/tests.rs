@@ -28,7 +28,7 @@ fn reply(view: &View, packet: &[u8]) -> Vec<u8> {
     let manners = fixture::manners("[dns.cookies]\non = false\n");
     let peer = (fixture::FRANKFURT.parse::<std::net::IpAddr>().unwrap(), 53).into();
     let guest = manners.receive(&request, peer, Transport::Udp, Timestamp(0));
-    manners.extras(&request, &guest, &answer).write(&mut options);
+    manners.extras(&request, &guest, &answer, None).write(&mut options);
     let opt = Opt { udp_size: view.udp_size(), options: &options };
     for limit in [STREAM_LIMIT, udp_limit(&request, view.udp_size())] {
         encode(&request, &answer, &opt, limit, &mut out);

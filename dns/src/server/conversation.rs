@@ -136,6 +136,7 @@ impl<'a> Conversation<'a> {
 
     /// Answers whole queries until there are no more, or enough answers, or others should have their turn; returns how many.
     fn answer_some(&mut self) -> usize {
+        self.desk.patience = Some(self.streams.patience(self.transport));
         let (mut at, mut count) = (0, 0);
         while let Some(query) = whole(&self.input[at..]) {
             at += 2 + query.len();

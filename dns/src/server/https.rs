@@ -50,9 +50,9 @@ pub(super) async fn serve<S>(stream: S, peer: SocketAddr, plane: &Plane, streams
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let asked = Arc::new(Mutex::new(Instant::now()));
+    let (shared, asked) = (Arc::new(plane.clone()), Arc::new(Mutex::new(Instant::now())));
     let service = service_fn(|request: Request<Incoming>| {
-        let (plane, path, asked) = (plane.clone(), streams.doh_path.clone(), asked.clone());
+        let (plane, path, asked) = (shared.clone(), streams.doh_path.clone(), asked.clone());
         async move {
             let response = respond(&plane, peer, &path, request, &asked).await;
             Ok::<_, Infallible>(response.map(Full::new))

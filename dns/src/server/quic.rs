@@ -100,7 +100,7 @@ pub(super) fn endpoint(socket: UdpSocket, streams: &Streams) -> io::Result<Endpo
 /// Takes connections and answers on them; never returns, the owner drops it and all connections with it.
 pub(super) async fn run(endpoint: Endpoint, plane: Plane, streams: Streams) {
     let endpoint = Closing(endpoint);
-    let (streams, unproven) = (Arc::new(streams), Arc::new(AtomicUsize::new(0)));
+    let (plane, streams, unproven) = (Arc::new(plane), Arc::new(streams), Arc::new(AtomicUsize::new(0)));
     let mut connections = JoinSet::new();
     loop {
         let incoming = tokio::select! {
@@ -169,7 +169,7 @@ impl Drop for Unproven {
 }
 
 impl Guest {
-    async fn serve(self, plane: &Plane, streams: &Streams) {
+    async fn serve(self, plane: &Arc<Plane>, streams: &Streams) {
         let count = |event| _ = plane.metrics.connection(Transport::Quic, event).inc();
         let connecting = match self.incoming.accept() {
             Ok(connecting) => connecting,
@@ -217,7 +217,7 @@ enum End {
 }
 
 /// Answers the queries of one connection until it ends.
-async fn converse(connection: &Connection, plane: &Plane, streams: &Streams) -> End {
+async fn converse(connection: &Connection, plane: &Arc<Plane>, streams: &Streams) -> End {
     let mut exchanges: JoinSet<Result<(), Fault>> = JoinSet::new();
     let mut deadline = Instant::now() + streams.patience(Transport::Quic);
     loop {
@@ -251,7 +251,7 @@ struct Exchange {
     send: SendStream,
     receive: RecvStream,
     peer: SocketAddr,
-    plane: Plane,
+    plane: Arc<Plane>,
 }
 
 impl Exchange {

@@ -49,6 +49,7 @@ fn part_of_the_sample(table: &str) -> String {
         "Record" => "[[zone.record]]".to_owned(),
         "DnsTls" => "[dns.tls]".to_owned(),
         "DnsHttps" => "[dns.https]".to_owned(),
+        "Dnssec" => "[dns.dnssec]".to_owned(),
         "Cookies" => "[dns.cookies]".to_owned(),
         "RateLimit" => "[dns.rate-limit]".to_owned(),
         "QueryLog" => "[dns.query-log]".to_owned(),
@@ -421,5 +422,22 @@ fn https_records_need_ports() {
             ),
             "{told}"
         );
+    }
+}
+
+#[test]
+fn the_receive_buffer_has_bounds() {
+    let of = |line: &str| {
+        let pop = "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n";
+        parse(&format!("[dns]\n{line}\n{pop}")).map(|config| config.dns.udp_receive_buffer)
+    };
+    for (line, bytes) in
+        [("", 1 << 20), ("udp-receive-buffer = \"64 KiB\"", 64 << 10), ("udp-receive-buffer = \"256 MiB\"", 256 << 20)]
+    {
+        assert_eq!(of(line).unwrap(), bytes, "{line}");
+    }
+    for size in ["63 KiB", "257 MiB", "0"] {
+        let mistakes = of(&format!("udp-receive-buffer = \"{size}\"")).unwrap_err().to_string();
+        assert!(mistakes.contains("dns.udp-receive-buffer: must be from 64 KiB to 256 MiB"), "{mistakes}");
     }
 }
