@@ -53,7 +53,6 @@ fn part_of_the_sample(table: &str) -> String {
         "Cookies" => "[dns.cookies]".to_owned(),
         "RateLimit" => "[dns.rate-limit]".to_owned(),
         "QueryLog" => "[dns.query-log]".to_owned(),
-        "Dnssec" => "[dns.dnssec]".to_owned(),
         _ => format!("[{}]", table.to_lowercase()),
     };
     let (mut part, mut inside) = (String::new(), false);

@@ -196,7 +196,7 @@ fn an_unsigned_zone_within_a_signed_one_is_proved_to_be_so() {
     let view = fixture::signed_view_of(&CONFIG.replacen("[[zone]]", "[[zone]]\ndnssec = true", 1), "fra");
     let wanted = "NoError:  | a.test 20 SOA signed, @ 20 NSEC(NS RRSIG NSEC) signed";
     assert_eq!(shown(&view, "inner.a.test", rtype::DS, DO), wanted);
-    assert!(shown(&view, "inner.a.test", rtype::SOA, DO).starts_with("NoError: @ 60 SOA | "));
+    assert!(shown(&view, "inner.a.test", rtype::SOA, DO).starts_with("NoError: @ 30 SOA | "));
 }
 
 const PREFIXES: &[&str] = &[
