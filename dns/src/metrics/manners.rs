@@ -2,10 +2,9 @@
 
 use nearcast_shared::metrics::Metrics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::Transport;
+use super::{Counter, Transport};
 
 label! {
     /// What a query's cookie (RFC 7873) says of its sender's address.

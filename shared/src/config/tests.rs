@@ -49,6 +49,7 @@ fn part_of_the_sample(table: &str) -> String {
         "Record" => "[[zone.record]]".to_owned(),
         "DnsTls" => "[dns.tls]".to_owned(),
         "DnsHttps" => "[dns.https]".to_owned(),
+        "Dnssec" => "[dns.dnssec]".to_owned(),
         "Cookies" => "[dns.cookies]".to_owned(),
         "RateLimit" => "[dns.rate-limit]".to_owned(),
         "QueryLog" => "[dns.query-log]".to_owned(),
