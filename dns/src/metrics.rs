@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use nearcast_shared::metrics::Metrics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter as PlainCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
@@ -409,7 +410,7 @@ impl DnsMetrics {
     }
 
     /// Lines of the query log that had no room.
-    pub fn log_dropped(&self) -> &Counter {
+    pub fn log_dropped(&self) -> &PlainCounter {
         self.manners.log_dropped()
     }
 

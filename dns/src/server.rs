@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use nearcast_shared::clock::Clock;
 use nearcast_shared::health::HealthBoard;
 use thiserror::Error;
@@ -64,6 +65,9 @@ pub enum ServeError {
     /// The thread of the UDP sockets panicked: a bug.
     #[error("the DNS server failed over UDP")]
     Udp,
+    /// A socket of QUIC failed.
+    #[error("the DNS server failed over QUIC")]
+    Quic,
     /// A task of the server panicked: a bug.
     #[error("the DNS server failed")]
     Task(#[source] tokio::task::JoinError),
@@ -124,8 +128,10 @@ pub async fn serve(
             tasks.spawn(listener::run(listener, speech, plane.clone(), ear, streams.clone()));
         }
     }
+    let mut endpoints = Vec::new();
     for socket in sockets.quic {
         let endpoint = quic::endpoint(socket, &streams).map_err(ServeError::Socket)?;
+        endpoints.push(endpoint.clone());
         tasks.spawn(quic::run(endpoint, plane.clone(), streams.clone()));
     }
     let mut answering = match sockets.udp {
@@ -141,9 +147,14 @@ pub async fn serve(
     tokio::select! {
         () = shutdown => {}
         () = udp_ended => return Err(ServeError::Udp),
-        Some(Err(error)) = tasks.join_next() => return Err(ServeError::Task(error)),
+        Some(ended) = tasks.join_next() => return Err(match ended {
+            Err(error) => ServeError::Task(error),
+            // The others have no end.
+            Ok(()) => ServeError::Quic,
+        }),
     }
     tasks.shutdown().await;
+    join_all(endpoints.iter().map(quic::close)).await;
     match answering {
         Some(answering) => answering.stop().await.then_some(()).ok_or(ServeError::Udp),
         None => Ok(()),
