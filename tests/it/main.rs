@@ -45,6 +45,7 @@ mod resume;
 mod rfc_table;
 mod scan;
 mod sharing;
+mod signed;
 mod simulate;
 mod steered_load;
 mod tls;

@@ -113,9 +113,9 @@ pub struct Held {
 }
 
 impl Signers {
-    /// `seen` is a moment that is surely past, such as when the node ran last.
-    pub fn new(config: &Dnssec, clock: Clock, secret: [u8; 16], seen: Timestamp) -> Self {
-        let guard = Guard::new(clock.now(), clock.steady(), seen);
+    /// `noted` is when the node ran last, by the clock of then.
+    pub fn new(config: &Dnssec, clock: Clock, secret: [u8; 16], noted: Timestamp) -> Self {
+        let guard = Guard::new(clock.now(), clock.steady(), noted);
         let shards = || (0..SHARDS).map(|_| Mutex::new(Generations::new(0))).collect();
         let made = Self {
             clock,
@@ -130,23 +130,30 @@ impl Signers {
         made
     }
 
-    /// Takes over the limits and keys of a config that comes into force, and that the clock is right: whoever reloads says
-    /// so.
+    /// Takes over the limits and keys of a config that comes into force.
     pub fn reconfigure(&self, config: &Dnssec, keys: &Keys) {
         self.budget.set_rate(config.signatures_per_second);
         self.resize(config);
-        self.guard.believe(self.clock.now(), self.clock.steady());
         self.use_keys(keys);
     }
 
-    /// Zones are signed by `keys` from now on, all of which were made in the past.
+    /// Zones are signed by `keys` from now on.
     pub fn use_keys(&self, keys: &Keys) {
         self.needed.store(keys.count() > 0, Ordering::Relaxed);
-        if let Some(newest) = keys.newest() {
-            self.guard.raise(newest);
-            self.guard.look(self.clock.now(), self.clock.steady());
-            self.tell_of_clock();
-        }
+        self.guard.look(self.clock.now(), self.clock.steady());
+        self.tell_of_clock();
+    }
+
+    /// An operator says that the clock is right, whatever it was before.
+    pub fn believe_clock(&self) {
+        self.guard.believe(self.clock.now(), self.clock.steady());
+        self.tell_of_clock();
+    }
+
+    /// The present moment as keys are judged by when they are read: the later, if there are two that may be it.
+    pub fn latest(&self) -> Timestamp {
+        let wall = self.clock.now();
+        self.now(wall).max(wall)
     }
 
     fn resize(&self, config: &Dnssec) {
@@ -186,10 +193,10 @@ impl Signers {
         let (outcome, result) = match found {
             Some(signed) if latest < signed.due => (Outcome::Cached, Ok(signed)),
             Some(signed) if now.min(wall) < signed.ends => {
-                self.renewed(keys, signing, set, (pool, asker), signed, wall)
+                self.renewed(keys, signing, set, id, (pool, asker), signed, wall)
             }
             Some(_) | None => self
-                .made(keys, signing, set, (pool, asker), wall)
+                .made(keys, signing, set, id, (pool, asker), wall)
                 .map_or_else(|refused| (refused.outcome(), Err(refused)), |signed| (Outcome::Made, Ok(signed))),
         };
         keys.count(outcome);
@@ -206,6 +213,7 @@ impl Signers {
         keys: &ZoneKeys,
         signing: &Signing,
         set: &Set<'_>,
+        id: u128,
         whose: (Pool, Asker),
         old: Arc<Signed>,
         wall: Timestamp,
@@ -213,7 +221,7 @@ impl Signers {
         if old.claimed.swap(true, Ordering::Acquire) {
             return (Outcome::Due, Ok(old));
         }
-        match self.made(keys, signing, set, whose, wall) {
+        match self.made(keys, signing, set, id, whose, wall) {
             Ok(new) => (Outcome::Renewed, Ok(new)),
             Err(refused) => {
                 old.wanted.store(true, Ordering::Relaxed);
@@ -233,6 +241,7 @@ impl Signers {
         keys: &ZoneKeys,
         signing: &Signing,
         set: &Set<'_>,
+        id: u128,
         (pool, asker): (Pool, Asker),
         wall: Timestamp,
     ) -> Result<Arc<Signed>, Refused> {
@@ -241,7 +250,6 @@ impl Signers {
         if !self.budget.take(pool, asker, steady) {
             return Err(Refused::Limited);
         }
-        let id = self.id(signing, set);
         let [draw, ..] = halves(id);
         let window = Window::new(&keys.terms, moments, draw);
         let sign = |key: &super::key::Key| {
@@ -353,17 +361,19 @@ impl Signed {
 }
 
 fn explain(state: ClockState) -> Option<String> {
+    let order = "if it is right, say `nearcast reload --clock-is-right`";
+    let both = "signatures are made to be good by both times, if these are at most 30 days apart";
     match state {
         ClockState::Steady => None,
-        ClockState::Set(by_ms) => Some(format!(
-            "the clock was set by {} s: signatures are made to be good by the old time and the new, if these are at most 30 \
-             days apart; if the new one is right, say `nearcast reload`",
-            by_ms / 1000
+        ClockState::Set(by_ms) => Some(format!("the clock was set by {} s: {both}; {order}", by_ms / 1000)),
+        ClockState::Wrong => Some(format!(
+            "the clock was set back by more than 30 days: signatures are made by the time that it should be; set the clock, \
+             or {order}"
         )),
-        ClockState::Wrong(floor) => Some(format!(
-            "the clock is before {} (UTC), when this node ran or a key was made: nothing is signed unless the time was right \
-             before; set the clock",
-            super::times::stamp(floor)
+        ClockState::Behind(noted, _) => Some(format!(
+            "the clock is before {} (UTC), when this node ran last as the file `clock` of its state folder has it: {both}; \
+             set the clock, or {order}",
+            super::times::stamp(noted)
         )),
     }
 }
