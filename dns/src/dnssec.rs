@@ -25,6 +25,8 @@ mod guard;
 mod metrics;
 mod signers;
 
+pub mod rollover;
+
 pub use algorithm::Algorithm;
 pub use file::{KeyFileError, remove, write};
 pub use key::Key;
@@ -35,5 +37,6 @@ pub use times::{Times, stamp};
 
 pub(crate) use budget::{Asker, Pool};
 pub(crate) use canonical::Set;
+pub(crate) use file::rewritten;
 pub(crate) use signers::{Local, Refused, Signatures};
 pub(crate) use zone::ZoneKeys;

@@ -2,9 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use nearcast_shared::clock::Timestamp;
+
+use crate::cookie::{Cookie, Keys};
+use crate::dnssec;
 use crate::ecs::ClientSubnet;
 use crate::message::{Fault, decode};
-use crate::metrics::Transport;
+use crate::metrics::{CookieState, Transport};
+use crate::name::Name;
 use crate::respond::Desk;
 use crate::server::Plane;
 
@@ -66,11 +71,26 @@ pub fn subnet(data: &[u8]) -> Result<Option<(IpAddr, u8)>, ()> {
     Ok(subnet.subnet().map(|subnet| (subnet.address, subnet.source)))
 }
 
+/// Reads the data of a cookie option of `client` under a fixed secret: whether it is valid, and what is answered; `None` for
+/// what is a format error.
+pub fn cookie(data: &[u8], client: IpAddr, now: Timestamp) -> Option<(bool, Option<Vec<u8>>)> {
+    let cookie = Cookie::parse(data)?;
+    let judged = Keys::new(vec![[7; 16], [8; 16]]).judge(Some(cookie), client, now);
+    Some((judged.state == CookieState::Valid, judged.answer.map(|answer| answer.to_vec())))
+}
+
+/// Reads a key from the texts of its two files, and writes both again; `None` for what is no key of `zone`.
+pub fn key_files(public: &str, private: &str, zone: &Name) -> Option<(String, String)> {
+    dnssec::rewritten(public, private, zone)
+}
+
 /// What a packet is answered over one transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
     /// Whether it has to fit a datagram.
     pub is_datagram: bool,
+    /// Whether it is that over HTTPS.
+    pub is_https: bool,
     /// `None` when there is nothing to send.
     pub reply: Option<Vec<u8>>,
 }
@@ -80,7 +100,11 @@ pub fn respond(plane: &Plane, packet: &[u8], peer: SocketAddr) -> Vec<Said> {
     let over = |transport| {
         let mut reply = Vec::new();
         let answered = plane.respond(packet, peer, transport, &mut Desk::default(), &mut reply).is_ok();
-        Said { is_datagram: transport == Transport::Udp, reply: answered.then_some(reply) }
+        Said {
+            is_datagram: transport == Transport::Udp,
+            is_https: transport == Transport::Https,
+            reply: answered.then_some(reply),
+        }
     };
     Transport::ALL.map(over).to_vec()
 }

@@ -102,6 +102,8 @@ pub struct Udp {
     pub worker: usize,
     /// Bytes of queries that each socket may hold back while the thread has no core.
     pub receive_buffer: usize,
+    /// Bytes of the largest answer.
+    pub answer_max: u16,
 }
 
 /// Answers queries on `sockets` until `shutdown` is ready: those over UDP on a thread of their own, others on the current

@@ -118,18 +118,7 @@ impl KeyFile {
             let text = text(&path)?;
             parse_public(&text, zone).map_err(malformed(&path))?
         };
-        let text = text(&private)?;
-        let given = parse_private(&text).map_err(malformed(&private))?;
-        if given.algorithm != algorithm {
-            return Err(malformed(&private)("its algorithm is another than that of the .key file".to_owned()));
-        }
-        let Some(pair) = KeyPair::new(algorithm, &given.private, &public) else {
-            let what = "the private key is not that of the .key file: copy both files of the pair";
-            return Err(malformed(&private)(what.to_owned()));
-        };
-        let mut key = Key::from_pair(zone, flags, algorithm, pair, given.times);
-        key.other = given.other;
-        Ok(key)
+        pair((flags, algorithm, public), &text(&private)?, zone).map_err(malformed(&private))
     }
 
     /// Removes both files.
@@ -237,6 +226,25 @@ fn parse_public(text: &str, zone: &Name) -> Result<(u16, Algorithm, Vec<u8>), St
         return Err(what);
     }
     Ok((flags, algorithm, public))
+}
+
+/// The key whose public part is known, from the text of its private file.
+fn pair((flags, algorithm, public): (u16, Algorithm, Vec<u8>), private: &str, zone: &Name) -> Result<Key, String> {
+    let given = parse_private(private)?;
+    if given.algorithm != algorithm {
+        return Err("its algorithm is another than that of the .key file".to_owned());
+    }
+    let pair = KeyPair::new(algorithm, &given.private, &public)
+        .ok_or("the private key is not that of the .key file: copy both files of the pair")?;
+    let mut key = Key::from_pair(zone, flags, algorithm, pair, given.times);
+    key.other = given.other;
+    Ok(key)
+}
+
+/// Reads a key from the texts of its files, and writes both again: for the fuzz target.
+pub(crate) fn rewritten(public: &str, private: &str, zone: &Name) -> Option<(String, String)> {
+    let key = pair(parse_public(public, zone).ok()?, private, zone).ok()?;
+    Some((public_text(&key), private_text(&key)?.to_string()))
 }
 
 /// `13`, or its name.

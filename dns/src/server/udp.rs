@@ -21,11 +21,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{debug, info};
 
 use super::{Plane, Udp};
-use crate::metrics::{Dropped, Transport};
+use crate::metrics::{Dropped, Lane, Transport};
 use crate::respond::Desk;
 
 mod batch;
 mod beside;
+mod fragments;
 mod room;
 
 use batch::{Batch, DATAGRAMS, Datagram};
@@ -43,7 +44,10 @@ const LAST_BATCHES: usize = 64;
 /// # Errors
 /// When there is no thread or file to be had.
 pub(super) fn start(sockets: Vec<UdpSocket>, udp: Udp, plane: Plane) -> io::Result<Beside> {
-    let Udp { worker, receive_buffer: asked } = udp;
+    let Udp { worker, receive_buffer: asked, answer_max } = udp;
+    for socket in &sockets {
+        fragments::forbid(socket, answer_max)?;
+    }
     let room = sockets.iter().map(|socket| room::make(socket, asked)).min();
     // The same for all workers, so one of them says it.
     if let Some(got) = room.filter(|got| worker == 0 && *got < asked) {
@@ -54,6 +58,7 @@ pub(super) fn start(sockets: Vec<UdpSocket>, udp: Udp, plane: Plane) -> io::Resu
     let line = |socket: UdpSocket| Ok(Line { v6: socket.local_addr()?.is_ipv6(), socket, ear: vitals.listener() });
     let lines = sockets.into_iter().map(line).collect::<io::Result<Vec<Line>>>()?;
     Beside::spawn(format!("dns-{worker}"), move |stopped| {
+        let _lane = Lane::take();
         Thread { plane, batch: Batch::new(), desk: Desk::of_thread() }.run(&lines, stopped, &pulse);
     })
 }

@@ -1,0 +1,33 @@
+//! A cookie option: what we gave a client is valid for it and for a while, and nothing else is.
+#![no_main]
+
+use std::net::IpAddr;
+
+use libfuzzer_sys::fuzz_target;
+use nearcast_dns::fuzzing::cookie;
+use nearcast_shared::clock::Timestamp;
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+fuzz_target!(|data: &[u8]| {
+    let client: IpAddr = [192, 0, 2, 1].into();
+    // RFC 7873 section 5.2.2: too short for a client's part, or for both, or too long.
+    let is_wrong = !matches!(data.len(), 8 | 16..=40);
+    let Some((valid, answer)) = cookie(data, client, NOW) else {
+        assert!(is_wrong, "{} bytes", data.len());
+        return;
+    };
+    assert!(!is_wrong && !valid, "forged: {data:?}");
+    let ours = answer.expect("every client gets one");
+    assert_eq!(ours[..8], data[..8], "the client's part");
+    let is_valid = |data: &[u8], client: IpAddr, seconds: i64| {
+        let at = Timestamp::from_seconds(NOW.seconds() + seconds);
+        cookie(data, client, at).is_some_and(|(valid, _)| valid)
+    };
+    assert!(is_valid(&ours, client, 0) && is_valid(&ours, client, 3600) && is_valid(&ours, client, -300));
+    assert!(!is_valid(&ours, client, 3601) && !is_valid(&ours, client, -301), "too old, too new");
+    assert!(!is_valid(&ours, [192, 0, 2, 2].into(), 0), "of somebody else");
+    // Changed by whatever follows the client's part.
+    let changed: Vec<u8> = ours.iter().enumerate().map(|(at, byte)| byte ^ data.get(at + 8).unwrap_or(&0)).collect();
+    assert_eq!(is_valid(&changed, client, 0), changed == ours);
+});
