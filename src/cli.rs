@@ -9,6 +9,7 @@ use nearcast_shared::geo::builtin;
 mod check;
 mod client;
 mod demo;
+mod dnssec;
 mod drain;
 mod explain;
 mod explain_url;
@@ -47,6 +48,7 @@ enum Command {
     Object(object::ObjectArgs),
     Drain(drain::DrainArgs),
     Txt(txt::TxtArgs),
+    Dnssec(dnssec::DnssecArgs),
     Reload(reload::ReloadArgs),
     Geo(geo::GeoArgs),
     Map(map::MapArgs),
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Object(args) => object::run(args),
         Command::Drain(args) => drain::run(args),
         Command::Txt(args) => txt::run(args),
+        Command::Dnssec(args) => dnssec::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Geo(args) => geo::run(args),
         Command::Map(args) => map::run(args),

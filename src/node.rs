@@ -274,7 +274,11 @@ impl Node {
                 control: control.clone(),
                 doors: doors.clone(),
                 plane: plane.clone(),
-                udp: dns::Udp { worker: number, receive_buffer: config.dns.udp_receive_buffer },
+                udp: dns::Udp {
+                    worker: number,
+                    receive_buffer: config.dns.udp_receive_buffer,
+                    answer_max: config.dns.udp_size,
+                },
                 streams: streams.clone(),
                 fatal: fatal_sender.clone(),
             };

@@ -25,6 +25,8 @@ mod guard;
 mod metrics;
 mod signers;
 
+pub mod rollover;
+
 pub use algorithm::Algorithm;
 pub use file::{KeyFileError, remove, write};
 pub use key::Key;

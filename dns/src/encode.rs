@@ -216,6 +216,6 @@ impl<'n> Writer<'_, 'n> {
 }
 
 #[cfg(test)]
-mod oracle;
+pub(crate) mod oracle;
 #[cfg(test)]
 mod tests;

@@ -152,7 +152,10 @@ mod tests {
             let length = usize::from(u16::from_be_bytes([head[head.len() - 2], head[head.len() - 1]]));
             assert_eq!((length, &rest[..options.len()]), (rest.len(), &options[..]), "{before} bytes");
             if let Some((head, zeros)) = rest[options.len()..].split_at_checked(4) {
-                assert_eq!((&head[..2], usize::from(head[2]) << 8 | usize::from(head[3])), (&[0, 12][..], zeros.len()));
+                assert_eq!(
+                    (&head[..2], usize::from(u16::from_be_bytes([head[2], head[3]]))),
+                    (&[0, 12][..], zeros.len())
+                );
                 // RFC 7830 section 3: "The PADDING octets SHOULD be set to 0x00."
                 assert!(zeros.iter().all(|byte| *byte == 0));
             }

@@ -15,7 +15,7 @@ use nearcast_shared::health::{FleetId, HealthBoard, HealthTable, PopHealth, Reas
 use nearcast_shared::metrics::Metrics;
 use serde::Serialize;
 
-use crate::dnssec::Signers;
+use crate::dnssec::{self, Algorithm, Key, Keys, SignatureMetrics, Signers, Times};
 use crate::log::QueryLog;
 use crate::manners::{Manners, Seed};
 use crate::metrics::DnsMetrics;
@@ -150,7 +150,31 @@ pub(crate) fn plane(view: View) -> Plane {
 
 /// Who would sign, with nothing kept.
 pub(crate) fn signers() -> Arc<Signers> {
-    Arc::new(Signers::new(&config(CONFIG, "sin").dnssec, Clock::System, [0; 16], Timestamp(0)))
+    signers_by(Clock::System)
+}
+
+/// The same by that clock.
+pub(crate) fn signers_by(clock: Clock) -> Arc<Signers> {
+    Arc::new(Signers::new(&config(CONFIG, "sin").dnssec, clock, [0; 16], Timestamp(0)))
+}
+
+/// The view of `text` with all its zones signed.
+pub(crate) fn signed_view(text: &str, pop: &str) -> View {
+    signed_view_of(&text.replace("[[zone]]", "[[zone]]\ndnssec = true"), pop)
+}
+
+/// The same with those signed that say so.
+pub(crate) fn signed_view_of(text: &str, pop: &str) -> View {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("[dns.dnssec]\nkeys = {:?}\n{text}", folder.path().display().to_string());
+    let config = config(&text, pop);
+    let since = Some(Timestamp(0));
+    for zone in config.zones.iter().filter(|zone| zone.dnssec) {
+        let times = Times { created: since, publish: since, activate: since, offer: since, ..Times::default() };
+        dnssec::write(folder.path(), &Key::generate(&zone.apex, Algorithm::EcdsaP256, times).unwrap()).unwrap();
+    }
+    let counters = SignatureMetrics::register(&Metrics::new());
+    compile(&config).with_keys(Keys::load(&config, &counters, Timestamp(1)).unwrap())
 }
 
 /// No texts, for as long as any test lives.

@@ -93,7 +93,7 @@ impl Limiter {
         let hash = self.hash(client);
         // The high bits choose the line, the low ones are the fingerprint.
         let line = (u128::from(hash) * self.lines.len() as u128) >> 64;
-        let tag = (hash << 2 | kind as u64) & (1 << (64 - MOMENT_BITS)) - 1;
+        let tag = ((hash << 2) | kind as u64) & ((1 << (64 - MOMENT_BITS)) - 1);
         if take(&self.lines[line as usize], tag, ticks(now), AHEAD_MAX / u64::from(rate.get())) {
             Verdict::Within
         } else if self.config.log_only {
@@ -165,7 +165,7 @@ fn step(cells: [u64; CELLS], tag: u64, now: u64, worth: u64) -> Step {
         }
     };
     let after = ahead + worth;
-    if after > AHEAD_MAX { Step::Over } else { Step::Take(at, tag << MOMENT_BITS | (now + after & MOMENT)) }
+    if after > AHEAD_MAX { Step::Over } else { Step::Take(at, (tag << MOMENT_BITS) | ((now + after) & MOMENT)) }
 }
 
 /// How far a cell's moment is ahead of `now`, which may be a second behind that of another worker. Moments go around in 38
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn who_asks_most_keeps_its_cell() {
         let now = ticks(Timestamp(START));
-        let cell = |tag: u64, ahead: u64| tag << MOMENT_BITS | (now + ahead & MOMENT);
+        let cell = |tag: u64, ahead: u64| (tag << MOMENT_BITS) | ((now + ahead) & MOMENT);
         let cells = std::array::from_fn(|at| cell(at as u64 + 1, 1000 * (at as u64 + 1)));
         assert_eq!(step(cells, 99, now, 10), Step::Take(0, cell(99, 10)));
         assert_eq!(step(cells, 3, now, 10), Step::Take(2, cell(3, 3010)));

@@ -236,7 +236,7 @@ impl Manners {
 impl Guest {
     /// Any number, another one for each query, as far as chance goes.
     pub(crate) fn draw(&self, request: &Request<'_>) -> u64 {
-        u64::from(request.id) << 48 | u64::from(self.peer.port()) << 32 | self.now.0.cast_unsigned() & 0xffff_ffff
+        (u64::from(request.id) << 48) | (u64::from(self.peer.port()) << 32) | (self.now.0.cast_unsigned() & 0xffff_ffff)
     }
 }
 

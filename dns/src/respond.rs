@@ -5,20 +5,25 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::Guard;
+use nearcast_shared::clock::Timestamp;
+use nearcast_shared::health::HealthTable;
 use smallvec::SmallVec;
 
 use crate::answer::{Answer, Outcome, answer};
 use crate::dnssec::{Asker, Local, Refused};
 use crate::encode::{self, Opt};
 use crate::log::{self, Line};
-use crate::manners::Guest;
+use crate::manners::{Guest, Manners};
 use crate::message::{Fault, Request, Silence, Surplus, decode};
 use crate::metrics::{
     ClientSubnetKind, CookieState, Dropped, EdnsVersion, Flaw, QueryType, RankingSource, Seen, Transport, WithoutPop,
 };
 use crate::server::Plane;
+use crate::texts::Texts;
 use crate::view::View;
 
 const CLASS_IN: u16 = 1;
@@ -38,7 +43,27 @@ impl Desk {
     }
 }
 
+/// What queries are answered by, as it is at one moment.
+pub(crate) struct Sight {
+    view: Guard<Arc<View>>,
+    health: Guard<Arc<HealthTable>>,
+    texts: Guard<Arc<Texts>>,
+    manners: Guard<Arc<Manners>>,
+    now: Timestamp,
+}
+
 impl Plane {
+    /// What holds now; a batch is answered by one.
+    pub(crate) fn sight(&self) -> Sight {
+        Sight {
+            view: self.view.load(),
+            health: self.health.table(),
+            texts: self.texts.load(),
+            manners: self.manners.load(),
+            now: self.clock.now(),
+        }
+    }
+
     /// Answers `packet`, which came from `peer`, into `out`: the whole message and nothing else, without the length that goes
     /// before it in a stream. An error says that there is no answer to send; it is not counted yet.
     pub(crate) fn respond(
@@ -49,19 +74,31 @@ impl Plane {
         desk: &mut Desk,
         out: &mut Vec<u8>,
     ) -> Result<(), Dropped> {
+        self.respond_by(&self.sight(), packet, peer, transport, desk, out)
+    }
+
+    /// The same by what was loaded before.
+    pub(crate) fn respond_by(
+        &self,
+        sight: &Sight,
+        packet: &[u8],
+        peer: SocketAddr,
+        transport: Transport,
+        desk: &mut Desk,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Dropped> {
         let request = decode(packet).map_err(|silence| match silence {
             Silence::Short => Dropped::Short,
             Silence::Response => Dropped::Response,
         })?;
-        let manners = self.manners.load();
-        let guest = manners.receive(&request, peer, transport, self.clock.now());
-        let (view, health, texts) = (self.view.load(), self.health.table(), self.texts.load());
+        let Sight { view, health, texts, manners, now } = sight;
+        let guest = manners.receive(&request, peer, transport, *now);
         let answer = match manners.instead(&request, &guest, &self.metrics)? {
             Some(instead) => instead,
             None => {
-                let health = view.health(&health);
+                let health = view.health(health);
                 let now = self.signers.now(guest.now);
-                let answer = answer(&request, guest.client, &view, &health, now, &texts);
+                let answer = answer(&request, guest.client, view, &health, now, texts);
                 let answer = manners.limit_answer(answer, &request, &guest, &self.metrics)?;
                 self.signed(answer, &request, &guest, desk)
             }
@@ -75,9 +112,9 @@ impl Plane {
         extras.write(&mut options);
         encode::encode(&request, &answer, &Opt { udp_size: view.udp_size(), options: &options }, limit, out);
         extras.pad(options.len(), out, limit);
-        self.count(&view, &guest, &request, &answer, out.len());
+        self.count(view, &guest, &request, &answer, out.len());
         if self.log.wants(guest.draw(&request)) {
-            self.log.line(line(&view, &guest, &request, &answer, out.len()));
+            self.log.line(line(view, &guest, &request, &answer, out.len()));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use nearcast_shared::clock::Clock;
 use nearcast_shared::health::HealthBoard;
 use thiserror::Error;
@@ -64,13 +65,16 @@ pub enum ServeError {
     /// The thread of the UDP sockets panicked: a bug.
     #[error("the DNS server failed over UDP")]
     Udp,
+    /// A socket of QUIC failed.
+    #[error("the DNS server failed over QUIC")]
+    Quic,
     /// A task of the server panicked: a bug.
     #[error("the DNS server failed")]
     Task(#[source] tokio::task::JoinError),
 }
 
 /// What every listener works with. The view, the health table, the texts and the manners are
-/// loaded once per query.
+/// loaded once per query, or batch of them.
 #[derive(Debug, Clone)]
 pub struct Plane {
     /// Names, and how clients are steered.
@@ -98,6 +102,8 @@ pub struct Udp {
     pub worker: usize,
     /// Bytes of queries that each socket may hold back while the thread has no core.
     pub receive_buffer: usize,
+    /// Bytes of the largest answer.
+    pub answer_max: u16,
 }
 
 /// Answers queries on `sockets` until `shutdown` is ready: those over UDP on a thread of their own, others on the current
@@ -122,8 +128,10 @@ pub async fn serve(
             tasks.spawn(listener::run(listener, speech, plane.clone(), ear, streams.clone()));
         }
     }
+    let mut endpoints = Vec::new();
     for socket in sockets.quic {
         let endpoint = quic::endpoint(socket, &streams).map_err(ServeError::Socket)?;
+        endpoints.push(endpoint.clone());
         tasks.spawn(quic::run(endpoint, plane.clone(), streams.clone()));
     }
     let mut answering = match sockets.udp {
@@ -139,9 +147,14 @@ pub async fn serve(
     tokio::select! {
         () = shutdown => {}
         () = udp_ended => return Err(ServeError::Udp),
-        Some(Err(error)) = tasks.join_next() => return Err(ServeError::Task(error)),
+        Some(ended) = tasks.join_next() => return Err(match ended {
+            Err(error) => ServeError::Task(error),
+            // The others have no end.
+            Ok(()) => ServeError::Quic,
+        }),
     }
     tasks.shutdown().await;
+    join_all(endpoints.iter().map(quic::close)).await;
     match answering {
         Some(answering) => answering.stop().await.then_some(()).ok_or(ServeError::Udp),
         None => Ok(()),

@@ -26,12 +26,11 @@ use nearcast_shared::config::{Config, PolicyId};
 use nearcast_shared::geo::GeoDb;
 use nearcast_shared::health::{FleetId, HealthTable};
 use nearcast_shared::pop::{Pop, PopId};
-use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 
 use crate::dnssec::{Keys, ZoneKeys};
 use crate::map::Maps;
-use crate::metrics::{Cause, CauseCounters, DnsMetrics};
+use crate::metrics::{Cause, CauseCounters, Counter, DnsMetrics};
 use crate::name::{Lowered, Name, suffixes};
 use crate::steering::Guide;
 
@@ -41,10 +40,13 @@ mod serial;
 
 pub(crate) use rrset::RrSet;
 
+/// What stands where. Hashed fast: names in it are the operator's, so nobody can choose them to collide.
+pub(crate) type Names = HashMap<Name, Node, foldhash::fast::RandomState>;
+
 /// Everything that answers depend on but health.
 #[derive(Debug)]
 pub struct View {
-    names: HashMap<Name, Node>,
+    names: Names,
     /// Labels of the longest name there is: what is longer need not be looked up.
     labels_max: usize,
     zones: Vec<Zone>,

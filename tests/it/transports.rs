@@ -72,7 +72,8 @@ fn every_transport_says_the_same() {
     for (name, query) in questions() {
         let wanted = query.raw_udp(node.dns());
         assert_eq!(query.raw_tcp(node.dns()), wanted, "{name}: TCP");
-        assert_eq!(dot.ask_all(std::slice::from_ref(&query)), [wanted.clone()], "{name}: TLS");
+        let over_tls = dot.ask_all(std::slice::from_ref(&query));
+        assert_eq!(over_tls, std::slice::from_ref(&wanted), "{name}: TLS");
         for version in [Version::HTTP_11, Version::HTTP_2] {
             for ask in [get(&query), post(&query)] {
                 let answer = ask.over(node.doh(), version, Some(&trusted)).unwrap();
@@ -228,6 +229,10 @@ fn https_by_its_statuses() {
         ),
     ];
     for version in [Version::HTTP_11, Version::HTTP_2] {
+        let encoded = data_encoding::BASE64URL_NOPAD.encode(&query.bytes());
+        let head = to("HEAD", &format!("/dns-query?dns={encoded}")).over(node.doh(), version, Some(&trusted)).unwrap();
+        let length = query.raw_udp(node.dns()).len().to_string();
+        assert_eq!((head.status, head.body.len(), head.field("content-length")), (200, 0, Some(length)), "{version:?}");
         for (name, ask, status) in &rows {
             let answer = ask.over(node.doh(), version, Some(&trusted)).unwrap();
             assert_eq!(answer.status, *status, "{name} {version:?}");
@@ -318,7 +323,17 @@ fn quic_takes_many_streams_and_ends_when_idle() {
     let code = closed_with(&connection);
     // Either of the two idle timers may be first: ours, or QUIC's own, which ends in silence.
     assert!(code == Some(NO_ERROR) || code.is_none(), "{code:?}");
-    eventually("it is closed", || open(&node, "quic") == 0.0);
+    eventually("all are closed", || open(&node, "quic") == 0.0);
+}
+
+#[test]
+fn a_node_that_ends_says_so_over_quic() {
+    let authority = Authority::new();
+    let (node, trusted) = (encrypted(setup(), &authority).start(), authority.trusted());
+    let connection = Doq::new(&trusted, &[b"doq"]).connect(node.doq()).unwrap();
+    assert!(exchange(&connection, &framed(&Query::new(WWW, A).id(0).bytes())).is_ok());
+    node.stop();
+    assert_eq!(closed_with(&connection), Some(NO_ERROR));
 }
 
 #[test]

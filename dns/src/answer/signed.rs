@@ -36,3 +36,6 @@ impl Answer<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@ use nearcast_shared::metrics::Metrics;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::signers::Signers;
+use crate::metrics::Counter;
 
 /// What became of a set that was to be signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,12 +1,12 @@
-//! A partition of an address family's whole space into prefixes, each with a number: sorted arrays, and an index of where
-//! each stretch of them begins.
+//! A partition of an address family's whole space into prefixes, each with a number: a sorted array, and an index of where
+//! each stretch of it begins.
 //!
 //! ```text
 //!   index    [ .. ][ i ][i+1][ .. ]        one entry for each value of the address's first bits
 //!                    |     `-----------.
-//!   starts   .. | 192.0.0.0 | 192.0.2.0 | 192.0.3.0 | ..      a few steps of binary search between them
-//!   lengths  .. |    23     |    24     |    24     | ..
-//!   leaves   .. |     7     |     1     |     7     | ..
+//!   parts    .. | 192.0.0.0 | 192.0.2.0 | 192.0.3.0 | ..      a few steps of binary search between them
+//!     length .. |    23     |    24     |    24     | ..
+//!     leaf   .. |     7     |     1     |     7     | ..
 //! ```
 
 use std::net::IpAddr;
@@ -85,9 +85,8 @@ pub(crate) struct Table<B> {
     indexed: u8,
     /// Position of the part that holds the lowest address of each stretch.
     index: Vec<u32>,
-    starts: Vec<B>,
-    lengths: Vec<u8>,
-    leaves: Vec<u16>,
+    /// Whole ones side by side: who has found a start has the rest of it at hand.
+    parts: Vec<Part<B>>,
 }
 
 /// A prefix and its number.
@@ -103,28 +102,26 @@ impl<B: Bits> Table<B> {
     pub(crate) fn lookup(&self, address: B) -> (u16, u8) {
         let stretch = address.head(self.indexed);
         let from = self.index[stretch] as usize;
-        let to = self.index.get(stretch + 1).map_or(self.starts.len(), |next| *next as usize + 1);
-        let within = self.starts[from..to.min(self.starts.len())].partition_point(|start| *start <= address);
+        let to = self.index.get(stretch + 1).map_or(self.parts.len(), |next| *next as usize + 1);
+        let within = self.parts[from..to.min(self.parts.len())].partition_point(|part| part.first <= address);
         // The part at `from` begins no later than the stretch does.
-        let position = from + within - 1;
-        (self.leaves[position], self.lengths[position])
+        let part = &self.parts[from + within - 1];
+        (part.leaf, part.length)
     }
 
     /// How many prefixes there are.
     pub(crate) fn len(&self) -> usize {
-        self.starts.len()
+        self.parts.len()
     }
 
     /// All of them in order.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part<B>> {
-        let rest = self.lengths.iter().zip(&self.leaves);
-        self.starts.iter().zip(rest).map(|(first, (length, leaf))| Part { first: *first, length: *length, leaf: *leaf })
+        self.parts.iter().copied()
     }
 
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let part = size_of::<B>() + size_of::<u8>() + size_of::<u16>();
-        self.index.capacity() * size_of::<u32>() + self.starts.capacity() * part
+        self.index.capacity() * size_of::<u32>() + self.parts.capacity() * size_of::<Part<B>>()
     }
 }
 
@@ -132,59 +129,50 @@ impl<B: Bits> Table<B> {
 /// prefix at once, so what is made is the smallest partition there is.
 #[derive(Debug)]
 pub(crate) struct Builder<B> {
-    starts: Vec<B>,
-    lengths: Vec<u8>,
-    leaves: Vec<u16>,
+    parts: Vec<Part<B>>,
 }
 
 impl<B: Bits> Builder<B> {
     /// Of nothing.
     pub(crate) fn new() -> Self {
-        Self { starts: Vec::new(), lengths: Vec::new(), leaves: Vec::new() }
+        Self { parts: Vec::new() }
     }
 
     /// Adds the prefix that follows what there is.
     pub(crate) fn push(&mut self, part: Part<B>) {
-        self.starts.push(part.first);
-        self.lengths.push(part.length);
-        self.leaves.push(part.leaf);
+        self.parts.push(part);
         while self.last_two_are_halves() {
-            self.starts.pop();
-            self.leaves.pop();
-            self.lengths.pop();
-            if let Some(length) = self.lengths.last_mut() {
-                *length -= 1;
+            self.parts.pop();
+            if let Some(last) = self.parts.last_mut() {
+                last.length -= 1;
             }
         }
     }
 
     fn last_two_are_halves(&self) -> bool {
-        let ([.., a, b], [.., c, d]) = (&self.lengths[..], &self.leaves[..]) else { return false };
-        if a != b || c != d || *a == 0 {
-            return false;
-        }
-        let [.., left, right] = &self.starts[..] else { return false };
+        let [.., left, right] = &self.parts[..] else { return false };
         // Only the second half of a prefix has its last bit set; in order, the other one stands before it.
-        left.differs_only_in(*right, B::bit(*a - 1))
+        left.length == right.length
+            && left.leaf == right.leaf
+            && left.length > 0
+            && left.first.differs_only_in(right.first, B::bit(left.length - 1))
     }
 
     /// Done; what was pushed must cover the whole family.
     pub(crate) fn finish(mut self) -> Table<B> {
-        self.starts.shrink_to_fit();
-        self.lengths.shrink_to_fit();
-        self.leaves.shrink_to_fit();
+        self.parts.shrink_to_fit();
         // Few prefixes need no index.
-        let indexed = B::INDEXED.min(u8::try_from(self.starts.len().ilog2()).unwrap_or(u8::MAX));
+        let indexed = B::INDEXED.min(u8::try_from(self.parts.len().ilog2()).unwrap_or(u8::MAX));
         let mut position = 0;
         let holder = |stretch: usize| {
             let lowest = B::of_head(stretch, indexed);
-            while self.starts.get(position as usize + 1).is_some_and(|next| *next <= lowest) {
+            while self.parts.get(position as usize + 1).is_some_and(|next| next.first <= lowest) {
                 position += 1;
             }
             position
         };
         let index: Vec<u32> = (0..1 << indexed).map(holder).collect();
-        Table { indexed, index, starts: self.starts, lengths: self.lengths, leaves: self.leaves }
+        Table { indexed, index, parts: self.parts }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use nearcast_shared::metrics::Metrics;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::Counter as PlainCounter;
 use prometheus_client::metrics::family::Family;
 
-use super::Transport;
+use super::{Counter, Transport};
 
 label! {
     /// What a query's cookie (RFC 7873) says of its sender's address.
@@ -121,7 +121,7 @@ pub(super) struct MannersMetrics {
     flaws: [Counter; Flaw::ALL.len()],
     limited: [[Counter; LimitedAction::ALL.len()]; LimitedKind::ALL.len()],
     sizes: [[Counter; SIZES.len()]; Transport::ALL.len()],
-    log_dropped: Counter,
+    log_dropped: PlainCounter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -158,7 +158,7 @@ impl MannersMetrics {
         let flaws = Family::<FlawLabels, Counter>::default();
         let limited = Family::<LimitedLabels, Counter>::default();
         let sizes = Family::<SizeLabels, Counter>::default();
-        let log_dropped = Counter::default();
+        let log_dropped = PlainCounter::default();
         metrics.register(|registry| {
             registry.register("dns_cookies", "DNS queries by their cookie", cookies.clone());
             registry.register("dns_edns", "DNS queries by their EDNS version", versions.clone());
@@ -203,7 +203,7 @@ impl MannersMetrics {
         &self.sizes[transport as usize][class]
     }
 
-    pub(super) fn log_dropped(&self) -> &Counter {
+    pub(super) fn log_dropped(&self) -> &PlainCounter {
         &self.log_dropped
     }
 }

@@ -47,6 +47,9 @@ const QUERY_MAX: usize = 2 + 65_535;
 /// Bytes that a client may send ahead on all streams of a connection, and the most of answers that wait for it.
 const WINDOW: u32 = 128 << 10;
 
+/// For the last words.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// RFC 9250 section 4.3, the codes that we use.
 const NO_ERROR: VarInt = VarInt::from_u32(0);
 const INTERNAL_ERROR: VarInt = VarInt::from_u32(1);
@@ -97,22 +100,20 @@ pub(super) fn endpoint(socket: UdpSocket, streams: &Streams) -> io::Result<Endpo
     Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
 }
 
-/// Takes connections and answers on them; never returns, the owner drops it and all connections with it.
+/// Takes connections and answers on them until the socket fails; the owner drops it and all connections with it.
 pub(super) async fn run(endpoint: Endpoint, plane: Plane, streams: Streams) {
-    let endpoint = Closing(endpoint);
     let (plane, streams, unproven) = (Arc::new(plane), Arc::new(streams), Arc::new(AtomicUsize::new(0)));
     let mut connections = JoinSet::new();
     loop {
         let incoming = tokio::select! {
-            Some(incoming) = endpoint.0.accept() => incoming,
+            Some(incoming) = endpoint.accept() => incoming,
             Some(ended) = connections.join_next() => {
                 if let Err(error) = ended {
                     error!(%error, "a QUIC connection failed: a bug");
                 }
                 continue;
             }
-            // The endpoint ends only when it is closed.
-            else => std::future::pending().await,
+            else => return,
         };
         if let Some(guest) = door(incoming, &plane, &streams, &unproven) {
             let (plane, streams) = (plane.clone(), streams.clone());
@@ -121,13 +122,10 @@ pub(super) async fn run(endpoint: Endpoint, plane: Plane, streams: Streams) {
     }
 }
 
-/// Tells all clients at its end.
-struct Closing(Endpoint);
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        self.0.close(NO_ERROR, b"");
-    }
+/// Tells all clients that it ends.
+pub(super) async fn close(endpoint: &Endpoint) {
+    endpoint.close(NO_ERROR, b"");
+    let _some_do_not_hear = timeout(FAREWELL, endpoint.wait_idle()).await;
 }
 
 /// A connection that may begin.
@@ -339,7 +337,8 @@ mod tests {
 
     #[test]
     fn one_query_a_stream() {
-        let rows: [(&str, &[u8], Result<&[u8], Fault>); 9] = [
+        type Row<'a> = (&'a str, &'a [u8], Result<&'a [u8], Fault>);
+        let rows: [Row<'_>; 9] = [
             ("a query", &[0, 4, 0, 0, 1, 0], Ok(&[0, 0, 1, 0])),
             ("nothing", &[], Err(Fault::Incomplete)),
             ("half a length", &[0], Err(Fault::Incomplete)),

@@ -21,11 +21,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{debug, info};
 
 use super::{Plane, Udp};
-use crate::metrics::{Dropped, Transport};
-use crate::respond::Desk;
+use crate::metrics::{Dropped, Lane, Transport};
+use crate::respond::{Desk, Sight};
 
 mod batch;
 mod beside;
+mod fragments;
 mod room;
 
 use batch::{Batch, DATAGRAMS, Datagram};
@@ -43,7 +44,10 @@ const LAST_BATCHES: usize = 64;
 /// # Errors
 /// When there is no thread or file to be had.
 pub(super) fn start(sockets: Vec<UdpSocket>, udp: Udp, plane: Plane) -> io::Result<Beside> {
-    let Udp { worker, receive_buffer: asked } = udp;
+    let Udp { worker, receive_buffer: asked, answer_max } = udp;
+    for socket in &sockets {
+        fragments::forbid(socket, answer_max)?;
+    }
     let room = sockets.iter().map(|socket| room::make(socket, asked)).min();
     // The same for all workers, so one of them says it.
     if let Some(got) = room.filter(|got| worker == 0 && *got < asked) {
@@ -54,6 +58,7 @@ pub(super) fn start(sockets: Vec<UdpSocket>, udp: Udp, plane: Plane) -> io::Resu
     let line = |socket: UdpSocket| Ok(Line { v6: socket.local_addr()?.is_ipv6(), socket, ear: vitals.listener() });
     let lines = sockets.into_iter().map(line).collect::<io::Result<Vec<Line>>>()?;
     Beside::spawn(format!("dns-{worker}"), move |stopped| {
+        let _lane = Lane::take();
         Thread { plane, batch: Batch::new(), desk: Desk::of_thread() }.run(&lines, stopped, &pulse);
     })
 }
@@ -116,7 +121,8 @@ impl Thread {
             }
         };
         line.ear.hears();
-        batch.answer(|datagram, reply| match answer(plane, datagram, desk, reply) {
+        let sight = plane.sight();
+        batch.answer(|datagram, reply| match answer(plane, &sight, datagram, desk, reply) {
             Ok(()) => true,
             Err(reason) => {
                 plane.count_drop(reason);
@@ -135,7 +141,13 @@ fn is_ready(file: &PollFd<'_>) -> bool {
     file.any().unwrap_or(true)
 }
 
-fn answer(plane: &Plane, datagram: &Datagram<'_>, desk: &mut Desk, out: &mut Vec<u8>) -> Result<(), Dropped> {
+fn answer(
+    plane: &Plane,
+    sight: &Sight,
+    datagram: &Datagram<'_>,
+    desk: &mut Desk,
+    out: &mut Vec<u8>,
+) -> Result<(), Dropped> {
     let peer = datagram.peer;
     if peer.port() == 0 || peer.ip().is_unspecified() {
         return Err(Dropped::Source);
@@ -143,5 +155,5 @@ fn answer(plane: &Plane, datagram: &Datagram<'_>, desk: &mut Desk, out: &mut Vec
     if datagram.cut {
         return Err(Dropped::Long);
     }
-    plane.respond(datagram.bytes, peer, Transport::Udp, desk, out)
+    plane.respond_by(sight, datagram.bytes, peer, Transport::Udp, desk, out)
 }

@@ -7,14 +7,14 @@ use nearcast_shared::config::{self, Config, Domain, Record};
 use nearcast_shared::pop::{Pop, PopId};
 use nearcast_shared::rtype;
 
-use super::{Node, RrSet, Steered, Target, ViewError, Zone};
+use super::{Names, Node, RrSet, Steered, Target, ViewError, Zone};
 use crate::name::{Name, suffixes};
 
 /// The zones in the config's order, and every name in them.
-pub(super) fn compile(config: &Config) -> Result<(Vec<Zone>, HashMap<Name, Node>), ViewError> {
+pub(super) fn compile(config: &Config) -> Result<(Vec<Zone>, Names), ViewError> {
     let zones = config.zones.iter().map(|zone| self::zone(zone, &config.zones)).collect();
     let by_apex = (0..).zip(&config.zones).map(|(index, zone)| (zone.apex.wire(), index)).collect();
-    let mut names = Names { zones: &config.zones, by_apex, nodes: HashMap::new() };
+    let mut names = Filling { zones: &config.zones, by_apex, nodes: Names::default() };
     for zone in &config.zones {
         names.make(&zone.apex);
         for record in &zone.records {
@@ -90,14 +90,14 @@ fn claims(config: &Config) -> impl Iterator<Item = (String, &config::Zone, Claim
 }
 
 /// The map while it is being filled.
-struct Names<'c> {
+struct Filling<'c> {
     zones: &'c [config::Zone],
     /// Their positions.
     by_apex: HashMap<&'c [u8], usize>,
-    nodes: HashMap<Name, Node>,
+    nodes: Names,
 }
 
-impl Names<'_> {
+impl Filling<'_> {
     /// The longest zone that holds the name, as an index.
     fn zone_of(&self, name: &Name) -> Option<usize> {
         suffixes(name.wire()).find_map(|suffix| self.by_apex.get(suffix).copied())

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use domain::base::Message;
 use domain::rdata::Soa;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 
 use crate::metrics::{Dropped, Transport};
@@ -53,7 +53,7 @@ impl Plane {
         };
         let mut answer = Vec::new();
         match self.respond(&query, peer, Transport::Https, &mut Desk::default(), &mut answer) {
-            Ok(()) => success(answer),
+            Ok(()) => success(answer, parts.method == Method::HEAD),
             Err(reason) => {
                 self.count_drop(reason);
                 match reason {
@@ -77,16 +77,18 @@ pub(super) fn refusal(status: StatusCode, text: &'static str) -> Response<Bytes>
     response
 }
 
-fn success(answer: Vec<u8>) -> Response<Bytes> {
-    let cache_control = cache_control(&answer);
-    let mut response = Response::new(Bytes::from(answer));
+/// HEAD is GET without the body (RFC 9110 section 9.3.2).
+fn success(answer: Vec<u8>, is_head: bool) -> Response<Bytes> {
+    let (cache_control, length) = (cache_control(&answer), answer.len());
+    let mut response = Response::new(if is_head { Bytes::new() } else { Bytes::from(answer) });
     let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(DNS_MESSAGE));
     headers.insert(CACHE_CONTROL, cache_control);
     response
 }
 
-/// The query that a request is. HEAD is GET without the body of its answer (RFC 9110 section 9.3.2).
+/// The query that a request is.
 fn query(parts: &request::Parts, body: &[u8]) -> Result<Vec<u8>, Unasked> {
     match parts.method {
         Method::GET | Method::HEAD => {
@@ -185,6 +187,7 @@ mod tests {
             assert_eq!(response.status().as_u16(), status, "{name}");
             let wanted = if status == 200 { DNS_MESSAGE } else { "text/plain" };
             assert_eq!(field(&response, CONTENT_TYPE), wanted, "{name}");
+            assert_eq!(response.body().is_empty(), method == "HEAD", "{name}");
             assert_eq!(field(&response, ALLOW), if status == 405 { "GET, HEAD, POST" } else { "" }, "{name}");
         }
     }

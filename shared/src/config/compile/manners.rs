@@ -117,9 +117,43 @@ fn secret(text: &str) -> Option<CookieSecret> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Config;
     use super::*;
 
     const ONE: &str = "e5e973e5a6b2a43f48e7dc849e37bfcf";
+
+    fn parse(text: &str) -> Result<Manners, String> {
+        let text = format!("{text}\n[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n");
+        let config = Config::parse(&text, Path::new("/etc/nearcast.toml"), &Inputs::default());
+        config.map(|config| config.manners).map_err(|mistakes| mistakes.to_string())
+    }
+
+    #[test]
+    fn mistakes() {
+        let rows = [
+            ("[dns]\nnsid = \"\"", "dns.nsid: must be from 1 to 255 bytes"),
+            ("[dns]\nudp-size-without-cookie = 1300", "dns.udp-size-without-cookie: must be from 512 to 1232"),
+            ("[dns]\nudp-size-without-cookie = 512\ncookies.on = false", "dns.udp-size-without-cookie: needs cookies"),
+            ("[dns.cookies]\nsecret-file = \"/nowhere/at/all\"", "dns.cookies.secret-file: /nowhere/at/all"),
+            ("[dns.rate-limit]\nanswers = 1000001", "dns.rate-limit.answers: must be from 0 to 1000000"),
+            ("[dns.rate-limit]\nipv4-prefix = 33", "dns.rate-limit.ipv4-prefix: must be from 8 to 32"),
+            ("[dns.rate-limit]\ntable-size = \"1 KiB\"", "dns.rate-limit.table-size: must be from 64 KiB to 1 GiB"),
+            ("[dns.rate-limit]\nexempt = [\"home\"]", "dns.rate-limit.exempt: `home` is not a network"),
+            ("[dns.query-log]\nsample = 1.5", "dns.query-log.sample: must be from 0 to 1"),
+        ];
+        for (text, wanted) in rows {
+            let said = parse(text).unwrap_err();
+            assert!(said.contains(wanted), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn limits_are_off_unless_the_table_is_there() {
+        assert_eq!(parse("").unwrap().rate_limit, None);
+        let limit = parse("[dns.rate-limit]\nerrors = 0").unwrap().rate_limit.unwrap();
+        assert_eq!((limit.answers.map(NonZeroU32::get), limit.errors, limit.slip), (Some(200), None, 2));
+        assert_eq!(parse("[dns]\nid = \"{pop}-1\"").unwrap().id.as_deref(), Some("fra-1"));
+    }
 
     #[test]
     fn files_of_secrets() {
