@@ -323,10 +323,10 @@ impl<'v> Asked<'_, 'v> {
     /// What the steered name below the label for that is answered, if this resolver may know; for all others there is no
     /// such name. Whom the query is for does not count there: anybody can claim any subnet.
     fn explanation(&self) -> Option<Answer<'v>> {
-        let name = self.question.name.wire().strip_prefix(texts::LABEL)?;
-        if !self.view.may_explain_to(self.resolver) {
+        if !self.explains(self.question.name.wire()) {
             return None;
         }
+        let name = self.question.name.wire().strip_prefix(texts::LABEL)?;
         let Found::Node(zone, Node { target: Target::Steered(_), .. }) = self.view.find(name) else { return None };
         let place = Place { owner: Owner::Question, zone, node: None };
         if self.question.qtype != rtype::TXT {
@@ -339,6 +339,11 @@ impl<'v> Asked<'_, 'v> {
         // For this very query, so not to be kept.
         let set = place.set(Data::Made(rtype::TXT, vec![Cow::Owned(strings)])).at_most(0);
         Some(Answer { answers: vec![set], scope, ..Answer::empty(Outcome::Explained) })
+    }
+
+    /// Whether this resolver may ask for such a name.
+    fn explains(&self, name: &[u8]) -> bool {
+        name.starts_with(texts::LABEL) && self.view.may_explain_to(self.resolver)
     }
 
     fn asker(&self) -> Asker {
@@ -430,16 +435,17 @@ impl<'v> Asked<'_, 'v> {
             answer.answers.push(place.passing(Set::any(place.owner, place.zone)));
             return Step::Done(answer);
         }
+        // RFC 4035 section 2.5: a CNAME has it beside itself. Section 3.1: what is asked for by its type needs no DO.
+        if qtype == rtype::NSEC && place.zone.is_signed() && !node.is_empty() {
+            answer.answers.push(self.own_proof(place));
+            return Step::Done(answer);
+        }
         if let Some(cname) = node.set(rtype::CNAME).filter(|_| qtype != rtype::CNAME) {
             answer.answers.push(place.stored(cname));
             return match cname.targets().next() {
                 Some(target) if links < LINKS_MAX => Step::Alias(answer, target),
                 Some(_) | None => Step::Done(answer),
             };
-        }
-        if qtype == rtype::NSEC && self.wants_proof(place.zone) {
-            answer.answers.push(self.own_proof(place));
-            return Step::Done(answer);
         }
         Step::Done(match (node.target, qtype) {
             (Target::Steered(steered), rtype::A) => self.steered(answer, place, steered, Family::V4),
@@ -463,8 +469,7 @@ impl<'v> Asked<'_, 'v> {
     /// What is at a name that has texts, with those that the zone itself has there.
     fn texts(&self, mut answer: Answer<'v>, place: Place<'v>, name: &[u8]) -> Answer<'v> {
         let qtype = self.question.qtype;
-        let Some((ttl, texts)) = self.texts.at(name, self.now).filter(|_| matches!(qtype, rtype::TXT | rtype::ANY))
-        else {
+        let Some(alive) = self.texts.at(name, self.now).filter(|_| matches!(qtype, rtype::TXT | rtype::ANY)) else {
             return self.denied(answer, place, Outcome::NoData);
         };
         if qtype == rtype::ANY {
@@ -472,10 +477,12 @@ impl<'v> Asked<'_, 'v> {
             return answer;
         }
         let own = place.node.and_then(|node| node.set(rtype::TXT));
-        let ttl = own.map_or(ttl, |own| own.ttl.min(ttl));
-        let all = own.into_iter().flat_map(RrSet::rdata).chain(texts).map(Cow::Borrowed).collect();
+        let own_ttl = own.map_or(u32::MAX, |own| own.ttl);
+        let all = own.into_iter().flat_map(RrSet::rdata).chain(alive.rdata).map(Cow::Borrowed).collect();
         let set = place.set(Data::Made(rtype::TXT, all));
-        answer.answers.push(Set { ttl, ttl_original: ttl, ..set });
+        // What is signed must not be another set each second that a text is nearer to its end.
+        let (ttl, ttl_original) = (alive.ttl.min(own_ttl), alive.ttl_original.min(own_ttl));
+        answer.answers.push(Set { ttl, ttl_original, ..set });
         answer
     }
 

@@ -67,6 +67,17 @@ struct Entry {
     rdata: Box<[u8]>,
 }
 
+/// The TXT records of a name. They have one TTL (RFC 2181 section 5.2).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Alive<'t> {
+    /// Whole seconds, at least 1; ends with the first of them.
+    pub(crate) ttl: u32,
+    /// The same while none of them is near its end.
+    pub(crate) ttl_original: u32,
+    /// On the wire.
+    pub(crate) rdata: Vec<&'t [u8]>,
+}
+
 impl Texts {
     /// Those of `texts` whose names are names.
     pub fn new(texts: &[Text]) -> Self {
@@ -84,15 +95,17 @@ impl Texts {
         made
     }
 
-    /// The data of the TXT records at that name, which is in lower case, on the wire, and their TTL, which is one for all (RFC 2181 section 5.2) and
-    /// ends with the first of them, in whole seconds of at least 1.
-    pub(crate) fn at(&self, name: &[u8], now: Timestamp) -> Option<(u32, Vec<&[u8]>)> {
+    /// The TXT records at that name, which is in lower case.
+    pub(crate) fn at(&self, name: &[u8], now: Timestamp) -> Option<Alive<'_>> {
         if self.of.is_empty() {
             return None;
         }
         let alive = || self.of.get(name).into_iter().flatten().filter(|text| text.until > now);
-        let ttl = alive().map(|text| text.ttl.min(seconds(text.until.since(now)))).min()?;
-        Some((ttl, alive().map(|text| &*text.rdata).collect()))
+        Some(Alive {
+            ttl: alive().map(|text| text.ttl.min(seconds(text.until.since(now)))).min()?,
+            ttl_original: alive().map(|text| text.ttl).min()?,
+            rdata: alive().map(|text| &*text.rdata).collect(),
+        })
     }
 
     /// Whether the name, in lower case, exists because of a text.
@@ -155,7 +168,8 @@ mod tests {
         let texts = Texts::new(&[text("_a.WWW.test.", "one", 60, 100), text("_a.www.test", "two", 30, 200)]);
         let at = |name: &str, now| {
             let found = texts.at(Name::parse(name).unwrap().wire(), Timestamp::from_seconds(now))?;
-            Some((found.0, found.1.iter().map(|rdata| rdata[1..].to_vec()).collect::<Vec<_>>()))
+            assert_eq!(found.ttl_original, 30, "it does not shrink");
+            Some((found.ttl, found.rdata.iter().map(|rdata| rdata[1..].to_vec()).collect::<Vec<_>>()))
         };
         assert_eq!(at("_A.www.test", 0), Some((30, vec![b"one".to_vec(), b"two".to_vec()])));
         assert_eq!(at("_a.www.test", 100), Some((30, vec![b"two".to_vec()])));
@@ -163,7 +177,7 @@ mod tests {
         assert_eq!(at("_a.www.test", 85).map(|(ttl, _)| ttl), Some(15));
         assert_eq!(at("_a.www.test", 199).map(|(ttl, _)| ttl), Some(1));
         let last = texts.at(Name::parse("_a.www.test").unwrap().wire(), Timestamp(199_999));
-        assert_eq!(last.map(|(ttl, _)| ttl), Some(1));
+        assert_eq!(last.map(|last| last.ttl), Some(1));
         assert_eq!(at("_a.www.test", 200), None);
         assert_eq!(at("www.test", 0), None);
         let has = |name: &str, now| texts.has(Name::parse(name).unwrap().wire(), Timestamp::from_seconds(now));

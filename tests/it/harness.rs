@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 pub(crate) mod client;
+pub(crate) mod delv;
 pub(crate) mod dns;
 pub(crate) mod encrypted;
 pub(crate) mod fleet;
@@ -11,6 +12,7 @@ pub(crate) mod flood;
 pub(crate) mod gate;
 pub(crate) mod geo;
 pub(crate) mod h2;
+pub(crate) mod hardship;
 pub(crate) mod kdig;
 pub(crate) mod load;
 pub(crate) mod loopback;
@@ -21,6 +23,7 @@ pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod saturation;
 pub(crate) mod shelf;
+pub(crate) mod signed;
 pub(crate) mod strangers;
 pub(crate) mod tls;
 pub(crate) mod unbound;

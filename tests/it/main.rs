@@ -11,6 +11,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod dns;
+mod dnssec;
 mod errors;
 mod faults;
 mod fill;

@@ -63,7 +63,14 @@ impl<'v> Asked<'_, 'v> {
 
     /// The NSEC record of the name itself, for those who ask for that (RFC 9824 section 3.4).
     pub(super) fn own_proof(&self, place: Place<'v>) -> Set<'v> {
-        self.proof(place, self.types_at(place))
+        let mut types = self.types_at(place);
+        types.extend(place.node.and_then(|node| node.set(rtype::CNAME)).map(|cname| cname.rtype));
+        if let Some(Target::Steered(steered)) = place.node.map(|node| node.target)
+            && self.view.guide().always_points(steered.policy)
+        {
+            types = vec![rtype::CNAME];
+        }
+        self.proof(place, types)
     }
 
     fn proof(&self, place: Place<'v>, mut types: Vec<u16>) -> Set<'v> {
@@ -74,11 +81,12 @@ impl<'v> Asked<'_, 'v> {
         Set { ttl, ttl_original: ttl, ..place.set(Data::Made(rtype::NSEC, vec![Cow::Owned(rdata)])) }
     }
 
-    /// Types that the name has, or has for some clients: a validator may take it from the record that there are no others (RFC
-    /// 8198). CNAME is never among them: then there would be nothing to deny.
+    /// Types that the name has, or has for some clients or at some times: a validator may take it from the record that there are
+    /// no others (RFC 8198). CNAME is never among them: then there would be nothing to deny.
     fn types_at(&self, place: Place<'v>) -> Vec<u16> {
         let mut types = Vec::new();
-        if self.texts.at(&self.wire(place.owner).to_ascii_lowercase(), self.now).is_some() {
+        let name = self.wire(place.owner).to_ascii_lowercase();
+        if self.texts.at(&name, self.now).is_some() || place.node.is_none() && self.explains(&name) {
             types.push(rtype::TXT);
         }
         let Some(node) = place.node else { return types };
@@ -96,9 +104,7 @@ impl<'v> Asked<'_, 'v> {
             let of_keys = [rtype::DNSKEY, rtype::CDS, rtype::CDNSKEY];
             types.extend(of_keys.into_iter().filter(|rtype| keys.is_some_and(|keys| keys.set(*rtype).is_some())));
         }
-        if let Target::Steered(steered) = node.target
-            && !self.view.guide().always_points(steered.policy)
-        {
+        if let Target::Steered(steered) = node.target {
             types.extend([rtype::A, rtype::AAAA]);
             types.extend(self.view.has_https_record(steered.site).then_some(rtype::HTTPS));
         }

@@ -71,7 +71,11 @@ impl<'v> Asked<'_, 'v> {
         };
         match [Family::V4, Family::V6].into_iter().find(points) {
             Some(family) => self.steered(answer, place, steered, family),
-            None => self.denied(answer, place, Outcome::NoData),
+            // All are down, which may be over soon.
+            None => {
+                let ttl = decide(Family::V4).coverage.ttl_max.unwrap_or(u32::MAX);
+                self.denied_for(answer, place, Outcome::NoData, ttl)
+            }
         }
     }
 

@@ -97,6 +97,10 @@ impl Keys {
             return Ok(Self::default());
         }
         let folder = &config.dnssec.keys;
+        if !folder.exists() {
+            let none = |zone: &&Name| KeyError::None { zone: zone.to_string(), folder: folder.clone() };
+            return Err(KeyErrors(signed.iter().map(none).collect()));
+        }
         let files = Files::list(folder).map_err(|error| KeyErrors(vec![error.into()]))?;
         let (mut zones, mut errors) = (HashMap::new(), Vec::new());
         for zone in signed {

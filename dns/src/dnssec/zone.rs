@@ -94,11 +94,6 @@ impl ZoneKeys {
         self.keys.iter().filter_map(Key::created).max()
     }
 
-    /// All keys, those that are used no more, too.
-    pub(crate) fn keys(&self) -> &[Key] {
-        &self.keys
-    }
-
     pub(super) fn count(&self, outcome: Outcome) {
         self.counters[outcome as usize].inc();
     }

@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn queries_are_found_whole() {
-        let rows: [(&[u8], Option<&[u8]>, usize); 7] = [
+        type Row<'a> = (&'a [u8], Option<&'a [u8]>, usize);
+        let rows: [Row<'_>; 7] = [
             (&[], None, 0),
             (&[0], None, 0),
             (&[0, 0], Some(&[]), 0),

@@ -337,7 +337,8 @@ mod tests {
 
     #[test]
     fn one_query_a_stream() {
-        let rows: [(&str, &[u8], Result<&[u8], Fault>); 9] = [
+        type Row<'a> = (&'a str, &'a [u8], Result<&'a [u8], Fault>);
+        let rows: [Row<'_>; 9] = [
             ("a query", &[0, 4, 0, 0, 1, 0], Ok(&[0, 0, 1, 0])),
             ("nothing", &[], Err(Fault::Incomplete)),
             ("half a length", &[0], Err(Fault::Incomplete)),

@@ -22,11 +22,13 @@ pub(crate) struct Query {
     id: u16,
     /// The data of an OPT record, if there is one.
     options: Option<Vec<u8>>,
+    /// DO, which needs that record.
+    dnssec_ok: bool,
 }
 
 impl Query {
     pub(crate) fn new(name: &str, kind: RecordType) -> Self {
-        Self { name: name.to_owned(), kind, id: ID, options: None }
+        Self { name: name.to_owned(), kind, id: ID, options: None, dnssec_ok: false }
     }
 
     /// For the address of `name` nearest to `subnet`.
@@ -46,6 +48,13 @@ impl Query {
         options.extend(code.to_be_bytes());
         options.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
         options.extend(data);
+        self
+    }
+
+    /// With EDNS and DO.
+    pub(crate) fn wanting_signatures(mut self) -> Self {
+        self.options.get_or_insert_default();
+        self.dnssec_ok = true;
         self
     }
 
@@ -74,7 +83,7 @@ impl Query {
         packet.extend(u16::from(self.kind).to_be_bytes());
         packet.extend([0, 1]);
         if let Some(options) = &self.options {
-            packet.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0]);
+            packet.extend([0, 0, 41, 0x04, 0xd0, 0, 0, if self.dnssec_ok { 0x80 } else { 0 }, 0]);
             packet.extend(u16::try_from(options.len()).unwrap().to_be_bytes());
             packet.extend(options);
         }

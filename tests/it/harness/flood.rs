@@ -94,7 +94,9 @@ fn send(
         let now = Instant::now();
         if due > now {
             thread::sleep(TICK);
-        } else if now - due > BEHIND_MAX {
+            continue;
+        }
+        if now - due > BEHIND_MAX {
             started += now - due;
         }
         for packet in &mut packets {

@@ -155,6 +155,14 @@ impl Process {
     pub(crate) fn dns(&self) -> SocketAddr {
         self.address("dns")
     }
+
+    pub(crate) fn dot(&self) -> SocketAddr {
+        self.address("dot")
+    }
+
+    pub(crate) fn doq(&self) -> SocketAddr {
+        self.address("doq")
+    }
 }
 
 impl Drop for Process {

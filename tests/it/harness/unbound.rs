@@ -23,21 +23,34 @@ pub(crate) struct Unbound {
 impl Unbound {
     /// Resolves what is in the zone of the node at `server`, and nothing else; `None` where it is not installed.
     pub(crate) fn start(server: SocketAddr) -> Option<Self> {
+        Self::start_with(server, "  module-config: \"subnetcache iterator\"\n")
+    }
+
+    /// The same, and what it resolves must be proven by the key of `ds`; it takes `now` for the time, as in RRSIG records.
+    pub(crate) fn validating(server: SocketAddr, ds: &str, now: &str) -> Option<Self> {
+        let lines = format!(
+            "  module-config: \"subnetcache validator iterator\"\n  trust-anchor: \"{ds}\"\n  val-override-date: \"{now}\"\n  \
+             harden-dnssec-stripped: yes\n  aggressive-nsec: yes\n"
+        );
+        Self::start_with(server, &lines)
+    }
+
+    fn start_with(server: SocketAddr, lines: &str) -> Option<Self> {
         let program = peer::installed("unbound")?;
         let [address] = loopback::ports(loopback::address());
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("unbound.conf"), config(address, server)).unwrap();
+        fs::write(folder.path().join("unbound.conf"), config(address, server, lines)).unwrap();
         let ready = || Udp::connect(address).try_ask(&Query::new(ZONE, SOA).bytes()).is_some();
         let peer = Peer::run(&program, &["-d", "-c", "unbound.conf"], folder.path(), ready);
         Some(Self { _peer: peer, _folder: folder, address })
     }
 }
 
-fn config(address: SocketAddr, server: SocketAddr) -> String {
+fn config(address: SocketAddr, server: SocketAddr, lines: &str) -> String {
     format!(
         "server:\n  interface: {ip}@{port}\n  access-control: 127.0.0.0/8 allow\n  do-ip6: no\n  num-threads: 1\n  \
          username: \"\"\n  chroot: \"\"\n  directory: \".\"\n  pidfile: \"\"\n  use-syslog: no\n  \
-         do-not-query-localhost: no\n  local-zone: \"test.\" nodefault\n  module-config: \"subnetcache iterator\"\n  \
+         do-not-query-localhost: no\n  local-zone: \"test.\" nodefault\n{lines}  \
          send-client-subnet: 127.0.0.0/8\n  client-subnet-zone: \"{ZONE}\"\n  client-subnet-always-forward: yes\n  \
          max-client-subnet-ipv4: 24\n  max-client-subnet-ipv6: 56\n  \
          max-ecs-tree-size-ipv4: 100000\n  max-ecs-tree-size-ipv6: 100000\n\

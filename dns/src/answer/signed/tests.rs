@@ -156,6 +156,7 @@ fn what_is_signed_and_what_proves() {
         ),
         // RFC 9824 section 3.4: the record itself.
         ("mail.a.test", rtype::NSEC, "NoError: @ 20 NSEC(A RRSIG NSEC) signed | ".to_owned()),
+        ("alias.a.test", rtype::NSEC, "NoError: @ 20 NSEC(CNAME RRSIG NSEC) signed | ".to_owned()),
         // RFC 4035 section 3.1.4: with the DS set, or the proof that there is none; the NS set and glue are not the zone's.
         ("x.safe.a.test", rtype::A, "NoError:  | safe.a.test 60 NS, safe.a.test 60 DS signed".to_owned()),
         (
@@ -184,11 +185,12 @@ fn what_is_signed_and_what_proves() {
 fn without_do_nothing_changes() {
     let (signed, plain) = (fixture::signed_view(CONFIG, "fra"), fixture::view_of(CONFIG, "fra"));
     for name in ["www.a.test", "a.test", "y.w.a.test", "no.a.test", "ent.a.test", "x.plain.a.test", "gone.a.test"] {
-        for qtype in [rtype::A, rtype::TXT, rtype::MX, rtype::NSEC] {
+        for qtype in [rtype::A, rtype::TXT, rtype::MX] {
             assert_eq!(shown(&signed, name, qtype, 0), shown(&plain, name, qtype, 0), "{name}");
         }
     }
     assert_eq!(shown(&signed, "a.test", rtype::DNSKEY, 0), "NoError: @ 3600 DNSKEY | ");
+    assert_eq!(shown(&signed, "mail.a.test", rtype::NSEC, 0), "NoError: @ 20 NSEC(A RRSIG NSEC) | ");
 }
 
 #[test]
@@ -203,6 +205,25 @@ const PREFIXES: &[&str] = &[
     "", "www.", "WwW.", "y.w.", "y.c.", "alias.", "gone.", "ent.", "x.plain.", "plain.", "x.safe.", "ns1.", "x.ns1.",
     "inner.",
 ];
+
+/// RFC 8198: a validator may deny whatever the record does not list, so it must list what is there at other times.
+#[test]
+fn names_that_are_cnames_of_pops() {
+    let far = "[[pop]]\nname = \"far\"\nlocation = [50.1, 8.7]\ncname = \"far.example.org\"\n";
+    let policy = "[[policy]]\nname = \"default\"\norder = \"failover\"\npops = [\"far\"]\nall-down = [\"192.0.2.9\"]\n";
+    let view = fixture::signed_view(&format!("{CONFIG}{far}{policy}"), "fra");
+    assert_eq!(shown(&view, "www.a.test", rtype::TXT, DO), "NoError: @ 60 CNAME signed | ");
+    assert_eq!(shown(&view, "www.a.test", rtype::NSEC, DO), "NoError: @ 20 NSEC(CNAME RRSIG NSEC) signed | ");
+    let proof = |qtype| {
+        let packet = query("www.a.test", qtype, DO, &[]);
+        let request = decode(&packet).unwrap();
+        let health = fixture::health(&view, &["far"]);
+        let answer = answer(&request, fixture::FRANKFURT.parse().unwrap(), &view, &health, NOW, fixture::no_texts());
+        answer.authority.iter().map(set).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(proof(rtype::AAAA), "a.test 5 SOA, @ 5 NSEC(A RRSIG NSEC)");
+    assert_eq!(proof(rtype::TXT), "a.test 5 SOA, @ 5 NSEC(A AAAA RRSIG NSEC)");
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]

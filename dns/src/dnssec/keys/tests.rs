@@ -42,7 +42,7 @@ fn make(folder: &Path, publish: i64, activate: i64, inactive: Option<i64>) -> Ke
 fn what_keeps_a_zone_from_being_signed_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let missing = load(&folder.path().join("nowhere"), 100).unwrap_err();
-    assert!(missing.contains("cannot be read; set dns.dnssec.keys"), "{missing}");
+    assert!(missing.contains("nowhere has no key of it; make one with `nearcast dnssec keygen cdn"), "{missing}");
     let none = load(folder.path(), 100).unwrap_err();
     assert!(none.contains("make one with `nearcast dnssec keygen cdn.example.net`"), "{none}");
     let key = make(folder.path(), 100, 200, None);

@@ -315,7 +315,9 @@ fn signed_zone(bench: &Bench) -> String {
         (apex, rtype, set.rdata().map(<[u8]>::to_vec).collect::<Vec<_>>())
     };
     let nsec = |next: &[u8], types: &[u8]| vec![[next, types].concat()];
-    let sets: Vec<(&[u8], u16, Vec<Vec<u8>>)> = vec![
+    /// A name, a type, and the data of its records.
+    type Row<'a> = (&'a [u8], u16, Vec<Vec<u8>>);
+    let sets: Vec<Row<'_>> = vec![
         (apex, rtype::SOA, vec![soa]),
         (apex, rtype::NS, vec![[b"\x02NS", apex].concat(), b"\x02ns\x07example\x00".to_vec()]),
         own(rtype::DNSKEY),
