@@ -1,25 +1,18 @@
 //! A node with a signed zone: what it thinks of its clock, from run to run, and what an operator is told.
 
-use std::fs;
-
-use nearcast_dns::dnssec::{Algorithm, Key, Times, write};
+use nearcast_dns::dnssec::Algorithm;
 use nearcast_shared::clock::{Clock, Timestamp};
-use nearcast_shared::name::Name;
 use serde_json::Value;
 
 use crate::harness::node::{Node, Setup};
+use crate::harness::signed::{key, save, signed, since};
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
 const HOUR_MS: i64 = 3_600_000;
 
-fn signed(clock: &Clock) -> Setup {
-    let mut setup = Setup::empty().clock(clock);
-    setup.zones[0].push_str("\ndnssec = true");
-    let since = Some(START);
-    let times = Times { created: since, publish: since, activate: since, offer: since, ..Times::default() };
-    let key = Key::generate(&Name::parse("cdn.test").unwrap(), Algorithm::EcdsaP256, times).unwrap();
-    fs::create_dir(setup.folder().join("keys")).unwrap();
-    write(&setup.folder().join("keys"), &key).unwrap();
+fn setup(clock: &Clock) -> Setup {
+    let setup = signed(Setup::empty()).clock(clock);
+    save(&setup, &key(Algorithm::EcdsaP256, since(START)));
     setup
 }
 
@@ -30,7 +23,7 @@ fn clock(node: &Node) -> Option<String> {
 #[test]
 fn a_node_that_ran_with_a_clock_that_was_ahead_can_be_told_that_it_is_right_now() {
     let hands = Clock::manual(Timestamp(START.0 + 48 * HOUR_MS));
-    let setup = signed(&hands);
+    let setup = setup(&hands);
     let node = setup.start();
     assert_eq!(clock(&node), None);
     assert_eq!(node.admin("POST", "/v1/reload?clock=right", "").status, 200);
@@ -52,7 +45,7 @@ fn a_node_that_ran_with_a_clock_that_was_ahead_can_be_told_that_it_is_right_now(
 #[test]
 fn a_node_starts_without_the_time_and_has_it_later() {
     let hands = Clock::manual(Timestamp(0));
-    let node = signed(&hands).start();
+    let node = setup(&hands).start();
     assert!(clock(&node).unwrap().contains("the clock is before"));
     assert_eq!(node.admin("POST", "/v1/reload?clock=right", "").status, 400, "no one can say that");
     hands.jump(START.0);
@@ -63,7 +56,7 @@ fn a_node_starts_without_the_time_and_has_it_later() {
 #[test]
 fn who_takes_the_keys_away_is_warned() {
     let hands = Clock::manual(Timestamp(START.0 + HOUR_MS));
-    let mut setup = signed(&hands);
+    let mut setup = setup(&hands);
     let node = setup.start();
     setup.zones[0] = setup.zones[0].replace("dnssec = true", "dnssec = false");
     setup.write();
