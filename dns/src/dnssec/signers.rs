@@ -58,6 +58,18 @@ struct Signed {
     wanted: AtomicBool,
 }
 
+/// A set that is to be signed.
+#[derive(Clone, Copy)]
+struct Work<'w> {
+    keys: &'w ZoneKeys,
+    signing: &'w Signing,
+    set: &'w Set<'w>,
+    id: u128,
+    pool: Pool,
+    asker: Asker,
+    wall: Timestamp,
+}
+
 /// What a worker keeps for itself.
 #[derive(Debug)]
 pub(crate) struct Local([Generations<Signed>; 2]);
@@ -190,13 +202,12 @@ impl Signers {
         }
         let shard = &self.held[pool as usize][shard_of(id)];
         let found = shard.lock().get(id).cloned();
+        let work = Work { keys, signing, set, id, pool, asker, wall };
         let (outcome, result) = match found {
             Some(signed) if latest < signed.due => (Outcome::Cached, Ok(signed)),
-            Some(signed) if now.min(wall) < signed.ends => {
-                self.renewed(keys, signing, set, id, (pool, asker), signed, wall)
-            }
+            Some(signed) if now.min(wall) < signed.ends => self.renewed(&work, signed),
             Some(_) | None => self
-                .made(keys, signing, set, id, (pool, asker), wall)
+                .made(&work)
                 .map_or_else(|refused| (refused.outcome(), Err(refused)), |signed| (Outcome::Made, Ok(signed))),
         };
         keys.count(outcome);
@@ -208,26 +219,17 @@ impl Signers {
         Ok(signed.rdatas.clone())
     }
 
-    fn renewed(
-        &self,
-        keys: &ZoneKeys,
-        signing: &Signing,
-        set: &Set<'_>,
-        id: u128,
-        whose: (Pool, Asker),
-        old: Arc<Signed>,
-        wall: Timestamp,
-    ) -> (Outcome, Result<Arc<Signed>, Refused>) {
+    fn renewed(&self, work: &Work<'_>, old: Arc<Signed>) -> (Outcome, Result<Arc<Signed>, Refused>) {
         if old.claimed.swap(true, Ordering::Acquire) {
             return (Outcome::Due, Ok(old));
         }
-        match self.made(keys, signing, set, id, whose, wall) {
+        match self.made(work) {
             Ok(new) => (Outcome::Renewed, Ok(new)),
             Err(refused) => {
                 old.wanted.store(true, Ordering::Relaxed);
                 old.claimed.store(false, Ordering::Release);
                 // While the clocks are too far apart for a new one, what is good by one of them is all there is.
-                if wall.max(self.guard.now(wall)) < old.ends || refused == Refused::Clock {
+                if work.wall.max(self.guard.now(work.wall)) < old.ends || refused == Refused::Clock {
                     (Outcome::Due, Ok(old))
                 } else {
                     (refused.outcome(), Err(refused))
@@ -236,15 +238,8 @@ impl Signers {
         }
     }
 
-    fn made(
-        &self,
-        keys: &ZoneKeys,
-        signing: &Signing,
-        set: &Set<'_>,
-        id: u128,
-        (pool, asker): (Pool, Asker),
-        wall: Timestamp,
-    ) -> Result<Arc<Signed>, Refused> {
+    fn made(&self, work: &Work<'_>) -> Result<Arc<Signed>, Refused> {
+        let &Work { keys, signing, set, id, pool, asker, wall } = work;
         let steady = self.clock.steady();
         let moments = self.guard.moments(wall, steady).ok_or(Refused::Clock)?;
         if !self.budget.take(pool, asker, steady) {
