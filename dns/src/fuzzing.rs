@@ -13,7 +13,7 @@ use crate::name::Name;
 use crate::respond::Desk;
 use crate::server::Plane;
 
-/// A query as [`decode`] reads it.
+/// A query as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
     /// The same in the answer.
