@@ -316,7 +316,10 @@ def smoke(rows: list[Row], targets: list[Target]) -> None:
     for row in rows:
         taking = [target for target in targets if takes_part(target, row) and not target.floor]
         for target in taking:
-            check(target, row, whole=True)
+            try:
+                check(target, row, whole=True)
+            except (Unfit, OSError) as fault:
+                raise Unfit(f"{row.label}: {target.name}: {fault}") from fault
         print(f"{row.label}: {', '.join(target.name for target in taking)}: "
               f"{len(row.questions)} answers right", flush=True)
 

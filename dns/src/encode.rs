@@ -81,7 +81,9 @@ pub(crate) fn encode(request: &Request<'_>, answer: &Answer<'_>, opt: &Opt<'_>, 
         | u8::from(answer.outcome.is_authoritative()) << 2
         | u8::from(truncated) << 1
         | u8::from(request.recursion_desired);
-    let more_flags = u8::from(request.checking_disabled) << 4 | (rcode & 0x0f) as u8;
+    // RFC 4035 section 3.1.6: AD and CD are of resolvers; "A security-aware name server SHOULD clear the CD bit when composing
+    // an authoritative response."
+    let more_flags = (rcode & 0x0f) as u8;
     let head = [id_high, id_low, flags, more_flags, 0, u8::from(question.is_some())];
     out[..6].copy_from_slice(&head);
     for (at, count) in [6, 8, 10].into_iter().zip(counts) {

@@ -22,8 +22,6 @@ pub(crate) struct Request<'a> {
     pub(crate) opcode: u8,
     /// To be copied into the answer.
     pub(crate) recursion_desired: bool,
-    /// RFC 4035 section 3.1.6: to be copied into the answer.
-    pub(crate) checking_disabled: bool,
     /// The one question; `None` when there was not exactly one or it could not be read.
     pub(crate) question: Option<Question<'a>>,
     /// The OPT record, if there was one.
@@ -106,7 +104,6 @@ pub(crate) fn decode(packet: &[u8]) -> Result<Request<'_>, Silence> {
         id: u16::from_be_bytes([header[0], header[1]]),
         opcode,
         recursion_desired: flags & 0x01 != 0,
-        checking_disabled: header[3] & 0x10 != 0,
         question: None,
         edns: None,
         fault: (opcode != 0).then_some(Fault::Opcode),

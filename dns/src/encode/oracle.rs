@@ -35,7 +35,6 @@ fn written(message: &Message) -> Vec<u8> {
 fn message(request: &Request<'_>, answer: &Answer<'_>, opt: &Opt<'_>) -> Message {
     let mut message = Message::response(request.id, OpCode::from_u8(request.opcode));
     message.metadata.recursion_desired = request.recursion_desired;
-    message.metadata.checking_disabled = request.checking_disabled;
     message.metadata.truncation = answer.outcome == Outcome::Slipped;
     message.metadata.authoritative = answer.outcome.is_authoritative();
     message.metadata.response_code = ResponseCode::from(
