@@ -190,14 +190,13 @@ impl Signers {
         }
         let shard = &self.held[pool as usize][shard_of(id)];
         let found = shard.lock().get(id).cloned();
+        let make = || self.made(keys, signing, set, id, (pool, asker), wall);
         let (outcome, result) = match found {
             Some(signed) if latest < signed.due => (Outcome::Cached, Ok(signed)),
-            Some(signed) if now.min(wall) < signed.ends => {
-                self.renewed(keys, signing, set, id, (pool, asker), signed, wall)
+            Some(signed) if now.min(wall) < signed.ends => self.renewed(signed, wall, make),
+            Some(_) | None => {
+                make().map_or_else(|refused| (refused.outcome(), Err(refused)), |signed| (Outcome::Made, Ok(signed)))
             }
-            Some(_) | None => self
-                .made(keys, signing, set, id, (pool, asker), wall)
-                .map_or_else(|refused| (refused.outcome(), Err(refused)), |signed| (Outcome::Made, Ok(signed))),
         };
         keys.count(outcome);
         let signed = result?;
@@ -210,18 +209,14 @@ impl Signers {
 
     fn renewed(
         &self,
-        keys: &ZoneKeys,
-        signing: &Signing,
-        set: &Set<'_>,
-        id: u128,
-        whose: (Pool, Asker),
         old: Arc<Signed>,
         wall: Timestamp,
+        make: impl FnOnce() -> Result<Arc<Signed>, Refused>,
     ) -> (Outcome, Result<Arc<Signed>, Refused>) {
         if old.claimed.swap(true, Ordering::Acquire) {
             return (Outcome::Due, Ok(old));
         }
-        match self.made(keys, signing, set, id, whose, wall) {
+        match make() {
             Ok(new) => (Outcome::Renewed, Ok(new)),
             Err(refused) => {
                 old.wanted.store(true, Ordering::Relaxed);
