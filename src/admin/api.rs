@@ -265,13 +265,16 @@ async fn reload(control: &Arc<Control>, query: &str) -> Result<Answer, Refusal> 
             }
         }
     }
-    if clock_is_right {
-        control.believe_clock()?;
-    }
-    let reloading = control.clone();
-    match tokio::task::spawn_blocking(move || reloading.reload(force)).await {
+    let control = control.clone();
+    let reloading = move || {
+        if clock_is_right {
+            control.believe_clock()?;
+        }
+        control.reload(force).map_err(|error| Refusal::Conflict(chain(&error)))
+    };
+    match tokio::task::spawn_blocking(reloading).await {
         Ok(Ok(reloaded)) => Ok(json_answer(StatusCode::OK, &reloaded)),
-        Ok(Err(error)) => Err(Refusal::Conflict(chain(&error))),
+        Ok(Err(refusal)) => Err(refusal),
         Err(panicked) => Err(Refusal::Unavailable(panicked.to_string())),
     }
 }
