@@ -1,6 +1,7 @@
 //! The handles by which a running node is seen and steered: by signals, by the admin API, by tests.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +25,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::dnssec::DnssecStatus;
+use crate::dnssec::{self, DnssecStatus, RELEASE};
 use crate::geo::maps::MapMaker;
 use crate::geo::{GeoDesk, Refused};
 use crate::prefetch::Prefetcher;
@@ -84,6 +85,8 @@ pub struct Control {
     pub(crate) dns_seed: dns::Seed,
     pub(crate) query_log: dns::QueryLog,
     pub(crate) signers: Arc<dns::dnssec::Signers>,
+    /// Where the time is noted.
+    pub(crate) clock_file: PathBuf,
     pub(crate) signature_metrics: dns::dnssec::SignatureMetrics,
     /// Who is up.
     pub health: Arc<HealthBoard>,
@@ -214,8 +217,23 @@ impl Control {
         let status = self.signers.status();
         let first_end = [status.kept.ends, status.passing.ends].into_iter().flatten().min().map(date);
         let (kept, passing) = (status.kept.count, status.passing.count);
-        let warnings = view.keys().warnings(self.clock.now());
+        let warnings = view.keys().warnings(self.signers.latest());
         Some(DnssecStatus { zones, kept, passing, first_end, clock: status.clock, warnings })
+    }
+
+    /// An operator says that the clock is right, however it was set.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub fn believe_clock(&self) -> Result<(), OrderError> {
+        if self.clock.now() < RELEASE {
+            let earliest = dns::dnssec::stamp(RELEASE);
+            return Err(OrderError::Malformed(format!("the clock is not right: it is before {earliest} (UTC)")));
+        }
+        self.signers.believe_clock();
+        // Before a restart needs it.
+        dnssec::note(&self.signers, &self.clock_file);
+        Ok(())
     }
 
     fn origins_unreached(&self) -> Vec<OriginStatus> {

@@ -11,7 +11,7 @@ use nearcast_shared::clock::Timestamp;
 use serde::Serialize;
 
 /// No version that signs ran before: 2026-11-01.
-const RELEASE: Timestamp = Timestamp(1_793_491_200_000);
+pub(crate) const RELEASE: Timestamp = Timestamp(1_793_491_200_000);
 
 /// Looks between two notes of the time.
 const LOOKS_PER_NOTE: u32 = 600;
@@ -33,17 +33,18 @@ pub struct DnssecStatus {
     pub warnings: Vec<String>,
 }
 
-/// A moment that is surely past: when the node ran last, as far as `file` tells.
-pub(crate) fn seen(file: &Path) -> Timestamp {
+/// When the node ran last, as far as `file` tells, by the clock of then.
+pub(crate) fn noted(file: &Path) -> Timestamp {
     let noted = match fs::read_to_string(file) {
         Ok(text) => text.trim().parse().ok().map(Timestamp::from_seconds),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Some(RELEASE),
         Err(_) => None,
     };
-    noted.unwrap_or_else(|| {
+    let noted = noted.unwrap_or_else(|| {
         tracing::warn!(file = %file.display(), "cannot be read: a clock that is wrong now may not be noticed");
         RELEASE
-    })
+    });
+    noted.max(RELEASE)
 }
 
 /// Looks at the clocks every second and notes the time now and then, for as long as it runs.
@@ -55,15 +56,20 @@ pub(crate) async fn watch(signers: Arc<Signers>, file: PathBuf) {
             seconds.tick().await;
             signers.tick();
         }
-        if let Some(now) = signers.believed()
-            && let Err(error) = note(&file, now)
-        {
-            tracing::warn!(%error, file = %file.display(), "the time cannot be noted");
-        }
+        note(&signers, &file);
     }
 }
 
-fn note(file: &Path, now: Timestamp) -> io::Result<()> {
+/// Notes the time, if the clock is believed.
+pub(crate) fn note(signers: &Signers, file: &Path) {
+    if let Some(now) = signers.believed()
+        && let Err(error) = write(file, now)
+    {
+        tracing::warn!(%error, file = %file.display(), "the time cannot be noted");
+    }
+}
+
+fn write(file: &Path, now: Timestamp) -> io::Result<()> {
     let aside = file.with_extension("new");
     fs::write(&aside, format!("{}\n", now.seconds()))?;
     fs::rename(&aside, file)
@@ -77,10 +83,12 @@ mod tests {
     fn the_time_is_noted() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clock");
-        assert_eq!(seen(&file), RELEASE);
-        note(&file, Timestamp(1_900_000_000_999)).unwrap();
-        assert_eq!(seen(&file), Timestamp(1_900_000_000_000));
-        fs::write(&file, "what").unwrap();
-        assert_eq!(seen(&file), RELEASE);
+        assert_eq!(noted(&file), RELEASE);
+        write(&file, Timestamp(1_900_000_000_999)).unwrap();
+        assert_eq!(noted(&file), Timestamp(1_900_000_000_000));
+        for wrong in ["what", "1000000000"] {
+            fs::write(&file, wrong).unwrap();
+            assert_eq!(noted(&file), RELEASE, "{wrong}");
+        }
     }
 }

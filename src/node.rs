@@ -142,13 +142,13 @@ impl Node {
         let geo = Arc::new(reload::load_geo(&config).map_err(ReloadError::from)?);
         let edge_view = View::compile(&config, &edge_metrics).map_err(ReloadError::from)?;
         let signature_metrics = SignatureMetrics::register(&metrics);
-        let keys = Keys::load(&config, &signature_metrics, clock.now()).map_err(ReloadError::from)?;
-        let seen = dnssec::seen(&state.clock_file());
-        let signers = Arc::new(Signers::new(&config.dnssec, clock.clone(), rand::random(), seen));
+        let noted = dnssec::noted(&state.clock_file());
+        let signers = Arc::new(Signers::new(&config.dnssec, clock.clone(), rand::random(), noted));
+        let keys = Keys::load(&config, &signature_metrics, signers.latest()).map_err(ReloadError::from)?;
         signers.use_keys(&keys);
         let collector = SignersCollector { signers: signers.clone() };
         metrics.register(|registry| registry.register_collector(Box::new(collector)));
-        for warning in keys.warnings(clock.now()) {
+        for warning in keys.warnings(signers.latest()) {
             tracing::warn!(warning, "a zone will not be signed as planned");
         }
         let dns_view = dns::View::compile(&config, geo.clone(), &dns_metrics).map_err(ReloadError::from)?;
@@ -227,6 +227,7 @@ impl Node {
             dns_seed,
             query_log,
             signers,
+            clock_file: state.clock_file(),
             signature_metrics,
             health,
             metrics,

@@ -113,6 +113,12 @@ pub fn unusable(config: &Config) -> Vec<String> {
     mistakes
 }
 
+/// What is not as planned with the keys of `config`'s zones, which can be used.
+pub fn key_warnings(config: &Config) -> Vec<String> {
+    let (counters, now) = (SignatureMetrics::register(&Metrics::new()), Clock::System.now());
+    Keys::load(config, &counters, now).map(|keys| keys.warnings(now)).unwrap_or_default()
+}
+
 /// How long purges are kept, in milliseconds.
 pub fn purges_kept_ms(config: &Config) -> u64 {
     u64::try_from(config.cache.purges_kept().as_millis()).unwrap_or(u64::MAX)
@@ -255,8 +261,10 @@ impl Control {
             GeoFiles::Bad(error) => return Err(error),
         };
         let geo = next.as_ref().map_or_else(|| self.geo.load_full(), |next| next.geo.clone());
-        let keys = Keys::load(&config, &self.signature_metrics, self.clock.now())?;
-        warnings.extend(keys.warnings(self.clock.now()));
+        let now = self.signers.latest();
+        let keys = Keys::load(&config, &self.signature_metrics, now)?;
+        warnings.extend(keys.warnings(now));
+        warnings.extend(self.dns_view.load().keys().warnings_without(&keys, &config.zones, now));
         let dns_view = dns::View::compile(&config, geo, &self.dns_metrics)?.with_keys(keys.clone());
         if let Some(judged) = next.as_ref().and_then(|next| next.judged.as_ref()) {
             maps::adopt(&dns_view, judged);

@@ -187,15 +187,18 @@ impl Outcome {
         }
     }
 
-    /// With what else it is limited; `None` for what is an answer to too much itself.
+    /// With what else it is limited; `None` for what is sent instead of one that was. (An answer is signed when it is known
+    /// that it may be sent, so that what cannot be signed was limited as what it would have been.)
     pub(crate) fn limited_as(self) -> Option<LimitedKind> {
         match self {
             Self::Static | Self::Steered(_) | Self::Explained | Self::Fallback | Self::Referral | Self::AboutServer => {
                 Some(LimitedKind::Answers)
             }
             Self::NobodyUp | Self::NoData | Self::NoName | Self::NoNameCompact => Some(LimitedKind::Negative),
-            Self::AllDown | Self::Unsigned | Self::Refused(_) | Self::Fault(_) => Some(LimitedKind::Errors),
-            Self::Cookie | Self::BadCookie | Self::Slipped => None,
+            Self::AllDown | Self::Cookie | Self::BadCookie | Self::Refused(_) | Self::Fault(_) => {
+                Some(LimitedKind::Errors)
+            }
+            Self::Unsigned | Self::Slipped => None,
         }
     }
 

@@ -1,8 +1,10 @@
 //! The one place that asks the machine for the time of day. Everything else is given `now`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// A moment, in milliseconds since the Unix epoch. May be negative on a machine whose clock is badly wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -90,16 +92,22 @@ impl Clock {
         }
     }
 
-    /// How long it has been running: goes on evenly, whatever is done to the time of day.
+    /// How long it has been running: goes on evenly, whatever is done to the time of day, and also while the machine sleeps.
     pub fn steady(&self) -> Duration {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         match self {
-            Self::System => START.elapsed(),
+            Self::System => since_boot(),
             Self::Manual(hands) => {
                 Duration::from_millis(u64::try_from(hands.steady.load(Ordering::SeqCst)).unwrap_or_default())
             }
         }
     }
+}
+
+/// Not of the standard library's `Instant`, which stands still during a suspend: that would look like a clock that was set.
+fn since_boot() -> Duration {
+    let passed = clock_gettime(ClockId::Boottime);
+    let part = |part: i64| u64::try_from(part).unwrap_or_default();
+    Duration::from_secs(part(passed.tv_sec)).saturating_add(Duration::from_nanos(part(passed.tv_nsec)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the machine for the time of day")]

@@ -253,15 +253,28 @@ fn unescape(value: &str) -> Option<String> {
 }
 
 async fn reload(control: &Arc<Control>, query: &str) -> Result<Answer, Refusal> {
-    let force = match query {
-        "" | "force=0" => Force::No,
-        "force=1" => Force::Yes,
-        _ => return Err(Refusal::BadRequest("post to /v1/reload or to /v1/reload?force=1".to_owned())),
+    let (mut force, mut clock_is_right) = (Force::No, false);
+    for word in query.split('&').filter(|word| !word.is_empty()) {
+        match word {
+            "force=0" => force = Force::No,
+            "force=1" => force = Force::Yes,
+            "clock=right" => clock_is_right = true,
+            _ => {
+                let allowed = "post to /v1/reload, with force=1, clock=right, both or none";
+                return Err(Refusal::BadRequest(allowed.to_owned()));
+            }
+        }
+    }
+    let control = control.clone();
+    let reloading = move || {
+        if clock_is_right {
+            control.believe_clock()?;
+        }
+        control.reload(force).map_err(|error| Refusal::Conflict(chain(&error)))
     };
-    let reloading = control.clone();
-    match tokio::task::spawn_blocking(move || reloading.reload(force)).await {
+    match tokio::task::spawn_blocking(reloading).await {
         Ok(Ok(reloaded)) => Ok(json_answer(StatusCode::OK, &reloaded)),
-        Ok(Err(error)) => Err(Refusal::Conflict(chain(&error))),
+        Ok(Err(refusal)) => Err(refusal),
         Err(panicked) => Err(Refusal::Unavailable(panicked.to_string())),
     }
 }

@@ -49,7 +49,8 @@ pub(super) fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let (zones, sites) = (config.zones.len(), config.sites.len());
     println!("{}: right for {} ({zones} zone(s), {sites} site(s))", file.display(), names.join(", "));
     let geo = reload::load_geo(&config)?;
-    for warning in config.warnings().into_iter().chain(geo.warnings()).chain(config.warnings_with(&geo)) {
+    let of_geo = geo.warnings().into_iter().chain(config.warnings_with(&geo));
+    for warning in config.warnings().into_iter().chain(reload::key_warnings(&config)).chain(of_geo) {
         println!("warning: {warning}");
     }
     for (domain, target) in config.cnames_to_set() {

@@ -20,6 +20,10 @@ pub(super) struct ReloadArgs {
     /// address space gets another PoP.
     #[arg(long)]
     force: bool,
+    /// Believe the nodes' clocks: one that was set, or is behind the time of its last run, is right all the same. Until then
+    /// a node signs by both times, or not at all if these are more than 30 days apart (DNSSEC).
+    #[arg(long)]
+    clock_is_right: bool,
     #[command(flatten)]
     nodes: Nodes,
 }
@@ -29,9 +33,17 @@ pub(super) fn run(args: ReloadArgs) -> anyhow::Result<ExitCode> {
         Ok(client) => client,
         Err(unusable) => return Ok(unusable.exit()),
     };
-    let target = if args.force { "/v1/reload?force=1" } else { "/v1/reload" };
-    let answers = client.ask_all(&Call::post(target, None))?;
+    let answers = client.ask_all(&Call::post(target(args.force, args.clock_is_right), None))?;
     Ok(client::print(&answers, line))
+}
+
+fn target(force: bool, clock_is_right: bool) -> &'static str {
+    match (force, clock_is_right) {
+        (false, false) => "/v1/reload",
+        (true, false) => "/v1/reload?force=1",
+        (false, true) => "/v1/reload?clock=right",
+        (true, true) => "/v1/reload?force=1&clock=right",
+    }
 }
 
 fn line(answer: &Value) -> String {
@@ -49,6 +61,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn targets() {
+        assert_eq!(target(false, false), "/v1/reload");
+        assert_eq!(target(true, false), "/v1/reload?force=1");
+        assert_eq!(target(false, true), "/v1/reload?clock=right");
+        assert_eq!(target(true, true), "/v1/reload?force=1&clock=right");
+    }
 
     #[test]
     fn lines() {

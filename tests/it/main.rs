@@ -46,6 +46,7 @@ mod resume;
 mod rfc_table;
 mod scan;
 mod sharing;
+mod signed_clock;
 mod simulate;
 mod steered_load;
 mod tls;

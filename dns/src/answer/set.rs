@@ -113,7 +113,7 @@ impl Data<'_> {
     }
 
     /// Hands over the data of each record in turn, on the wire, names uncompressed.
-    pub(crate) fn for_each<'d>(&'d self, mut each: impl FnMut(&[u8])) {
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&[u8])) {
         match self {
             Self::Stored(set) => set.rdata().for_each(each),
             Self::Addresses(_, addresses) => addresses.iter().for_each(|address| match address {

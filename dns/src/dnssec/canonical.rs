@@ -10,6 +10,9 @@ use crate::name::Lowered;
 
 const CLASS_IN: [u8; 2] = [0, 1];
 
+/// Hands over the data of each record in turn, on the wire, names uncompressed, in any order.
+pub(crate) type Rdatas<'a> = dyn Fn(&mut dyn FnMut(&[u8])) + 'a;
+
 /// A set to be signed.
 #[derive(Clone, Copy)]
 pub(crate) struct Set<'a> {
@@ -18,8 +21,7 @@ pub(crate) struct Set<'a> {
     pub(crate) rtype: u16,
     /// Seconds that the zone gives it.
     pub(crate) ttl: u32,
-    /// Hands over the data of each record in turn, on the wire, names uncompressed, in any order.
-    pub(crate) rdatas: &'a dyn Fn(&mut dyn FnMut(&[u8])),
+    pub(crate) rdatas: &'a Rdatas<'a>,
 }
 
 /// RFC 4034 section 3.1.8.1: "signature = sign(RRSIG_RDATA | RR(1) | RR(2)... )".

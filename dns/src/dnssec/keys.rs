@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nearcast_shared::clock::Timestamp;
-use nearcast_shared::config::Config;
+use nearcast_shared::config::{Config, Zone};
 use thiserror::Error;
 
 use super::file::{KeyFile, KeyFileError};
+use super::guard::TOLERANCE_MS;
 use super::key::Key;
 use super::metrics::SignatureMetrics;
 use super::times::stamp;
@@ -86,7 +87,7 @@ impl fmt::Display for KeyErrors {
 impl Error for KeyErrors {}
 
 impl Keys {
-    /// Reads the keys of all zones of `config` that are signed.
+    /// Reads the keys of all zones of `config` that are signed. `now` is what [`super::Signers::latest`] says.
     ///
     /// # Errors
     /// Everything that keeps a zone from being signed.
@@ -96,6 +97,10 @@ impl Keys {
             return Ok(Self::default());
         }
         let folder = &config.dnssec.keys;
+        if !folder.exists() {
+            let none = |zone: &&Name| KeyError::None { zone: zone.to_string(), folder: folder.clone() };
+            return Err(KeyErrors(signed.iter().map(none).collect()));
+        }
         let files = Files::list(folder).map_err(|error| KeyErrors(vec![error.into()]))?;
         let (mut zones, mut errors) = (HashMap::new(), Vec::new());
         for zone in signed {
@@ -125,26 +130,45 @@ impl Keys {
         self.zones.get(zone)
     }
 
-    /// One sentence for each zone that will not be signed as planned.
+    /// One sentence for each zone that will not be signed as planned, and for each key that is of another time.
     pub fn warnings(&self, now: Timestamp) -> Vec<String> {
         let gaps = self.zones.values().filter_map(|keys| Some((keys, keys.gap(now)?)));
-        let mut warnings: Vec<String> = gaps
-            .map(|(keys, gap)| {
-                format!(
-                    "zone `{0}`: from {1} (UTC) on no key is meant to sign, so the one before goes on; `nearcast dnssec \
-                     list {0}` shows the keys' times",
-                    keys.zone,
-                    stamp(gap)
-                )
-            })
-            .collect();
+        let gaps = gaps.map(|(keys, gap)| {
+            format!(
+                "zone `{0}`: from {1} (UTC) on no key is meant to sign, so the one before goes on; `nearcast dnssec \
+                 list {0}` shows the keys' times",
+                keys.zone,
+                stamp(gap)
+            )
+        });
+        let come = Timestamp(now.0.saturating_add(TOLERANCE_MS));
+        let early = self.zones.values().filter_map(|keys| Some((keys, keys.newest().filter(|made| come < *made)?)));
+        let early = early.map(|(keys, made)| {
+            format!(
+                "zone `{}`: a key was made at {} (UTC), which is to come: the clock of the machine that made it was ahead, \
+                 or this one's is behind",
+                keys.zone,
+                stamp(made)
+            )
+        });
+        let mut warnings: Vec<String> = gaps.chain(early).collect();
         warnings.sort();
         warnings
     }
 
-    /// When the latest key was made: that is past.
-    pub(super) fn newest(&self) -> Option<Timestamp> {
-        self.zones.values().filter_map(|keys| keys.newest()).max()
+    /// One sentence for each of `zones` that these keys signed and `next` does not, unless its parent cannot have its DS
+    /// record yet.
+    pub fn warnings_without(&self, next: &Self, zones: &[Zone], now: Timestamp) -> Vec<String> {
+        let lost = zones.iter().filter(|zone| !next.zones.contains_key(&zone.apex));
+        let lost = lost.filter(|zone| self.zones.get(&zone.apex).is_some_and(|keys| keys.may_be_trusted(now)));
+        lost.map(|zone| {
+            format!(
+                "zone `{}` is signed no more: while its parent has a DS record, or a cache has that, validators take no answer \
+                 of it; if so, set dnssec = true again, have the DS record removed, and wait for its TTL first",
+                zone.name
+            )
+        })
+        .collect()
     }
 }
 

@@ -144,7 +144,8 @@ impl Waits {
 
     /// A new key comes beside `old`; its times.
     pub fn start(&self, old: &mut Times, now: Timestamp) -> Times {
-        let offer = now.plus(self.propagation).plus(self.dnskey_ttl);
+        // Not while the parent is not to have that of the old one: caches may still have the zone as it was without a key.
+        let offer = now.plus(self.propagation).plus(self.dnskey_ttl).max(old.offer.unwrap_or(now));
         old.withdraw = Some(offer);
         Times { created: Some(now), publish: Some(now), offer: Some(offer), ..Times::default() }
     }

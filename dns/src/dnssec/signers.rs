@@ -58,6 +58,18 @@ struct Signed {
     wanted: AtomicBool,
 }
 
+/// A set that is to be signed.
+#[derive(Clone, Copy)]
+struct Work<'w> {
+    keys: &'w ZoneKeys,
+    signing: &'w Signing,
+    set: &'w Set<'w>,
+    id: u128,
+    pool: Pool,
+    asker: Asker,
+    wall: Timestamp,
+}
+
 /// What a worker keeps for itself.
 #[derive(Debug)]
 pub(crate) struct Local([Generations<Signed>; 2]);
@@ -113,9 +125,9 @@ pub struct Held {
 }
 
 impl Signers {
-    /// `seen` is a moment that is surely past, such as when the node ran last.
-    pub fn new(config: &Dnssec, clock: Clock, secret: [u8; 16], seen: Timestamp) -> Self {
-        let guard = Guard::new(clock.now(), clock.steady(), seen);
+    /// `noted` is when the node ran last, by the clock of then.
+    pub fn new(config: &Dnssec, clock: Clock, secret: [u8; 16], noted: Timestamp) -> Self {
+        let guard = Guard::new(clock.now(), clock.steady(), noted);
         let shards = || (0..SHARDS).map(|_| Mutex::new(Generations::new(0))).collect();
         let made = Self {
             clock,
@@ -130,23 +142,30 @@ impl Signers {
         made
     }
 
-    /// Takes over the limits and keys of a config that comes into force, and that the clock is right: whoever reloads says
-    /// so.
+    /// Takes over the limits and keys of a config that comes into force.
     pub fn reconfigure(&self, config: &Dnssec, keys: &Keys) {
         self.budget.set_rate(config.signatures_per_second);
         self.resize(config);
-        self.guard.believe(self.clock.now(), self.clock.steady());
         self.use_keys(keys);
     }
 
-    /// Zones are signed by `keys` from now on, all of which were made in the past.
+    /// Zones are signed by `keys` from now on.
     pub fn use_keys(&self, keys: &Keys) {
         self.needed.store(keys.count() > 0, Ordering::Relaxed);
-        if let Some(newest) = keys.newest() {
-            self.guard.raise(newest);
-            self.guard.look(self.clock.now(), self.clock.steady());
-            self.tell_of_clock();
-        }
+        self.guard.look(self.clock.now(), self.clock.steady());
+        self.tell_of_clock();
+    }
+
+    /// An operator says that the clock is right, whatever it was before.
+    pub fn believe_clock(&self) {
+        self.guard.believe(self.clock.now(), self.clock.steady());
+        self.tell_of_clock();
+    }
+
+    /// The present moment as keys are judged by when they are read: the later, if there are two that may be it.
+    pub fn latest(&self) -> Timestamp {
+        let wall = self.clock.now();
+        self.now(wall).max(wall)
     }
 
     fn resize(&self, config: &Dnssec) {
@@ -183,13 +202,12 @@ impl Signers {
         }
         let shard = &self.held[pool as usize][shard_of(id)];
         let found = shard.lock().get(id).cloned();
+        let work = Work { keys, signing, set, id, pool, asker, wall };
         let (outcome, result) = match found {
             Some(signed) if latest < signed.due => (Outcome::Cached, Ok(signed)),
-            Some(signed) if now.min(wall) < signed.ends => {
-                self.renewed(keys, signing, set, (pool, asker), signed, wall)
-            }
+            Some(signed) if now.min(wall) < signed.ends => self.renewed(&work, signed),
             Some(_) | None => self
-                .made(keys, signing, set, (pool, asker), wall)
+                .made(&work)
                 .map_or_else(|refused| (refused.outcome(), Err(refused)), |signed| (Outcome::Made, Ok(signed))),
         };
         keys.count(outcome);
@@ -201,25 +219,17 @@ impl Signers {
         Ok(signed.rdatas.clone())
     }
 
-    fn renewed(
-        &self,
-        keys: &ZoneKeys,
-        signing: &Signing,
-        set: &Set<'_>,
-        whose: (Pool, Asker),
-        old: Arc<Signed>,
-        wall: Timestamp,
-    ) -> (Outcome, Result<Arc<Signed>, Refused>) {
+    fn renewed(&self, work: &Work<'_>, old: Arc<Signed>) -> (Outcome, Result<Arc<Signed>, Refused>) {
         if old.claimed.swap(true, Ordering::Acquire) {
             return (Outcome::Due, Ok(old));
         }
-        match self.made(keys, signing, set, whose, wall) {
+        match self.made(work) {
             Ok(new) => (Outcome::Renewed, Ok(new)),
             Err(refused) => {
                 old.wanted.store(true, Ordering::Relaxed);
                 old.claimed.store(false, Ordering::Release);
                 // While the clocks are too far apart for a new one, what is good by one of them is all there is.
-                if wall.max(self.guard.now(wall)) < old.ends || refused == Refused::Clock {
+                if work.wall.max(self.guard.now(work.wall)) < old.ends || refused == Refused::Clock {
                     (Outcome::Due, Ok(old))
                 } else {
                     (refused.outcome(), Err(refused))
@@ -228,20 +238,13 @@ impl Signers {
         }
     }
 
-    fn made(
-        &self,
-        keys: &ZoneKeys,
-        signing: &Signing,
-        set: &Set<'_>,
-        (pool, asker): (Pool, Asker),
-        wall: Timestamp,
-    ) -> Result<Arc<Signed>, Refused> {
+    fn made(&self, work: &Work<'_>) -> Result<Arc<Signed>, Refused> {
+        let &Work { keys, signing, set, id, pool, asker, wall } = work;
         let steady = self.clock.steady();
         let moments = self.guard.moments(wall, steady).ok_or(Refused::Clock)?;
         if !self.budget.take(pool, asker, steady) {
             return Err(Refused::Limited);
         }
-        let id = self.id(signing, set);
         let [draw, ..] = halves(id);
         let window = Window::new(&keys.terms, moments, draw);
         let sign = |key: &super::key::Key| {
@@ -353,17 +356,19 @@ impl Signed {
 }
 
 fn explain(state: ClockState) -> Option<String> {
+    let order = "if it is right, say `nearcast reload --clock-is-right`";
+    let both = "signatures are made to be good by both times, if these are at most 30 days apart";
     match state {
         ClockState::Steady => None,
-        ClockState::Set(by_ms) => Some(format!(
-            "the clock was set by {} s: signatures are made to be good by the old time and the new, if these are at most 30 \
-             days apart; if the new one is right, say `nearcast reload`",
-            by_ms / 1000
+        ClockState::Set(by_ms) => Some(format!("the clock was set by {} s: {both}; {order}", by_ms / 1000)),
+        ClockState::Wrong => Some(format!(
+            "the clock was set back by more than 30 days: signatures are made by the time that it should be; set the clock, \
+             or {order}"
         )),
-        ClockState::Wrong(floor) => Some(format!(
-            "the clock is before {} (UTC), when this node ran or a key was made: nothing is signed unless the time was right \
-             before; set the clock",
-            super::times::stamp(floor)
+        ClockState::Behind(noted, _) => Some(format!(
+            "the clock is before {} (UTC), when this node ran last as the file `clock` of its state folder has it: {both}; \
+             set the clock, or {order}",
+            super::times::stamp(noted)
         )),
     }
 }

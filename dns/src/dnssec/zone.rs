@@ -71,9 +71,16 @@ impl ZoneKeys {
         &self.stages[begun.saturating_sub(1)]
     }
 
-    /// Whether the zone is signed yet.
+    /// Whether the zone is signed yet. It is not earlier than when a key was made: the clock of a machine that has just
+    /// started may not know.
     pub(super) fn has_begun(&self, now: Timestamp) -> bool {
+        let now = self.newest().map_or(now, |made| made.max(now));
         self.stages.first().is_some_and(|stage| stage.from <= now)
+    }
+
+    /// Whether the parent may have a DS record of one of them: it was asked to, or nobody knows.
+    pub(super) fn may_be_trusted(&self, now: Timestamp) -> bool {
+        self.keys.iter().any(|key| key.is_entry() && key.times.offer.is_none_or(|offer| offer <= now))
     }
 
     /// From when on nobody would sign, if that is so now or planned.
@@ -85,11 +92,6 @@ impl ZoneKeys {
     /// When the latest key was made.
     pub(super) fn newest(&self) -> Option<Timestamp> {
         self.keys.iter().filter_map(Key::created).max()
-    }
-
-    /// All keys, those that are used no more, too.
-    pub(crate) fn keys(&self) -> &[Key] {
-        &self.keys
     }
 
     pub(super) fn count(&self, outcome: Outcome) {

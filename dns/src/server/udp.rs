@@ -15,7 +15,7 @@ use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use nearcast_shared::health::own::{Ear, Pulse};
+use nearcast_shared::health::own::{BEAT, Ear, Pulse};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{debug, info};
@@ -34,8 +34,8 @@ pub(super) use beside::Beside;
 
 /// After an error of a socket itself (no memory), so that a lasting one does not spin.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
-/// Milliseconds between two beats while nothing comes.
-const BEAT_MS: u16 = 1000;
+/// The longest that the thread waits while nothing comes: [`BEAT`] in milliseconds.
+const BEAT_MS: u16 = BEAT.as_millis() as u16;
 /// When serving ends, what already waits in each socket is answered still, but for no longer than so many batches.
 const LAST_BATCHES: usize = 64;
 

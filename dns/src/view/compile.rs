@@ -39,7 +39,7 @@ fn zone(zone: &config::Zone, all: &[config::Zone]) -> Zone {
         apex: zone.apex.clone(),
         ttl: zone.ttl,
         serial: zone.serial,
-        soa: RrSet::new(rtype::SOA, ttl, [&soa[..]]),
+        soa: RrSet::new(rtype::SOA, ttl, [soa]),
         // RFC 2308 section 3: "[..] the TTL of this record is set from the minimum of the MINIMUM field of the SOA record
         // and the TTL of the SOA itself".
         negative_ttl: ttl.min(minimum),

@@ -73,8 +73,8 @@ const DEAF_MAX: Duration = Duration::from_secs(5);
 /// A failure that another follows within it is of the same row. A listener tries again at once while there is something
 /// to take in; one that does not is idle, and may be well again.
 const DEAF_GAP: Duration = Duration::from_secs(1);
-/// Between two beats.
-const BEAT: Duration = Duration::from_millis(250);
+/// Between two beats; what is longer is lag.
+pub const BEAT: Duration = Duration::from_millis(250);
 
 /// What a node of which this is so tells its probers: pure.
 pub fn says(facts: &OwnFacts) -> Says {
@@ -225,9 +225,14 @@ impl Pulse {
         }
     }
 
-    /// Once, for a thread without a runtime: at least every second.
+    /// Once, for a thread without a runtime: at least every [`BEAT`].
     pub fn beats(&self) {
-        self.beats.last.store(millis(self.begun.elapsed()), Ordering::Relaxed);
+        let now = millis(self.begun.elapsed());
+        let late = now.saturating_sub(self.beats.last.load(Ordering::Relaxed)).saturating_sub(millis(BEAT));
+        self.beats.last.store(now, Ordering::Relaxed);
+        if late > 0 {
+            self.beats.lag.fetch_max(late, Ordering::Relaxed);
+        }
     }
 }
 
@@ -390,6 +395,29 @@ mod tests {
             vitals.sample();
         }
         assert_eq!(says(&vitals.facts()), Says::Up);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_that_idles_is_not_late() {
+        let vitals = Vitals::new(4);
+        let pulse = vitals.worker();
+        vitals.full();
+        for _ in 0..20 {
+            // A thread is never woken on the dot.
+            for _ in 0..4 {
+                tokio::time::advance(BEAT + Duration::from_millis(20)).await;
+                pulse.beats();
+            }
+            tokio::time::advance(Duration::from_millis(200)).await;
+            vitals.sample();
+        }
+        assert_eq!(says(&vitals.facts()), Says::Up, "overloaded once is not for ever");
+        for _ in 0..5 {
+            tokio::time::advance(BEAT + Duration::from_secs(1)).await;
+            pulse.beats();
+            vitals.sample();
+        }
+        assert_eq!(says(&vitals.facts()), Says::Overloaded, "late by a second each time, though it beat just now");
     }
 
     #[tokio::test(start_paused = true)]

@@ -69,6 +69,15 @@ fn go_on(ground: &Ground, zone: &Zone, keys: &mut Vec<Key>, at: Step, now: Times
                 anyhow::bail!("zone `{}`: its only key, {}, does not sign", zone.name, keys[old].tag());
             }
             let mut was = keys[old].times;
+            if let Some(end) = was.inactive.into_iter().chain(was.delete).min() {
+                anyhow::bail!(
+                    "zone `{}`: the end of its only key, {}, is planned for {} already, before any other can take its place; \
+                     take that out with `dnssec-settime -I none -D none`",
+                    zone.name,
+                    keys[old].tag(),
+                    when(end)
+                );
+            }
             let times = ground.waits(zone).start(&mut was, now);
             let new = unlike(keys, &keys[old], times)?;
             keys[old].times = was;

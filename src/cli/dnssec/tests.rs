@@ -1,6 +1,7 @@
 use std::fs;
 
 use clap::Parser;
+use nearcast_dns::dnssec::Times;
 use tempfile::TempDir;
 
 use super::*;
@@ -121,6 +122,22 @@ fn a_rollover_from_begin_to_end() {
     assert!(roll(137, None).unwrap().contains("the rollover is over"));
     assert_eq!(tags(&ground), [new]);
     assert!(list(&ground, Some(ZONE), at(137)).unwrap().contains(&format!("key {new} does all")));
+}
+
+#[test]
+fn a_key_whose_end_is_planned_is_not_rolled_over() {
+    let (_folder, ground) = ground();
+    keygen(&ground, ZONE, Algorithm::EcdsaP256, at(0)).unwrap();
+    let keys = || ground.keys(ground.zone(ZONE).unwrap()).unwrap();
+    for end in [|times: &mut Times| times.inactive = Some(at(900)), |times: &mut Times| times.delete = Some(at(900))] {
+        let mut key = keys().remove(0);
+        (key.times.inactive, key.times.delete) = (None, None);
+        end(&mut key.times);
+        write(&ground.config.dnssec.keys, &key).unwrap();
+        let refused = rollover::rollover(&ground, ZONE, None, at(100)).unwrap_err().to_string();
+        assert!(refused.contains(&format!("is planned for {} already", when(at(900)))), "{refused}");
+        assert_eq!(keys().len(), 1);
+    }
 }
 
 #[derive(Debug, Parser)]

@@ -42,7 +42,7 @@ fn make(folder: &Path, publish: i64, activate: i64, inactive: Option<i64>) -> Ke
 fn what_keeps_a_zone_from_being_signed_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let missing = load(&folder.path().join("nowhere"), 100).unwrap_err();
-    assert!(missing.contains("cannot be read; set dns.dnssec.keys"), "{missing}");
+    assert!(missing.contains("nowhere has no key of it; make one with `nearcast dnssec keygen cdn"), "{missing}");
     let none = load(folder.path(), 100).unwrap_err();
     assert!(none.contains("make one with `nearcast dnssec keygen cdn.example.net`"), "{none}");
     let key = make(folder.path(), 100, 200, None);
@@ -96,6 +96,38 @@ fn an_end_without_a_successor_is_warned_of() {
     assert_eq!(zone.at(Timestamp::from_seconds(9000)).signing(rtype::A).keys(zone).count(), 1, "it goes on");
     make(folder.path(), 10, 4000, None);
     assert_eq!(load(folder.path(), 50).unwrap().warnings(Timestamp::from_seconds(50)), Vec::<String>::new());
+}
+
+#[test]
+fn a_zone_that_loses_its_keys_is_warned_of_once_its_parent_may_trust_them() {
+    let folder = tempfile::tempdir().unwrap();
+    make(folder.path(), 10, 100, None);
+    let (signed, unsigned) = (load(folder.path(), 150).unwrap(), Keys::default());
+    let zones = config(folder.path(), "fra").zones;
+    let warnings =
+        |before: &Keys, after, seconds| before.warnings_without(after, &zones, Timestamp::from_seconds(seconds));
+    assert_eq!(warnings(&signed, &unsigned, 99), Vec::<String>::new(), "it is not offered yet");
+    let [warning] = &warnings(&signed, &unsigned, 100)[..] else { panic!("one warning") };
+    assert!(warning.starts_with("zone `cdn.example.net` is signed no more"), "{warning}");
+    for (before, after) in [(&signed, &signed), (&unsigned, &signed), (&unsigned, &unsigned)] {
+        assert_eq!(warnings(before, after, 100), Vec::<String>::new());
+    }
+    assert_eq!(
+        signed.warnings_without(&unsigned, &[], Timestamp::from_seconds(100)),
+        Vec::<String>::new(),
+        "nor served"
+    );
+}
+
+#[test]
+fn a_key_of_tomorrow_is_used_and_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    make(folder.path(), 86_400, 86_400, None);
+    // A machine that has just started and does not know the time.
+    let keys = load(folder.path(), 0).unwrap();
+    let warnings = keys.warnings(Timestamp::from_seconds(0));
+    assert!(warnings[0].contains("a key was made at 19700102000000 (UTC), which is to come"), "{warnings:?}");
+    assert_eq!(keys.warnings(Timestamp::from_seconds(86_400 - 300)), Vec::<String>::new(), "clocks differ a little");
 }
 
 /// Where BIND's tools are installed.

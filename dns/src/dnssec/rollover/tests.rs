@@ -34,6 +34,17 @@ fn steps_of_a_rollover() {
 }
 
 #[test]
+fn a_rollover_of_a_key_that_the_parent_is_not_to_know_yet() {
+    let mut old = WAITS.first(at(0));
+    let new = WAITS.start(&mut old, at(5));
+    assert_eq!(
+        (new.offer, old.withdraw),
+        (Some(at(1010)), Some(at(1010))),
+        "caches have the zone without keys until then"
+    );
+}
+
+#[test]
 fn what_is_no_such_rollover_is_left_alone() {
     let first = WAITS.first(at(0));
     let unclear = |keys: &[(bool, Times)]| matches!(step_of(keys, at(5000)), Step::Unclear(_));
