@@ -13,7 +13,7 @@ use nearcast_shared::clock::Timestamp;
 use nearcast_shared::health::HealthTable;
 use smallvec::SmallVec;
 
-use crate::answer::{Answer, Outcome, answer};
+use crate::answer::{Answer, Moment, Outcome, answer};
 use crate::dnssec::{Asker, Local, Refused};
 use crate::encode::{self, Opt};
 use crate::log::{self, Line};
@@ -97,7 +97,7 @@ impl Plane {
             Ok(Some(instead)) => Ok(instead),
             Ok(None) => {
                 let health = view.health(health);
-                let now = self.signers.now(guest.now);
+                let now = Moment { now: guest.now, keys_now: self.signers.now(guest.now) };
                 let answer = answer(&request, guest.client, view, &health, now, texts);
                 let allowed = manners.limit_answer(answer, &request, &guest, &self.metrics);
                 allowed.map(|answer| self.signed(answer, &request, &guest, desk))

@@ -2,9 +2,13 @@
 
 use std::fs;
 
+use nearcast_dns::dnssec::{Algorithm, Times};
+use nearcast_shared::clock::Timestamp;
+
 use crate::harness::node::Setup;
 use crate::harness::origin::{Origin, Reply};
 use crate::harness::process::Process;
+use crate::harness::signed::{key, save, signed, since};
 
 const WRONG: &str = r#"[listen]
 http = ["127.0.0.1"]
@@ -127,6 +131,18 @@ fn check_warns_of_risks() {
     let warnings: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
     assert_eq!(warnings.len(), RISKS.len(), "each once, though there are three PoPs: {said}");
     assert!(warnings.iter().zip(RISKS).all(|(warning, risk)| warning.starts_with(risk)), "{said}");
+}
+
+#[test]
+fn check_warns_of_keys_that_end() {
+    let setup = signed(Setup::empty());
+    setup.write();
+    let (begun, end) = (Timestamp(0), Some(Timestamp(4_000_000_000_000)));
+    save(&setup, &key(Algorithm::EcdsaP256, Times { inactive: end, ..since(begun) }));
+    let process = Process::command(&["check", "--config", "nearcast.toml"], setup.folder());
+    assert_eq!(process.exit_code(), Some(0));
+    let said = process.log();
+    assert!(said.contains("warning: zone `cdn.test`: from 20961002070640 (UTC) on no key is meant to sign"), "{said}");
 }
 
 #[test]
