@@ -11,11 +11,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
+use crate::server::QUERY_MAX;
+
 /// Datagrams that are received at once.
 pub(super) const DATAGRAMS: usize = 64;
-/// Bytes of the longest datagram taken whole. No query needs as many: that is as much as `dns.udp-size` may say that we
-/// take, and what is read of a longer one is not looked at.
-pub(super) const DATAGRAM_MAX: usize = 4096;
+/// Bytes of the longest datagram taken whole: that is as much as `dns.udp-size` may say that we take, and what is read of a
+/// longer one is not looked at.
+pub(super) const DATAGRAM_MAX: usize = QUERY_MAX;
 /// From one buffer to the next: not a power of two, else the beginnings of all would compete for the same lines of the cache.
 const STRIDE: usize = DATAGRAM_MAX + 64;
 /// Milliseconds that the send buffer may stay full; what could not be sent by then is given up.
