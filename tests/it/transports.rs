@@ -333,12 +333,15 @@ fn quic_ends_without_a_whole_query() {
     let (node, trusted) = (setup.start(), authority.trusted());
     let connection = Doq::new(&trusted, &[b"doq"]).connect(node.doq()).unwrap();
     // Streams come and go and bring nothing.
-    let ended = RUNTIME.block_on(tokio::time::timeout(DEADLINE, async {
-        while let Ok((mut send, _receive)) = connection.open_bi().await {
-            let _closed = send.write_all(&[0]).await;
-            let _closed = send.reset(0u32.into());
-        }
-    }));
+    let ended = RUNTIME.block_on(async {
+        let opening = async {
+            while let Ok((mut send, _receive)) = connection.open_bi().await {
+                let _closed = send.write_all(&[0]).await;
+                let _closed = send.reset(0u32.into());
+            }
+        };
+        tokio::time::timeout(DEADLINE, opening).await
+    });
     assert!(ended.is_ok());
     assert_eq!(closed_with(&connection), Some(NO_ERROR));
     assert_eq!(event(&node, "quic", "idle"), 1.0);
