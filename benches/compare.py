@@ -290,7 +290,8 @@ def pair(fleet: Fleet, one: Target, two: Target, options: argparse.Namespace) ->
     for row in rows[:2]:
         cells = measured(fleet, row, [one, two], options)
         note(f"{row.label}: {' beside '.join(f'{cell.target.name} {cell.text()}' for cell in cells)}"
-             f" µs a query; two workers cost {ratio(cells[1], cells[0], Cell.median)} of one")
+             f" µs a query; two workers cost {ratio(cells[1], cells[0], Cell.median)} of one"
+             " (the second shares the load's core)")
 
 
 def servers(fleet: Fleet, options: argparse.Namespace, origin: int) -> list[Target]:
@@ -375,6 +376,11 @@ def arguments() -> argparse.Namespace:
     return options
 
 
+# Exit statuses: argparse's own for what was asked wrongly, and one that a caller may take for "not here".
+UNUSABLE = 2
+MISSING_TOOLS = 3
+
+
 def preconditions(options: argparse.Namespace) -> tuple[int, int]:
     """Say all that is missing at once, as commands to paste."""
     tools = {"taskset": "util-linux", **{tool: package for kind in options.rows
@@ -383,19 +389,21 @@ def preconditions(options: argparse.Namespace) -> tuple[int, int]:
         tools = {tool: package for tool, package in tools.items() if tool not in LOADS}
     wanted = sorted({package for tool, package in tools.items() if not find(tool)})
     server, load = (int(core) for core in options.cores.split(","))
-    faults = []
+    faults, status = [], MISSING_TOOLS
     if wanted:
         faults.append("missing tools; install them with\n  apt-get install -y "
                       "--no-install-recommends " + " ".join(wanted))
     if not options.peers_only and not options.nearcast.is_file():
         faults.append(f"no {options.nearcast}; build it with\n  cargo build --release")
+        status = UNUSABLE
     if options.smoke:
         server = load = min(os.sched_getaffinity(0))
     elif server == load or not {server, load} <= os.sched_getaffinity(0):
         faults.append(f"cores {options.cores}: two different ones that may be used are needed")
+        status = UNUSABLE
     if faults:
         print("\n".join(faults), file=sys.stderr)
-        sys.exit(2)
+        sys.exit(status)
     return server, load
 
 

@@ -187,15 +187,18 @@ impl Outcome {
         }
     }
 
-    /// With what else it is limited; `None` for what is an answer to too much itself.
+    /// With what else it is limited; `None` for what is sent instead of one that was. (An answer is signed when it is known
+    /// that it may be sent, so that what cannot be signed was limited as what it would have been.)
     pub(crate) fn limited_as(self) -> Option<LimitedKind> {
         match self {
             Self::Static | Self::Steered(_) | Self::Explained | Self::Fallback | Self::Referral | Self::AboutServer => {
                 Some(LimitedKind::Answers)
             }
             Self::NobodyUp | Self::NoData | Self::NoName | Self::NoNameCompact => Some(LimitedKind::Negative),
-            Self::AllDown | Self::Unsigned | Self::Refused(_) | Self::Fault(_) => Some(LimitedKind::Errors),
-            Self::Cookie | Self::BadCookie | Self::Slipped => None,
+            Self::AllDown | Self::Cookie | Self::BadCookie | Self::Refused(_) | Self::Fault(_) => {
+                Some(LimitedKind::Errors)
+            }
+            Self::Unsigned | Self::Slipped => None,
         }
     }
 
@@ -244,15 +247,31 @@ impl<'v> Answer<'v> {
     }
 }
 
+/// When a query is answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// What the machine's clock says.
+    pub(crate) now: Timestamp,
+    /// What keys' times are gone by: another one while that clock is not believed.
+    pub(crate) keys_now: Timestamp,
+}
+
+impl From<Timestamp> for Moment {
+    fn from(now: Timestamp) -> Self {
+        Self { now, keys_now: now }
+    }
+}
+
 /// Answers `request`, which came from `resolver`.
 pub(crate) fn answer<'v>(
     request: &Request<'_>,
     resolver: IpAddr,
     view: &'v View,
     health: &HealthTable,
-    now: Timestamp,
+    now: impl Into<Moment>,
     texts: &'v Texts,
 ) -> Answer<'v> {
+    let Moment { now, keys_now } = now.into();
     let question = match (request.fault, &request.question) {
         (Some(fault), _) => return Answer::empty(Outcome::Fault(fault)),
         (None, None) => return Answer::empty(Outcome::Fault(Fault::NoQuestion)),
@@ -266,7 +285,7 @@ pub(crate) fn answer<'v>(
     if question.qclass != CLASS_IN || is_refused(question.qtype) {
         return Answer::empty(Outcome::Refused(Refusal::NotSupported));
     }
-    let asked = Asked { question, request, resolver, view, health, now, texts };
+    let asked = Asked { question, request, resolver, view, health, now, keys_now, texts };
     asked.explanation().unwrap_or_else(|| asked.answer())
 }
 
@@ -283,6 +302,7 @@ struct Asked<'r, 'v> {
     view: &'v View,
     health: &'r HealthTable,
     now: Timestamp,
+    keys_now: Timestamp,
     texts: &'v Texts,
 }
 
@@ -417,7 +437,7 @@ impl<'v> Asked<'_, 'v> {
         };
         let place = Place { owner, zone: parent, node: Some(node) };
         // RFC 7344 section 4: a parent takes over what its child offers. Ours does so at once.
-        let offered = || zone.keys.as_ref()?.at(self.now).set(rtype::CDS);
+        let offered = || zone.keys.as_ref()?.at(self.keys_now).set(rtype::CDS);
         match (node.parental(), offered()) {
             (None, Some(offered)) => {
                 let keys = offered.rdata().map(Cow::Borrowed).collect();
@@ -462,7 +482,7 @@ impl<'v> Asked<'_, 'v> {
 
     /// What the name has of that type for everyone: of the zone's own name the keys, too.
     fn set_of(&self, place: Place<'v>, node: &'v Node, qtype: u16) -> Option<&'v RrSet> {
-        let of_keys = || place.zone.keys.as_ref().filter(|_| node.apex)?.at(self.now).set(qtype);
+        let of_keys = || place.zone.keys.as_ref().filter(|_| node.apex)?.at(self.keys_now).set(qtype);
         node.set(qtype).or_else(of_keys)
     }
 

@@ -35,13 +35,19 @@ pub(crate) fn udp_limit(request: &Request<'_>, udp_size: u16) -> usize {
     request.edns.map_or(PLAIN_UDP_MAX, |edns| edns.udp_size.max(PLAIN_UDP_MAX).min(udp_size)).into()
 }
 
-/// Writes the answer to `request` into `out`, in at most `limit` bytes.
+/// Writes the answer to `request` into `out`, in at most `limit` bytes; returns how many of them are options, which end it.
 ///
 /// What does not fit loses its additional records first, which nobody needs (RFC 2181 section 9), and then all others
 /// and says so with TC. Only in a referral they are needed: RFC 9471 section 3.1: "When a name server generates a referral
 /// response, it MUST include all available glue records for in-domain name servers in the additional section or MUST set
-/// TC=1 [..]".
-pub(crate) fn encode(request: &Request<'_>, answer: &Answer<'_>, opt: &Opt<'_>, limit: usize, out: &mut Vec<u8>) {
+/// TC=1 [..]". Options that do not even fit beside the question are left out, the last ones first.
+pub(crate) fn encode(
+    request: &Request<'_>,
+    answer: &Answer<'_>,
+    opt: &Opt<'_>,
+    limit: usize,
+    out: &mut Vec<u8>,
+) -> usize {
     out.clear();
     let question = request.question.as_ref();
     let lowered = question.map_or(&[0][..], |question| question.name.wire());
@@ -54,7 +60,8 @@ pub(crate) fn encode(request: &Request<'_>, answer: &Answer<'_>, opt: &Opt<'_>, 
     let authorities = writer.section(&answer.authority);
     let whole = writer.out.len();
     let additionals = writer.section(&answer.additional);
-    let room = limit.saturating_sub(if request.edns.is_some() { OPT_HEAD + opt.options.len() } else { 0 });
+    let options = request.edns.map_or(&[][..], |_| fitting(opt.options, limit.saturating_sub(bare + OPT_HEAD)));
+    let room = limit.saturating_sub(if request.edns.is_some() { OPT_HEAD + options.len() } else { 0 });
     let mut counts = [answers, authorities, additionals];
     let mut truncated = answer.outcome == Outcome::Slipped;
     if out.len() > room && answer.outcome != Outcome::Referral {
@@ -70,9 +77,9 @@ pub(crate) fn encode(request: &Request<'_>, answer: &Answer<'_>, opt: &Opt<'_>, 
     if let Some(edns) = request.edns {
         let flags = u8::from(edns.dnssec_ok) << 7 | u8::from(edns.compact_ok) << 6;
         let [size_high, size_low] = opt.udp_size.to_be_bytes();
-        let [length_high, length_low] = (opt.options.len() as u16).to_be_bytes();
+        let [length_high, length_low] = (options.len() as u16).to_be_bytes();
         out.extend([0, 0, 41, size_high, size_low, (rcode >> 4) as u8, 0, flags, 0, length_high, length_low]);
-        out.extend(opt.options);
+        out.extend(options);
         counts[2] += 1;
     }
     let [id_high, id_low] = request.id.to_be_bytes();
@@ -89,6 +96,23 @@ pub(crate) fn encode(request: &Request<'_>, answer: &Answer<'_>, opt: &Opt<'_>, 
     for (at, count) in [6, 8, 10].into_iter().zip(counts) {
         out[at..at + 2].copy_from_slice(&count.to_be_bytes());
     }
+    options.len()
+}
+
+/// Those of the options that fit into so many bytes one after the other.
+fn fitting(options: &[u8], room: usize) -> &[u8] {
+    if options.len() <= room {
+        return options;
+    }
+    let mut end = 0;
+    while let Some(&[_, _, length_high, length_low]) = options.get(end..).and_then(<[u8]>::first_chunk) {
+        let next = end + 4 + usize::from(u16::from_be_bytes([length_high, length_low]));
+        if next > room {
+            break;
+        }
+        end = next;
+    }
+    options.get(..end).unwrap_or_default()
 }
 
 /// Bytes of an OPT record without its options.

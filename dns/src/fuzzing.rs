@@ -39,8 +39,6 @@ pub enum Wrong {
     Malformed,
     /// BADVERS.
     Version,
-    /// FORMERR.
-    QueryType,
 }
 
 /// Reads a packet; `None` for what is not answered at all.
@@ -57,9 +55,8 @@ pub fn read(packet: &[u8]) -> Option<Read> {
         edns: request.edns.map(|edns| (edns.udp_size, edns.version, edns.dnssec_ok)),
         fault: request.fault.map(|fault| match fault {
             Fault::Opcode => Wrong::Opcode,
-            Fault::Malformed(_) | Fault::NoQuestion => Wrong::Malformed,
+            Fault::Malformed(_) | Fault::NoQuestion | Fault::QueryType => Wrong::Malformed,
             Fault::Version => Wrong::Version,
-            Fault::QueryType => Wrong::QueryType,
         }),
     })
 }
@@ -75,7 +72,7 @@ pub fn subnet(data: &[u8]) -> Result<Option<(IpAddr, u8)>, ()> {
 /// what is a format error.
 pub fn cookie(data: &[u8], client: IpAddr, now: Timestamp) -> Option<(bool, Option<Vec<u8>>)> {
     let cookie = Cookie::parse(data)?;
-    let judged = Keys::new(vec![[7; 16], [8; 16]]).judge(Some(cookie), client, now);
+    let judged = Keys::new(vec![[7; 16], [8; 16]]).judge(cookie, client, now);
     Some((judged.state == CookieState::Valid, judged.answer.map(|answer| answer.to_vec())))
 }
 

@@ -41,11 +41,13 @@ pub(crate) struct Line {
     pub(crate) r#type: Option<String>,
     pub(crate) transport: &'static str,
     pub(crate) cookie: &'static str,
-    pub(crate) rcode: &'static str,
+    /// Absent when there was no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rcode: Option<&'static str>,
     /// Where it was sent, if it was sent anywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pop: Option<String>,
-    /// Why there, or else what kind of answer it is.
+    /// Why there, or else what kind of answer it is, or why there is none.
     pub(crate) reason: &'static str,
     /// The prefix length for which the answer holds, if it was asked for a subnet.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,7 +129,7 @@ mod tests {
             r#type: Some(type_name(65_280)),
             transport: "udp",
             cookie: "none",
-            rcode: "NXDOMAIN",
+            rcode: Some("NXDOMAIN"),
             pop: None,
             reason: "no-name",
             scope: None,

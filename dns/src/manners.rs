@@ -17,11 +17,11 @@ use smallvec::SmallVec;
 
 use crate::answer::{Answer, Data, Outcome, Owner, Set};
 use crate::chaos::{self, About};
-use crate::cookie::{Judged, Keys};
+use crate::cookie::{Cookie, Judged, Keys};
 use crate::extras::Extras;
 use crate::limit::{Instead, Limiter, Verdict};
 use crate::message::{Fault, Request};
-use crate::metrics::{CookieState, DnsMetrics, Dropped, LimitedAction, LimitedKind, Transport};
+use crate::metrics::{CookieState, DnsMetrics, Dropped, Flaw, LimitedAction, LimitedKind, Transport};
 
 /// The operator's will in this, replaced whole at a reload.
 #[derive(Debug)]
@@ -96,18 +96,26 @@ impl Manners {
         }
     }
 
-    /// Judges who sent `request`.
+    /// Judges who sent `request`. What should be a cookie and is none is a fault of it, where there are cookies.
     pub(crate) fn receive(
         &self,
-        request: &Request<'_>,
+        request: &mut Request<'_>,
         peer: SocketAddr,
         transport: Transport,
         now: Timestamp,
     ) -> Guest {
         let client = nearcast_shared::net::unmapped(peer.ip());
-        let cookie = request.edns.and_then(|edns| edns.cookie);
-        let none = Judged { state: CookieState::None, answer: None };
-        let cookie = self.keys.as_ref().map_or(none, |keys| keys.judge(cookie, client, now));
+        let sent = request.edns.and_then(|edns| edns.cookie);
+        let cookie = match self.keys.as_ref().zip(sent).map(|(keys, sent)| (keys, Cookie::parse(sent))) {
+            None => Judged { state: CookieState::None, answer: None },
+            Some((keys, Some(cookie))) => keys.judge(cookie, client, now),
+            Some((_, None)) => {
+                if !request.fault.is_some_and(Fault::is_of_format) {
+                    request.fault = Some(Fault::Malformed(Flaw::Cookie));
+                }
+                Judged { state: CookieState::Malformed, answer: None }
+            }
+        };
         Guest { peer, client, transport, cookie, now }
     }
 
@@ -121,23 +129,23 @@ impl Manners {
         if let Some(outcome) = self.limit(LimitedKind::All, request, guest, metrics)? {
             return Ok(Some(Answer::empty(outcome)));
         }
-        let outcome = match (request.fault, guest.cookie.state) {
+        let answer = match (request.fault, guest.cookie.state) {
             // RFC 7873 section 5.4: a query without a question but with a cookie is one for a cookie; "In this case, the
             // response SHALL have the RCODE BADCOOKIE if the Server Cookie sent with the query was invalid".
-            (Some(Fault::NoQuestion), CookieState::Invalid) => Outcome::BadCookie,
-            (Some(Fault::NoQuestion), CookieState::Client | CookieState::Valid) => Outcome::Cookie,
+            (Some(Fault::NoQuestion), CookieState::Invalid) => Answer::empty(Outcome::BadCookie),
+            (Some(Fault::NoQuestion), CookieState::Client | CookieState::Valid) => Answer::empty(Outcome::Cookie),
             // RFC 7873 section 5.2.3: over TCP the connection is proof enough.
             (None, CookieState::Client | CookieState::Invalid)
                 if self.cookie_required && guest.transport == Transport::Udp =>
             {
-                Outcome::BadCookie
+                Answer::empty(Outcome::BadCookie)
             }
             _ => match self.about_server(request) {
-                Some(answer) => return self.limit_answer(answer, request, guest, metrics).map(Some),
+                Some(answer) => answer,
                 None => return Ok(None),
             },
         };
-        Ok(Some(Answer::empty(outcome)))
+        self.limit_answer(answer, request, guest, metrics).map(Some)
     }
 
     /// `answer`, or what is sent instead when it is too much; `Err`: nothing at all.
@@ -169,11 +177,13 @@ impl Manners {
             Verdict::Within => return Ok(None),
             Verdict::Noted => (LimitedAction::Noted, Ok(None)),
             Verdict::Over(Instead::Drop) => (LimitedAction::Drop, Err(Dropped::Limited)),
-            // RFC 7873 section 5.2.3: what a cookie is worth is learned with it.
-            Verdict::Over(Instead::Slip) if guest.cookie.answer.is_some() => {
-                (LimitedAction::BadCookie, Ok(Some(Outcome::BadCookie)))
-            }
-            Verdict::Over(Instead::Slip) => (LimitedAction::Slip, Ok(Some(Outcome::Slipped))),
+            Verdict::Over(Instead::Slip) => match (request.fault, guest.cookie.answer) {
+                // RFC 7873 section 5.2.3: what a cookie is worth is learned with it.
+                (None | Some(Fault::NoQuestion), Some(_)) => (LimitedAction::BadCookie, Ok(Some(Outcome::BadCookie))),
+                (None, None) => (LimitedAction::Slip, Ok(Some(Outcome::Slipped))),
+                // What is wrong with it is as short, and NOERROR would say that an UPDATE was done.
+                (Some(fault), _) => (LimitedAction::Slip, Ok(Some(Outcome::Fault(fault)))),
+            },
         };
         metrics.limited(kind, action).inc();
         result
@@ -216,7 +226,9 @@ impl Manners {
     ) -> Extras<'a> {
         let Some(edns) = request.edns else { return Extras::default() };
         // After a format error nothing that was read can be trusted.
-        let sound = !matches!(request.fault, Some(Fault::Malformed(_) | Fault::Version));
+        let sound = !request.fault.is_some_and(Fault::is_of_format);
+        // What is sent instead of an answer goes to who knows whom, and has to be short.
+        let short = matches!(answer.outcome, Outcome::Slipped | Outcome::BadCookie | Outcome::Fault(_));
         let encrypted = match guest.transport {
             Transport::Udp | Transport::Tcp => false,
             Transport::Tls | Transport::Https | Transport::Quic => true,
@@ -225,7 +237,7 @@ impl Manners {
             subnet: edns.subnet.filter(|_| request.fault.is_none()).map(|subnet| (subnet, answer.scope)),
             error: answer.outcome.extended_error(),
             cookie: guest.cookie.answer.filter(|_| sound),
-            nsid: self.nsid.as_deref().filter(|_| sound && edns.nsid).map(str::as_bytes),
+            nsid: self.nsid.as_deref().filter(|_| sound && edns.nsid && !short).map(str::as_bytes),
             // RFC 7828 section 3.3.2: never over UDP.
             keepalive: patience.filter(|_| sound && edns.keepalive).map(tenths),
             padded: sound && encrypted && edns.padding,
@@ -259,14 +271,17 @@ mod tests {
     const KEEPALIVE: &[u8] = &[0, 11, 0, 0];
     const PADDING: &[u8] = &[0, 12, 0, 1, 0];
 
-    fn guest(manners: &Manners, packet: &[u8], transport: Transport) -> Guest {
-        manners.receive(&decode(packet).unwrap(), PEER.parse().unwrap(), transport, NOW)
+    /// What is read of a packet, and who sent it.
+    fn received<'a>(manners: &Manners, packet: &'a [u8], transport: Transport) -> (Request<'a>, Guest) {
+        let mut request = decode(packet).unwrap();
+        let guest = manners.receive(&mut request, PEER.parse().unwrap(), transport, NOW);
+        (request, guest)
     }
 
     /// An option with the whole cookie that the client of [`COOKIE`] is given.
     fn good_cookie(manners: &Manners) -> Vec<u8> {
         let packet = fixture::query_with("cdn.example.net", 6, COOKIE);
-        let baked = guest(manners, &packet, Transport::Udp).cookie.answer.unwrap();
+        let baked = received(manners, &packet, Transport::Udp).1.cookie.answer.unwrap();
         [&[0, 10, 0, 24][..], &baked].concat()
     }
 
@@ -303,8 +318,8 @@ mod tests {
         ];
         let metrics = fixture::metrics();
         for (name, manners, packet, transport, wanted) in rows {
-            let guest = guest(manners, &packet, transport);
-            let instead = manners.instead(&decode(&packet).unwrap(), &guest, &metrics).unwrap();
+            let (request, guest) = received(manners, &packet, transport);
+            let instead = manners.instead(&request, &guest, &metrics).unwrap();
             assert_eq!(instead.map(|answer| answer.outcome), wanted, "{name}");
         }
     }
@@ -324,8 +339,8 @@ mod tests {
         let answer = Answer::empty(Outcome::Static);
         for (transport, patience, keepalive, padded) in rows {
             let packet = fixture::query_with("cdn.example.net", 6, &all);
-            let request = decode(&packet).unwrap();
-            let extras = manners.extras(&request, &guest(&manners, &packet, transport), &answer, patience);
+            let (request, guest) = received(&manners, &packet, transport);
+            let extras = manners.extras(&request, &guest, &answer, patience);
             assert_eq!((extras.keepalive, extras.padded), (keepalive, padded), "{transport:?}");
             assert_eq!((extras.nsid, extras.cookie.is_some()), (Some(&b"sin"[..]), true), "{transport:?}");
             for (packet, cookie) in [
@@ -333,8 +348,8 @@ mod tests {
                 // What is broken is not believed in anything.
                 (fixture::query_with("cdn.example.net", 6, &[&all[..], &[0, 8, 0, 0]].concat()), false),
             ] {
-                let request = decode(&packet).unwrap();
-                let extras = manners.extras(&request, &guest(&manners, &packet, transport), &answer, patience);
+                let (request, guest) = received(&manners, &packet, transport);
+                let extras = manners.extras(&request, &guest, &answer, patience);
                 assert_eq!((extras.keepalive, extras.padded, extras.nsid), (None, false, None), "{transport:?}");
                 assert_eq!(extras.cookie.is_some(), cookie, "{transport:?}");
             }
@@ -342,11 +357,91 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_cookie_is_a_fault_where_there_are_cookies() {
+        let (on, off) = (fixture::manners(""), fixture::manners("[dns.cookies]\non = false\n"));
+        let malformed = Some(Fault::Malformed(Flaw::Cookie));
+        for option in [&[0, 10, 0, 0][..], &[0, 10, 0, 7, 1, 2, 3, 4, 5, 6, 7]] {
+            let packet = fixture::query_with("cdn.example.net", 6, option);
+            let (request, guest) = received(&on, &packet, Transport::Udp);
+            assert_eq!((request.fault, guest.cookie.state), (malformed, CookieState::Malformed));
+            let (request, guest) = received(&off, &packet, Transport::Udp);
+            assert_eq!((request.fault, guest.cookie.state), (None, CookieState::None));
+        }
+        // RFC 7873 section 5.2: "In all cases of multiple COOKIE options in a request, only the first [..] is considered."
+        let packet = fixture::query_with("cdn.example.net", 6, &[COOKIE, &[0, 10, 0, 0]].concat());
+        assert_eq!(received(&on, &packet, Transport::Udp).0.fault, None);
+    }
+
+    #[test]
+    fn who_may_be_forged_is_not_told_who_answers() {
+        let manners = fixture::manners("[dns]\nnsid = \"{pop}\"\n");
+        let packet = fixture::query_with("cdn.example.net", 6, &[COOKIE, NSID].concat());
+        let (request, guest) = received(&manners, &packet, Transport::Udp);
+        for outcome in [Outcome::Slipped, Outcome::BadCookie, Outcome::Fault(Fault::Opcode)] {
+            let extras = manners.extras(&request, &guest, &Answer::empty(outcome), None);
+            assert_eq!((extras.nsid, extras.cookie.is_some()), (None, true), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_instead_does_not_say_that_it_was_done() {
+        let of = |opcode: u8, version: u8, options: &[u8]| {
+            let mut packet = fixture::query_with("cdn.example.net", 6, options);
+            packet[2] = opcode << 3;
+            let at = packet.len() - options.len() - 5;
+            packet[at] = version;
+            packet
+        };
+        let mut nothing = vec![0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 12];
+        nothing.extend(COOKIE);
+        let cut = [COOKIE, &[0, 3, 0]].concat();
+        let rows = [
+            ("a query", of(0, 0, &[]), Outcome::Slipped),
+            ("a query, a client's cookie", of(0, 0, COOKIE), Outcome::BadCookie),
+            ("a query for a cookie", nothing, Outcome::BadCookie),
+            ("UPDATE", of(5, 0, &[]), Outcome::Fault(Fault::Opcode)),
+            ("NOTIFY, a client's cookie", of(4, 0, COOKIE), Outcome::Fault(Fault::Opcode)),
+            ("EDNS version 1", of(0, 1, COOKIE), Outcome::Fault(Fault::Version)),
+            ("broken options", of(0, 0, &cut), Outcome::Fault(Fault::Malformed(Flaw::Options))),
+            ("a bad cookie", of(0, 0, &[0, 10, 0, 1, 7]), Outcome::Fault(Fault::Malformed(Flaw::Cookie))),
+        ];
+        let metrics = fixture::metrics();
+        for (name, packet, wanted) in rows {
+            let manners = fixture::manners("[dns.rate-limit]\nall = 1\nslip = 1\n");
+            let (request, guest) = received(&manners, &packet, Transport::Udp);
+            let _within = manners.instead(&request, &guest, &metrics);
+            let instead = manners.instead(&request, &guest, &metrics).unwrap().unwrap();
+            assert_eq!(instead.outcome, wanted, "{name}");
+            // RFC 7873 section 5.2.3: what comes with BADCOOKIE is a cookie.
+            let extras = manners.extras(&request, &guest, &instead, None);
+            assert!(wanted != Outcome::BadCookie || extras.cookie.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn answers_that_are_nothing_but_a_cookie_are_limited() {
+        let manners =
+            fixture::manners("[dns.cookies]\nrequired = true\n[dns.rate-limit]\nall = 0\nerrors = 1\nslip = 0\n");
+        let metrics = fixture::metrics();
+        let query = fixture::query_with("cdn.example.net", 6, COOKIE);
+        let mut nothing = vec![0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 12];
+        nothing.extend(COOKIE);
+        let ask = |packet: &[u8]| {
+            let (request, guest) = received(&manners, packet, Transport::Udp);
+            let instead = manners.instead(&request, &guest, &metrics);
+            instead.map(|answer| answer.map(|answer| answer.outcome))
+        };
+        assert_eq!(ask(&query), Ok(Some(Outcome::BadCookie)));
+        assert_eq!((ask(&query), ask(&nothing)), (Err(Dropped::Limited), Err(Dropped::Limited)));
+        assert_eq!(metrics.limited(LimitedKind::Errors, LimitedAction::Drop).get(), 2);
+    }
+
+    #[test]
     fn sizes_without_a_cookie() {
         let manners = fixture::manners("[dns]\nudp-size-without-cookie = 600\n");
         let of = |options: &[u8]| {
             let packet = fixture::query_with("cdn.example.net", 6, options);
-            manners.udp_size(&guest(&manners, &packet, Transport::Udp), 1232)
+            manners.udp_size(&received(&manners, &packet, Transport::Udp).1, 1232)
         };
         assert_eq!([of(&[]), of(COOKIE), of(&good_cookie(&manners))], [600, 600, 1232]);
     }
@@ -357,8 +452,8 @@ mod tests {
         let metrics = fixture::metrics();
         let ask = |options: &[u8], transport| {
             let packet = fixture::query_with("cdn.example.net", 6, options);
-            let guest = guest(&manners, &packet, transport);
-            manners.instead(&decode(&packet).unwrap(), &guest, &metrics).map(|answer| answer.is_none())
+            let (request, guest) = received(&manners, &packet, transport);
+            manners.instead(&request, &guest, &metrics).map(|answer| answer.is_none())
         };
         assert_eq!(ask(&[], Transport::Udp), Ok(true));
         assert_eq!(ask(&[], Transport::Udp), Err(Dropped::Limited));

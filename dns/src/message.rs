@@ -26,7 +26,7 @@ pub(crate) struct Request<'a> {
     pub(crate) question: Option<Question<'a>>,
     /// The OPT record, if there was one.
     pub(crate) edns: Option<Edns<'a>>,
-    /// The first thing that was wrong, if any.
+    /// What was wrong, if anything: with the options, or else the first thing.
     pub(crate) fault: Option<Fault>,
     /// What is not as it should be and does no harm.
     pub(crate) surplus: Option<Surplus>,
@@ -61,6 +61,14 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Whether nothing that was read can be trusted.
+    pub(crate) fn is_of_format(self) -> bool {
+        match self {
+            Self::Malformed(_) | Self::Version => true,
+            Self::Opcode | Self::NoQuestion | Self::QueryType => false,
+        }
+    }
+
     /// For the counters.
     pub(crate) fn flaw(self) -> Flaw {
         match self {
@@ -125,7 +133,7 @@ fn read_sections<'a>(request: &mut Request<'a>, mut reader: Reader<'a>, counts: 
         // formatted message." An OPT record is still wanted, for the answer's own.
         request.question = (questions == 1).then_some(question);
     }
-    let mut result = match questions {
+    let result = match questions {
         0 => Err(Fault::NoQuestion),
         1 => Ok(()),
         2.. => Err(Fault::Malformed(Flaw::Questions)),
@@ -137,6 +145,7 @@ fn read_sections<'a>(request: &mut Request<'a>, mut reader: Reader<'a>, counts: 
         }
         request.surplus = Some(Surplus::Records);
     }
+    let mut sound = Ok(());
     for _ in 0..additionals {
         let record = reader.record().ok_or(Fault::Malformed(Flaw::Cut))?;
         if record.rtype != OPT {
@@ -153,7 +162,11 @@ fn read_sections<'a>(request: &mut Request<'a>, mut reader: Reader<'a>, counts: 
         let mut edns = Edns::new(record.class, record.ttl);
         let options = edns.read_options(record.data);
         request.edns = Some(edns);
-        result = result.and(options);
+        sound = options;
+    }
+    // RFC 6891 section 6.1.3 wants BADVERS whatever is asked, and how; and what has broken options is no query for a cookie.
+    if let Err(fault) = sound {
+        request.fault = Some(fault);
     }
     if !reader.rest.is_empty() {
         request.surplus.get_or_insert(Surplus::Bytes);
@@ -276,10 +289,11 @@ mod tests {
         let long_name = [&[7; 8 * 32][..], &[0, 0, 1, 0, 1]].concat();
         let named_opt = [&[1, b'a'], PLAIN_OPT].concat();
         let next_version = [0, 0, 41, 4, 208, 0, 1, 0, 0, 0, 0];
+        let cut_option = [&PLAIN_OPT[..10], &[15, 0, 10, 0, 8, 7, 7, 7, 7, 7, 7, 7, 7, 0, 3, 0]].concat();
         let bad_subnet = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 8, 0, 8, 0, 4, 0, 1, 24, 0];
         // (name, packet, fault, has a question to echo, has an OPT to answer)
         type Row<'a> = (&'a str, Vec<u8>, Option<Fault>, bool, bool);
-        let rows: [Row<'_>; 20] = [
+        let rows: [Row<'_>; 25] = [
             ("no question", packet(0, [0, 0, 0, 0], &[]), Some(Fault::NoQuestion), false, false),
             ("no question, OPT", packet(0, [0, 0, 0, 1], &[PLAIN_OPT]), Some(Fault::NoQuestion), false, true),
             (
@@ -380,6 +394,41 @@ mod tests {
                 "records of all kinds",
                 packet(0, [1, 1, 1, 2], &[QUESTION, A_RECORD, A_RECORD, A_RECORD, PLAIN_OPT]),
                 None,
+                true,
+                true,
+            ),
+            (
+                "no question, OPT of version 1",
+                packet(0, [0, 0, 0, 1], &[&next_version]),
+                Some(Fault::Version),
+                false,
+                true,
+            ),
+            (
+                "two questions, OPT of version 1",
+                packet(0, [2, 0, 0, 1], &[QUESTION, QUESTION, &next_version]),
+                Some(Fault::Version),
+                false,
+                true,
+            ),
+            (
+                "opcode 15, OPT of version 1",
+                packet(15 << 3, [1, 0, 0, 1], &[QUESTION, &next_version]),
+                Some(Fault::Version),
+                true,
+                true,
+            ),
+            (
+                "no question, cut option",
+                packet(0, [0, 0, 0, 1], &[&cut_option]),
+                Some(Fault::Malformed(Flaw::Options)),
+                false,
+                true,
+            ),
+            (
+                "opcode 15, cut option",
+                packet(15 << 3, [1, 0, 0, 1], &[QUESTION, &cut_option]),
+                Some(Fault::Malformed(Flaw::Options)),
                 true,
                 true,
             ),

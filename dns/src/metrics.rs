@@ -35,12 +35,18 @@ pub(crate) struct Seen {
     pub(crate) kind: QueryType,
     pub(crate) rcode: Rcode,
     pub(crate) transport: Transport,
+    /// Of the answer.
+    pub(crate) bytes: usize,
+    pub(crate) heard: Heard,
+}
+
+/// What a query says of itself, for the counters, answered or not.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
     pub(crate) version: EdnsVersion,
     pub(crate) cookie: CookieState,
     pub(crate) subnet: ClientSubnetKind,
     pub(crate) flaw: Option<Flaw>,
-    /// Of the answer.
-    pub(crate) bytes: usize,
 }
 
 /// A fieldless enum that is a label's value and an index.
@@ -395,11 +401,16 @@ impl DnsMetrics {
     /// Counts a query that was answered.
     pub(crate) fn count(&self, seen: &Seen) {
         self.query(seen.kind, seen.rcode, seen.transport).inc();
-        self.client_subnet(seen.subnet).inc();
-        self.manners.cookie(seen.cookie).inc();
-        self.manners.version(seen.version).inc();
         self.manners.size(seen.transport, seen.bytes).inc();
-        if let Some(flaw) = seen.flaw {
+        self.hear(&seen.heard);
+    }
+
+    /// Counts what a query says of itself; [`DnsMetrics::count`] does that, too.
+    pub(crate) fn hear(&self, heard: &Heard) {
+        self.client_subnet(heard.subnet).inc();
+        self.manners.cookie(heard.cookie).inc();
+        self.manners.version(heard.version).inc();
+        if let Some(flaw) = heard.flaw {
             self.manners.flaw(flaw).inc();
         }
     }

@@ -13,14 +13,14 @@ use nearcast_shared::clock::Timestamp;
 use nearcast_shared::health::HealthTable;
 use smallvec::SmallVec;
 
-use crate::answer::{Answer, Outcome, answer};
+use crate::answer::{Answer, Moment, Outcome, answer};
 use crate::dnssec::{Asker, Local, Refused};
 use crate::encode::{self, Opt};
 use crate::log::{self, Line};
 use crate::manners::{Guest, Manners};
 use crate::message::{Fault, Request, Silence, Surplus, decode};
 use crate::metrics::{
-    ClientSubnetKind, CookieState, Dropped, EdnsVersion, Flaw, QueryType, RankingSource, Seen, Transport, WithoutPop,
+    ClientSubnetKind, Dropped, EdnsVersion, Flaw, Heard, QueryType, RankingSource, Seen, Transport, WithoutPop,
 };
 use crate::server::Plane;
 use crate::texts::Texts;
@@ -87,22 +87,24 @@ impl Plane {
         desk: &mut Desk,
         out: &mut Vec<u8>,
     ) -> Result<(), Dropped> {
-        let request = decode(packet).map_err(|silence| match silence {
+        let mut request = decode(packet).map_err(|silence| match silence {
             Silence::Short => Dropped::Short,
             Silence::Response => Dropped::Response,
         })?;
         let Sight { view, health, texts, manners, now } = sight;
-        let guest = manners.receive(&request, peer, transport, *now);
-        let answer = match manners.instead(&request, &guest, &self.metrics)? {
-            Some(instead) => instead,
-            None => {
+        let guest = manners.receive(&mut request, peer, transport, *now);
+        let decided = match manners.instead(&request, &guest, &self.metrics) {
+            Ok(Some(instead)) => Ok(instead),
+            Ok(None) => {
                 let health = view.health(health);
-                let now = self.signers.now(guest.now);
+                let now = Moment { now: guest.now, keys_now: self.signers.now(guest.now) };
                 let answer = answer(&request, guest.client, view, &health, now, texts);
-                let answer = manners.limit_answer(answer, &request, &guest, &self.metrics)?;
-                self.signed(answer, &request, &guest, desk)
+                let allowed = manners.limit_answer(answer, &request, &guest, &self.metrics);
+                allowed.map(|answer| self.signed(answer, &request, &guest, desk))
             }
+            Err(dropped) => Err(dropped),
         };
+        let answer = decided.inspect_err(|_| self.record_unanswered(view, &guest, &request))?;
         let limit = match transport {
             Transport::Udp => encode::udp_limit(&request, manners.udp_size(&guest, view.udp_size())),
             Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::STREAM_LIMIT,
@@ -110,13 +112,23 @@ impl Plane {
         let extras = manners.extras(&request, &guest, &answer, desk.patience);
         let mut options = SmallVec::new();
         extras.write(&mut options);
-        encode::encode(&request, &answer, &Opt { udp_size: view.udp_size(), options: &options }, limit, out);
-        extras.pad(options.len(), out, limit);
+        let opt = Opt { udp_size: view.udp_size(), options: &options };
+        let options = encode::encode(&request, &answer, &opt, limit, out);
+        extras.pad(options, out, limit);
         self.count(view, &guest, &request, &answer, out.len());
         if self.log.wants(guest.draw(&request)) {
-            self.log.line(line(view, &guest, &request, &answer, out.len()));
+            self.log.line(line(view, &guest, &request, Some(&answer), out.len()));
         }
         Ok(())
+    }
+
+    /// Counts and logs a query that was too much: what a flood is made of is best seen while it lasts.
+    #[cold]
+    fn record_unanswered(&self, view: &View, guest: &Guest, request: &Request<'_>) {
+        self.metrics.hear(&heard(guest, request, None));
+        if self.log.wants(guest.draw(request)) {
+            self.log.line(line(view, guest, request, None, 0));
+        }
     }
 
     /// With signatures, if they are wanted and can be had.
@@ -131,17 +143,13 @@ impl Plane {
     }
 
     fn count(&self, view: &View, guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, bytes: usize) {
-        let edns = request.edns;
         let question = request.question.as_ref();
         self.metrics.count(&Seen {
             kind: question.map_or(QueryType::Other, |question| QueryType::from_number(question.qtype)),
             rcode: answer.outcome.rcode(),
             transport: guest.transport,
-            version: edns.map_or(EdnsVersion::None, |edns| EdnsVersion::of(edns.version)),
-            cookie: cookie(guest, request),
-            subnet: ClientSubnetKind::of(edns.and_then(|edns| edns.subnet)),
-            flaw: flaw(request, answer.outcome),
             bytes,
+            heard: heard(guest, request, Some(answer.outcome)),
         });
         self.count_steering(view, request, answer);
     }
@@ -187,33 +195,38 @@ impl Plane {
     }
 }
 
-fn cookie(guest: &Guest, request: &Request<'_>) -> CookieState {
-    match request.fault {
-        Some(Fault::Malformed(Flaw::Cookie)) => CookieState::Malformed,
-        _ => guest.cookie.state,
+fn heard(guest: &Guest, request: &Request<'_>, outcome: Option<Outcome>) -> Heard {
+    let edns = request.edns;
+    Heard {
+        version: edns.map_or(EdnsVersion::None, |edns| EdnsVersion::of(edns.version)),
+        cookie: guest.cookie.state,
+        subnet: ClientSubnetKind::of(edns.and_then(|edns| edns.subnet)),
+        flaw: flaw(request, outcome),
     }
 }
 
-/// What is wrong with a request that got that answer.
-fn flaw(request: &Request<'_>, outcome: Outcome) -> Option<Flaw> {
+/// What is wrong with a request that got that answer, or none.
+fn flaw(request: &Request<'_>, outcome: Option<Outcome>) -> Option<Flaw> {
     let surplus = request.surplus.map(|surplus| match surplus {
         Surplus::Records => Flaw::Records,
         Surplus::Bytes => Flaw::Bytes,
     });
     match outcome {
-        Outcome::Fault(fault) => Some(fault.flaw()),
-        Outcome::Refused(_) if request.question.as_ref().is_some_and(|question| question.qclass != CLASS_IN) => {
+        Some(Outcome::Fault(fault)) => Some(fault.flaw()),
+        None if request.fault.is_some() => request.fault.map(Fault::flaw),
+        Some(Outcome::Refused(_)) if request.question.as_ref().is_some_and(|question| question.qclass != CLASS_IN) => {
             Some(Flaw::Class)
         }
         _ => surplus,
     }
 }
 
-fn line(view: &View, guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, bytes: usize) -> Line {
+fn line(view: &View, guest: &Guest, request: &Request<'_>, answer: Option<&Answer<'_>>, bytes: usize) -> Line {
     let question = request.question.as_ref();
     let subnet = request.edns.and_then(|edns| edns.subnet?.subnet());
-    let sent = match answer.outcome {
-        Outcome::Steered(sent) => Some(sent),
+    let outcome = answer.map(|answer| answer.outcome);
+    let sent = match outcome {
+        Some(Outcome::Steered(sent)) => Some(sent),
         _ => None,
     };
     Line {
@@ -223,11 +236,11 @@ fn line(view: &View, guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, 
         name: question.and_then(|question| log::name(question.name.wire())),
         r#type: question.map(|question| log::type_name(question.qtype)),
         transport: guest.transport.token(),
-        cookie: cookie(guest, request).token(),
-        rcode: answer.outcome.rcode().token(),
+        cookie: guest.cookie.state.token(),
+        rcode: outcome.map(|outcome| outcome.rcode().token()),
         pop: sent.map(|sent| view.pop(sent.pop).name.clone()),
-        reason: answer.outcome.token(),
-        scope: subnet.map(|_| answer.scope),
+        reason: outcome.map_or(Dropped::Limited.token(), Outcome::token),
+        scope: subnet.and(answer).map(|answer| answer.scope),
         bytes,
     }
 }

@@ -37,6 +37,9 @@ pub use clients::Clients;
 pub use streams::Streams;
 pub use tls::{Shown, Tls, TlsError};
 
+/// Bytes of the longest query that is looked at, whatever it comes over.
+const QUERY_MAX: usize = nearcast_shared::doh::QUERY_BYTES_MAX;
+
 /// What one worker listens on.
 #[derive(Debug, Default)]
 pub struct Sockets {

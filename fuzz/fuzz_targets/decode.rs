@@ -11,9 +11,8 @@ use hickory_proto::serialize::binary::BinEncodable;
 use libfuzzer_sys::fuzz_target;
 use nearcast_dns::fuzzing::{Read, Wrong, read, subnet};
 
-/// EDNS Client Subnet, and cookies.
+/// EDNS Client Subnet.
 const SUBNET: u16 = 8;
-const COOKIE: u16 = 10;
 
 type Question = (Vec<u8>, u16, u16);
 type Edns = (u16, u8, bool);
@@ -107,19 +106,12 @@ fn is_right(opt: &ParsedRecord<'_, &[u8]>) -> bool {
     type Data<'a> = AllRecordData<&'a [u8], ParsedName<&'a [u8]>>;
     let Ok(record) = opt.to_any_record::<Data<'_>>() else { return false };
     let AllRecordData::Opt(opt) = record.data() else { return false };
-    let (mut subnets, mut cookies) = (0, 0);
+    let mut subnets = 0;
     for option in opt.iter::<UnknownOptData<&[u8]>>() {
         let Ok(option) = option else { return false };
         if option.code().to_int() == SUBNET {
             subnets += 1;
             if subnets > 1 || subnet(option.data()).is_err() {
-                return false;
-            }
-        }
-        // RFC 7873 section 5.2.2, of the first: a client's part, or both.
-        if option.code().to_int() == COOKIE {
-            cookies += 1;
-            if cookies == 1 && !matches!(option.data().len(), 8 | 16..=40) {
                 return false;
             }
         }

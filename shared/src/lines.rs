@@ -4,6 +4,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use prometheus_client::metrics::counter::Counter;
@@ -11,7 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use crate::clock::Timestamp;
 use crate::config::LogTarget;
 
-/// Lines that wait to be written.
+/// Lines that wait to be written, and lines that are written before they are flushed.
 const QUEUE: usize = 8192;
 
 /// Where lines of one kind are handed over.
@@ -21,19 +23,25 @@ pub struct Lines<L>(Option<Writing<L>>);
 #[derive(Debug)]
 struct Writing<L> {
     orders: SyncSender<Order<L>>,
+    /// The file is to be opened anew: it was rotated. Not an order, for which there may be no room.
+    rotated: Arc<AtomicBool>,
     dropped: Counter,
 }
 
 #[derive(Debug)]
 enum Order<L> {
     Line(Box<L>),
-    /// Open the file anew: it was rotated.
-    Reopen,
+    /// Look whether the file was rotated.
+    Look,
 }
 
 impl<L> Clone for Lines<L> {
     fn clone(&self) -> Self {
-        let again = |writing: &Writing<L>| Writing { orders: writing.orders.clone(), dropped: writing.dropped.clone() };
+        let again = |writing: &Writing<L>| Writing {
+            orders: writing.orders.clone(),
+            rotated: Arc::clone(&writing.rotated),
+            dropped: writing.dropped.clone(),
+        };
         Self(self.0.as_ref().map(again))
     }
 }
@@ -44,7 +52,8 @@ impl<L: Send + 'static> Lines<L> {
         Self(None)
     }
 
-    /// Starts the thread that writes lines with `write`, unless they are off. What it is too slow for counts as `dropped`.
+    /// Starts the thread that writes lines with `write`, unless they are off. What it is too slow for, and what cannot be
+    /// written, counts as `dropped`.
     ///
     /// # Errors
     /// When the file cannot be opened.
@@ -60,8 +69,11 @@ impl<L: Send + 'static> Lines<L> {
             LogTarget::File(path) => Sink::File(path.clone(), BufWriter::new(append(path)?)),
         };
         let (orders, received) = sync_channel(QUEUE);
-        std::thread::Builder::new().name(thread.to_owned()).spawn(move || run(thread, &received, sink, write))?;
-        Ok(Self(Some(Writing { orders, dropped })))
+        let rotated = Arc::new(AtomicBool::new(false));
+        let writer =
+            Writer { thread, sink, write, rotated: Arc::clone(&rotated), dropped: dropped.clone(), failing: false };
+        std::thread::Builder::new().name(thread.to_owned()).spawn(move || writer.run(&received))?;
+        Ok(Self(Some(Writing { orders, rotated, dropped })))
     }
 
     /// Whether lines are wanted at all.
@@ -81,7 +93,9 @@ impl<L: Send + 'static> Lines<L> {
     /// Opens the file anew, after it was rotated.
     pub fn reopen(&self) {
         if let Some(writing) = &self.0 {
-            let _full = writing.orders.try_send(Order::Reopen);
+            writing.rotated.store(true, Ordering::Relaxed);
+            // When there is no room for it, there is a line that the thread looks before.
+            let _full = writing.orders.try_send(Order::Look);
         }
     }
 }
@@ -104,34 +118,62 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-fn run<L>(
-    thread: &str,
-    orders: &Receiver<Order<L>>,
-    mut sink: Sink,
-    write: impl Fn(&mut dyn Write, &L) -> io::Result<()>,
-) {
-    while let Ok(first) = orders.recv() {
-        for order in std::iter::once(first).chain(orders.try_iter()) {
-            let written = match order {
-                Order::Line(line) => write(sink.writer(), &line),
-                Order::Reopen => reopen(&mut sink),
-            };
-            if let Err(error) = written {
-                tracing::warn!(%error, log = thread, "a log cannot be written");
+/// What the thread works with.
+struct Writer<W> {
+    thread: &'static str,
+    sink: Sink,
+    write: W,
+    rotated: Arc<AtomicBool>,
+    dropped: Counter,
+    /// It could not be written, and that was said.
+    failing: bool,
+}
+
+impl<W> Writer<W> {
+    fn run<L>(mut self, orders: &Receiver<Order<L>>)
+    where
+        W: Fn(&mut dyn Write, &L) -> io::Result<()>,
+    {
+        while let Ok(first) = orders.recv() {
+            let mut sound = true;
+            for order in std::iter::once(first).chain(orders.try_iter().take(QUEUE)) {
+                if self.rotated.swap(false, Ordering::Relaxed) {
+                    let reopened = reopen(&mut self.sink);
+                    sound &= self.note(reopened);
+                }
+                if let Order::Line(line) = order {
+                    let written = (self.write)(self.sink.writer(), &line);
+                    if !self.note(written) {
+                        sound = false;
+                        self.dropped.inc();
+                    }
+                }
+            }
+            // Only now is what seemed to be written known to be.
+            let flushed = self.sink.writer().flush();
+            if self.note(flushed) && sound && std::mem::take(&mut self.failing) {
+                tracing::info!(log = self.thread, "a log is written again");
             }
         }
-        if let Err(error) = sink.writer().flush() {
-            tracing::warn!(%error, log = thread, "a log cannot be written");
+    }
+
+    /// Whether that went well. It is told once that it does not: a full disk is no reason to fill another with warnings.
+    fn note(&mut self, result: io::Result<()>) -> bool {
+        let Err(error) = result else { return true };
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(%error, log = self.thread, "a log cannot be written");
         }
+        false
     }
 }
 
 fn reopen(sink: &mut Sink) -> io::Result<()> {
-    if let Sink::File(path, file) = sink {
-        file.flush()?;
-        *file = BufWriter::new(append(path)?);
-    }
-    Ok(())
+    let Sink::File(path, file) = sink else { return Ok(()) };
+    let new = append(path)?;
+    // The old file may be full: that is no reason to stay with it.
+    let flushed = file.flush();
+    *file = BufWriter::new(new);
+    flushed
 }
 
 /// Writes `line` as one line of JSON.
@@ -191,6 +233,67 @@ mod tests {
         }
         assert_eq!(dropped.get(), 7);
         drop(open);
+    }
+
+    #[test]
+    fn a_file_is_opened_anew_however_many_lines_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let (begun, begins) = mpsc::channel();
+        let (open, gate) = mpsc::channel::<()>();
+        let write = move |out: &mut dyn Write, line: &usize| {
+            let _nobody_waits = begun.send(*line);
+            let _closed = gate.recv();
+            writeln!(out, "{line}")
+        };
+        let lines = Lines::start("rotated", &LogTarget::File(path.clone()), Counter::default(), write).unwrap();
+        lines.line(Box::new(0));
+        assert_eq!(begins.recv(), Ok(0));
+        for line in 1..=QUEUE {
+            lines.line(Box::new(line));
+        }
+        std::fs::rename(&path, folder.path().join("older")).unwrap();
+        lines.reopen();
+        drop(open);
+        assert_eq!(begins.iter().take(QUEUE).last(), Some(QUEUE));
+        assert!(path.exists(), "before the second line");
+        assert_eq!(std::fs::read_to_string(folder.path().join("older")).unwrap(), "0\n");
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let dropped = Counter::default();
+        let (begun, begins) = mpsc::channel();
+        let write = move |_: &mut dyn Write, line: &usize| {
+            let _nobody_waits = begun.send(*line);
+            if *line < 7 { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(()) }
+        };
+        let to = LogTarget::File(folder.path().join("log"));
+        let lines = Lines::start("full", &to, dropped.clone(), write).unwrap();
+        for line in 0..8 {
+            lines.line(Box::new(line));
+        }
+        // All before it are counted when the last is begun.
+        assert_eq!(begins.iter().take(8).last(), Some(7));
+        assert_eq!(dropped.get(), 7);
+    }
+
+    #[test]
+    fn it_is_said_once_that_a_log_cannot_be_written() {
+        let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
+        let mut writer = Writer {
+            thread: "full",
+            sink: Sink::Stdout(io::stdout()),
+            write: (),
+            rotated: Arc::default(),
+            dropped: Counter::default(),
+            failing: false,
+        };
+        assert!(writer.note(Ok(())) && !writer.failing);
+        assert!(!writer.note(full()) && writer.failing);
+        // What goes into a buffer says nothing of the disk; a flush does.
+        assert!(writer.note(Ok(())) && writer.failing);
     }
 
     #[test]

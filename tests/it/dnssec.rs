@@ -1,5 +1,6 @@
 //! Signed zones as validators see them: BIND's delv, and unbound as a resolver in between.
 
+use std::fs;
 use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
@@ -10,6 +11,7 @@ use nearcast_shared::clock::{Clock, Timestamp};
 use crate::harness::delv::{Delv, Proof};
 use crate::harness::dns::{Query, Reply, Udp};
 use crate::harness::node::{Node, Setup};
+use crate::harness::nsd::Nsd;
 use crate::harness::signed::{NO_DS, QUESTIONS, key, save, signed, since};
 use crate::harness::unbound::Unbound;
 
@@ -105,6 +107,23 @@ fn a_validating_resolver_refuses_another_key() {
     for (what, name, kind) in QUESTIONS {
         assert_eq!(ask(&resolver, &Query::new(name, kind)).code(), ResponseCode::ServFail, "{what}");
     }
+}
+
+/// RFC 4035 section 5.2: a zone whose parent proves that there is no DS record for it is not signed, and that is fine.
+#[test]
+fn a_child_without_a_key_is_insecure() {
+    let (setup, key) = (setup(), key(Algorithm::EcdsaP256, since(now())));
+    save(&setup, &key);
+    let zone = "$TTL 60\n@ SOA ns me 1 1 1 1 1\n@ NS ns\nns A 192.0.2.9\nwww A 192.0.2.80\n";
+    fs::write(setup.folder().join("child.zone"), zone).unwrap();
+    let node = setup.start();
+    let Some(nsd) = Nsd::start(setup.folder(), NO_DS.0, "child.zone") else { return };
+    let ds = key.ds_text();
+    let child = (NO_DS.0, nsd.address);
+    let Some(resolver) = Unbound::validating_with(node.dns(), &ds, &stamp(now()), child) else { return };
+    let reply = ask(&resolver, &Query::new("www.child.cdn.test", RecordType::A));
+    assert_eq!((reply.address().as_str(), reply.0.metadata.authentic_data), ("192.0.2.80", false));
+    assert_eq!(unproven(&resolver), Vec::<String>::new());
 }
 
 /// A day.

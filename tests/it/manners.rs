@@ -193,6 +193,24 @@ fn the_server_says_of_itself_what_it_may() {
 }
 
 #[test]
+fn what_is_dropped_is_seen() {
+    let setup = Setup::empty().clock(&Clock::manual(Timestamp(1_800_000_000_000))).set("dns.rate-limit.answers", "1");
+    let setup = setup.set("dns.rate-limit.slip", "0").set("dns.query-log.to", "\"queries\"");
+    let setup = setup.set("dns.query-log.sample", "1.0");
+    let node = setup.start();
+    let client = Udp::connect(node.dns());
+    assert_eq!(client.ask(&soa().bytes()).data().len(), 1);
+    assert!(client.try_ask(&soa().option(NSID, &[]).bytes()).is_none());
+    let seen = |metric: &str| node.metric(&format!("nearcast_dns_{metric}\"}}"));
+    assert_eq!(seen("dropped_total{reason=\"rate-limit"), Some(1.0));
+    assert_eq!((seen("edns_total{version=\"0"), seen("cookies_total{state=\"none")), (Some(1.0), Some(2.0)));
+    let lines = || fs::read_to_string(setup.folder().join("queries")).unwrap_or_default();
+    eventually("two lines", || lines().lines().count() == 2);
+    let line: Value = serde_json::from_str(lines().lines().last().unwrap()).unwrap();
+    assert_eq!((&line["reason"], &line["bytes"], line.get("rcode")), (&"rate-limit".into(), &0.into(), None), "{line}");
+}
+
+#[test]
 fn connections_say_how_long_they_may_be_idle() {
     let node = Setup::empty().set("dns.tcp-timeout", "\"7s\"").start();
     let query = soa().option(KEEPALIVE, &[]);

@@ -221,10 +221,10 @@ fn https_by_its_statuses() {
         ("GET of nothing", to("GET", "/dns-query"), 400),
         ("PUT", to("PUT", "/dns-query").field("content-type", dns).body(query.bytes()), 405),
         ("another type", to("POST", "/dns-query").field("content-type", "text/plain").body(query.bytes()), 415),
-        ("too long", to("POST", "/dns-query").field("content-type", dns).body(vec![0; 65_536]), 413),
+        ("too long", to("POST", "/dns-query").field("content-type", dns).body(vec![0; 4097]), 413),
         (
             "the longest, which is no query",
-            to("POST", "/dns-query").field("content-type", dns).body(vec![0xff; 65_535]),
+            to("POST", "/dns-query").field("content-type", dns).body(vec![0xff; 4096]),
             400,
         ),
     ];
@@ -261,7 +261,7 @@ fn https_on_the_sites_own_listener() {
             assert_eq!((answer.status, &answer.body), (200, &wanted), "{version:?}");
             assert_eq!(answer.field("content-type").as_deref(), Some("application/dns-message"));
         }
-        let large = by_post.clone().body(vec![0; 65_536]);
+        let large = by_post.clone().body(vec![0; 4097]);
         assert_eq!(node.ask_tls(&large, version, &trusted).unwrap().status, 413);
         let elsewhere = Ask::get("/dns-queries").host(WWW);
         assert_eq!(node.ask_tls(&elsewhere, version, &trusted).unwrap().text(), "the site's");
@@ -307,6 +307,51 @@ fn quic_by_its_rules() {
     let stranger = Doq::new(&trusted, &[b"h3"]);
     assert!(stranger.connect(node.doq()).is_err(), "another protocol");
     eventually("the failure is counted", || event(&node, "quic", "handshake-failed") == 1.0);
+}
+
+#[test]
+fn quic_forgets_who_has_shown_where_it_is() {
+    let authority = Authority::new();
+    let (node, trusted) = (encrypted(setup(), &authority).start(), authority.trusted());
+    let client = Doq::new(&trusted, &[b"doq"]);
+    let query = framed(&Query::new(WWW, A).id(0).bytes());
+    // More than may be in doubt at once.
+    let held: Vec<_> = (0..70)
+        .map(|_| {
+            let connection = client.connect(node.doq()).unwrap();
+            assert!(exchange(&connection, &query).is_ok());
+            connection
+        })
+        .collect();
+    assert_eq!((open(&node, "quic"), event(&node, "quic", "retried")), (held.len() as f64, 0.0));
+}
+
+#[test]
+fn quic_ends_without_a_whole_query() {
+    let authority = Authority::new();
+    let setup = encrypted(setup(), &authority).set("dns.tcp-timeout", "\"500ms\"");
+    let (node, trusted) = (setup.start(), authority.trusted());
+    let connection = Doq::new(&trusted, &[b"doq"]).connect(node.doq()).unwrap();
+    // Streams come and go and bring nothing.
+    let ended = RUNTIME.block_on(tokio::time::timeout(DEADLINE, async {
+        while let Ok((mut send, _receive)) = connection.open_bi().await {
+            let _closed = send.write_all(&[0]).await;
+            let _closed = send.reset(0u32.into());
+        }
+    }));
+    assert!(ended.is_ok());
+    assert_eq!(closed_with(&connection), Some(NO_ERROR));
+    assert_eq!(event(&node, "quic", "idle"), 1.0);
+}
+
+#[test]
+fn quic_gives_up_a_long_query_alone() {
+    let authority = Authority::new();
+    let (node, trusted) = (encrypted(setup(), &authority).start(), authority.trusted());
+    let connection = Doq::new(&trusted, &[b"doq"]).connect(node.doq()).unwrap();
+    assert!(exchange(&connection, &framed(&[0; 4097])).is_err());
+    assert!(exchange(&connection, &framed(&Query::new(WWW, A).id(0).bytes())).is_ok(), "the connection goes on");
+    assert_eq!(node.metric("nearcast_dns_dropped_total{reason=\"long\"}"), Some(1.0));
 }
 
 #[test]

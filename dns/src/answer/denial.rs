@@ -100,7 +100,7 @@ impl<'v> Asked<'_, 'v> {
         }
         types.extend(node.types().filter(|rtype| *rtype != rtype::CNAME));
         if node.apex {
-            let keys = place.zone.keys.as_ref().map(|keys| keys.at(self.now));
+            let keys = place.zone.keys.as_ref().map(|keys| keys.at(self.keys_now));
             let of_keys = [rtype::DNSKEY, rtype::CDS, rtype::CDNSKEY];
             types.extend(of_keys.into_iter().filter(|rtype| keys.is_some_and(|keys| keys.set(*rtype).is_some())));
         }

@@ -15,7 +15,7 @@ use crate::view::View;
 
 /// The answer, which is the same to the byte as hickory-proto's.
 fn reply(view: &View, packet: &[u8]) -> Vec<u8> {
-    let request = message::decode(packet).unwrap();
+    let mut request = message::decode(packet).unwrap();
     let answer = answer(
         &request,
         fixture::FRANKFURT.parse().unwrap(),
@@ -27,7 +27,7 @@ fn reply(view: &View, packet: &[u8]) -> Vec<u8> {
     let (mut out, mut options) = (Vec::new(), SmallVec::new());
     let manners = fixture::manners("[dns.cookies]\non = false\n");
     let peer = (fixture::FRANKFURT.parse::<std::net::IpAddr>().unwrap(), 53).into();
-    let guest = manners.receive(&request, peer, Transport::Udp, Timestamp(0));
+    let guest = manners.receive(&mut request, peer, Transport::Udp, Timestamp(0));
     manners.extras(&request, &guest, &answer, None).write(&mut options);
     let opt = Opt { udp_size: view.udp_size(), options: &options };
     for limit in [STREAM_LIMIT, udp_limit(&request, view.udp_size())] {
@@ -135,6 +135,28 @@ fn query_of_size(size: u16) -> Vec<u8> {
     let at = packet.len() - 8;
     packet[at..at + 2].copy_from_slice(&size.to_be_bytes());
     packet
+}
+
+#[test]
+fn options_that_do_not_fit_are_left_out() {
+    let view = fixture::view();
+    let name = [63, 63, 63, 61].map(|length| "a".repeat(length)).join(".");
+    let packet = fixture::query_with(&name, 1, &[]);
+    let request = message::decode(&packet).unwrap();
+    assert_eq!(request.question.as_ref().unwrap().name.wire().len(), 255);
+    let cookie = [&[0, 10, 0, 24][..], &[7; 24]].concat();
+    let nsid = |length: u8| [&[0, 3, 0, length][..], &vec![b'x'; length.into()]].concat();
+    let answer = Answer::empty(Outcome::Fault(message::Fault::Opcode));
+    // (bytes of the NSID, of the options that are there)
+    for (length, wanted) in [(64, 28 + 68), (198, 28 + 202), (199, 28), (255, 28)] {
+        let opt = Opt { udp_size: view.udp_size(), options: &[&cookie[..], &nsid(length)].concat() };
+        let mut out = Vec::new();
+        assert_eq!(encode(&request, &answer, &opt, 512, &mut out), wanted, "{length}");
+        assert_eq!(out.len(), 12 + 259 + 11 + wanted, "{length}");
+        let [.., high, low] = out[..12 + 259 + 11] else { panic!("a head") };
+        assert_eq!(usize::from(u16::from_be_bytes([high, low])), wanted, "{length}");
+        assert!(out[12 + 259 + 11..].starts_with(&cookie), "{length}");
+    }
 }
 
 #[test]

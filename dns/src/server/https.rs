@@ -1,10 +1,12 @@
 //! DNS over HTTPS (RFC 8484) on a listener of its own: HTTP/2 and HTTP/1.1, by hyper.
 //!
-//! hyper has no timer for a connection whose client asks for nothing, or sends a body that never ends, or takes no
+//! hyper has no timer for a connection whose client asks for nothing, or sends headers that never end, or takes no
 //! answer. All three are the same here: no whole query came for the timeout. Then the connection is closed, and whatever
-//! it still had to say or to hear is cut off a moment later.
+//! it still had to say or to hear is cut off a moment later. Each body has as long for itself, however many others come: what was
+//! read of it is no longer in HTTP/2's windows, but waits in memory of ours, of each stream at most a query.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +18,18 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use nearcast_shared::doh::QUERY_BYTES_MAX;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
-use super::Plane;
 use super::streams::Streams;
+use super::{Plane, QUERY_MAX};
 use crate::metrics::{ConnectionEvent, Transport};
 
 mod exchange;
 
-use exchange::refusal;
+use exchange::{TOO_LONG, refusal};
 
 /// Queries of one connection that may run at once.
 const STREAMS_MAX: u32 = 100;
@@ -52,29 +53,29 @@ where
 {
     let (shared, asked) = (Arc::new(plane.clone()), Arc::new(Mutex::new(Instant::now())));
     let service = service_fn(|request: Request<Incoming>| {
+        let patience = streams.patience(Transport::Https);
         let (plane, path, asked) = (shared.clone(), streams.doh_path.clone(), asked.clone());
         async move {
-            let response = respond(&plane, peer, &path, request, &asked).await;
+            let response = respond(&plane, peer, &path, request, patience).await;
+            if response.status().is_success() {
+                *asked.lock() = Instant::now();
+            }
             Ok::<_, Infallible>(response.map(Full::new))
         }
     });
     let server = server();
     let serving = server.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
-    let mut deadline = Instant::now() + streams.patience(Transport::Https);
     let ended = loop {
+        let since = *asked.lock();
+        let Some(wake) = streams.wake(Transport::Https, since) else {
+            plane.metrics.connection(Transport::Https, ConnectionEvent::Idle).inc();
+            serving.as_mut().graceful_shutdown();
+            break timeout(FAREWELL, serving).await.unwrap_or(Ok(()));
+        };
         tokio::select! {
             ended = serving.as_mut() => break ended,
-            () = sleep_until(deadline) => {
-                let next = *asked.lock() + streams.patience(Transport::Https);
-                if next > Instant::now() {
-                    deadline = next;
-                    continue;
-                }
-                plane.metrics.connection(Transport::Https, ConnectionEvent::Idle).inc();
-                serving.as_mut().graceful_shutdown();
-                break timeout(FAREWELL, serving).await.unwrap_or(Ok(()));
-            }
+            () = sleep_until(wake) => {}
         }
     };
     if let Err(error) = ended {
@@ -99,7 +100,7 @@ fn server() -> auto::Builder<TokioExecutor> {
         .max_header_list_size(HEADER_MAX as u32)
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(256)
-        // A query that is longer than the first of these comes, too, a little later.
+        // More than a query has, and of all together less than of all the streams: they are read at once.
         .initial_stream_window_size(16 << 10)
         .initial_connection_window_size(64 << 10)
         .max_send_buf_size(SEND_MAX);
@@ -111,23 +112,34 @@ async fn respond(
     peer: SocketAddr,
     path: &str,
     request: Request<Incoming>,
-    asked: &Mutex<Instant>,
+    patience: Duration,
 ) -> Response<Bytes> {
     if request.uri().path() != path {
         return refusal(StatusCode::NOT_FOUND, "DNS queries go to another path.");
     }
     let (parts, body) = request.into_parts();
     let body = if parts.method == Method::POST {
-        match Limited::new(body, QUERY_BYTES_MAX).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                return refusal(StatusCode::PAYLOAD_TOO_LARGE, "A DNS query has 65535 bytes at most.");
+        match timeout(patience, read(Limited::new(body, QUERY_MAX))).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return refusal(StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG);
             }
-            Err(_) => return refusal(StatusCode::BAD_REQUEST, "The request's body broke off."),
+            Ok(Err(_)) => return refusal(StatusCode::BAD_REQUEST, "The request's body broke off."),
+            Err(_) => return refusal(StatusCode::REQUEST_TIMEOUT, "The request's body did not come in time."),
         }
     } else {
-        Bytes::new()
+        Vec::new()
     };
-    *asked.lock() = Instant::now();
     plane.over_https(&parts, &body, peer)
+}
+
+/// All of a body. It is copied: the pieces that hyper has keep what else came with them.
+async fn read(mut body: Limited<Incoming>) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes)
 }

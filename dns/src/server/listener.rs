@@ -104,7 +104,7 @@ async fn handshake(
     streams: &Streams,
 ) -> Option<TlsStream<TcpStream>> {
     let accepting = TlsAcceptor::from(config.clone()).accept(stream);
-    let event = match tokio::time::timeout(streams.handshake_timeout, accepting).await {
+    let event = match tokio::time::timeout(streams.handshake_patience(transport), accepting).await {
         Ok(Ok(stream)) => return Some(stream),
         Ok(Err(error)) => {
             debug!(%error, "TLS handshake failed");

@@ -6,8 +6,8 @@
 //! Whoever says that it begins a connection may lie about its address. The first few handshakes are taken nonetheless;
 //! while [`UNPROVEN_MAX`] of them run, others have to show first that they get what is sent to them (a Retry, RFC 9000
 //! section 8.1.2), which costs us one packet and no memory. Only who has shown it counts against the limits of its client, so
-//! that nobody uses up those of another. What a client may have waiting here is bounded by windows: of what it sends, and of
-//! what it does not take. There is no early data (section 4.5 of RFC 9250: it could be replayed).
+//! that nobody uses up those of another. Windows bound what quinn keeps of what was not read or taken yet. What was read waits
+//! in memory of ours: of each stream at most a query, then at most an answer. There is no early data (section 4.5 of RFC 9250: it could be replayed).
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -15,20 +15,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use domain::base::Message;
-use domain::base::iana::OptionCode;
-use domain::base::opt::UnknownOptData;
 use quinn::{
-    Connection, Endpoint, EndpointConfig, Incoming, ReadToEndError, RecvStream, SendStream, ServerConfig, TokioRuntime,
+    Connection, Endpoint, EndpointConfig, Incoming, ReadError, RecvStream, SendStream, ServerConfig, TokioRuntime,
     TransportConfig, VarInt,
 };
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error};
 
-use super::Plane;
-use super::conversation::frame;
+use super::conversation::{frame, is_too_long};
 use super::streams::{Place, Streams};
+use super::{Plane, QUERY_MAX};
+use crate::message::decode;
 use crate::metrics::{ConnectionEvent, Dropped, Transport};
 use crate::respond::Desk;
 
@@ -42,7 +40,10 @@ const INCOMING_MAX: usize = 256;
 const STREAMS_MAX: u32 = 100;
 
 /// Bytes of a query with its length.
-const QUERY_MAX: usize = 2 + 65_535;
+const STREAM_MAX: usize = 2 + QUERY_MAX;
+
+/// Bytes that are read at once.
+const PIECE: usize = 512;
 
 /// Bytes that a client may send ahead on all streams of a connection, and the most of answers that wait for it.
 const WINDOW: u32 = 128 << 10;
@@ -87,7 +88,7 @@ pub(super) fn endpoint(socket: UdpSocket, streams: &Streams) -> io::Result<Endpo
         // "a client or server attempts to open a unidirectional QUIC stream": there are none.
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .max_idle_timeout(Some(idle))
-        .stream_receive_window(VarInt::from_u32(QUERY_MAX as u32))
+        .stream_receive_window(VarInt::from_u32(STREAM_MAX as u32))
         .receive_window(VarInt::from_u32(WINDOW))
         .send_window(u64::from(WINDOW))
         .datagram_receive_buffer_size(None);
@@ -136,7 +137,7 @@ struct Guest {
 
 enum Entry {
     Proven(Place),
-    Unproven(#[expect(dead_code, reason = "held")] Unproven),
+    Unproven(Unproven),
 }
 
 fn door(incoming: Incoming, plane: &Plane, streams: &Streams, unproven: &Arc<AtomicUsize>) -> Option<Guest> {
@@ -176,7 +177,7 @@ impl Guest {
                 return count(ConnectionEvent::HandshakeFailed);
             }
         };
-        let connection = match timeout(streams.handshake_timeout, connecting).await {
+        let connection = match timeout(streams.handshake_patience(Transport::Quic), connecting).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
                 debug!(%error, "QUIC handshake failed");
@@ -186,11 +187,14 @@ impl Guest {
         };
         let _place = match self.entry {
             Entry::Proven(place) => place,
-            // The end of its handshake shows where it is.
-            Entry::Unproven(_) => match streams.admit(plane, connection.remote_address(), Transport::Quic) {
-                Some(place) => place,
-                None => return connection.close(EXCESSIVE_LOAD, b""),
-            },
+            Entry::Unproven(slot) => {
+                // The end of its handshake shows where it is.
+                drop(slot);
+                match streams.admit(plane, connection.remote_address(), Transport::Quic) {
+                    Some(place) => place,
+                    None => return connection.close(EXCESSIVE_LOAD, b""),
+                }
+            }
         };
         match converse(&connection, plane, streams).await {
             End::Gone => {}
@@ -214,37 +218,50 @@ enum End {
     Fault(Fault),
 }
 
-/// Answers the queries of one connection until it ends.
+/// Answers the queries of one connection until it ends. Streams that bring no whole query do not keep it open, however many
+/// there are; answers that wait to be taken do, each for its own time.
 async fn converse(connection: &Connection, plane: &Arc<Plane>, streams: &Streams) -> End {
-    let mut exchanges: JoinSet<Result<(), Fault>> = JoinSet::new();
-    let mut deadline = Instant::now() + streams.patience(Transport::Quic);
+    let mut asking: JoinSet<Result<Option<Answer>, Fault>> = JoinSet::new();
+    let mut answering: JoinSet<()> = JoinSet::new();
+    let mut since = Instant::now();
     loop {
+        let patience = streams.patience(Transport::Quic);
+        let wake = match streams.wake(Transport::Quic, since) {
+            Some(wake) => wake,
+            None if answering.is_empty() => return End::Idle,
+            None => Instant::now() + patience,
+        };
         tokio::select! {
-            opened = timeout_at(deadline, connection.accept_bi()) => match opened {
-                Ok(Ok((send, receive))) => {
-                    let patience = streams.patience(Transport::Quic);
+            opened = connection.accept_bi() => match opened {
+                Ok((send, receive)) => {
                     let exchange = Exchange { send, receive, peer: connection.remote_address(), plane: plane.clone() };
-                    exchanges.spawn(exchange.run(patience));
-                    deadline = Instant::now() + patience;
+                    asking.spawn(exchange.run(patience));
                 }
-                Ok(Err(error)) => {
+                Err(error) => {
                     debug!(%error, "QUIC connection ended");
                     return End::Gone;
                 }
-                // Each exchange has its own time.
-                Err(_) if exchanges.is_empty() => return End::Idle,
-                Err(_) => deadline = Instant::now() + streams.patience(Transport::Quic),
             },
-            Some(ended) = exchanges.join_next() => match ended {
-                Ok(Ok(())) => {}
+            Some(ended) = asking.join_next() => match ended {
+                Ok(Ok(Some(answer))) => {
+                    since = Instant::now();
+                    answering.spawn(answer.send(patience));
+                }
+                Ok(Ok(None)) => {}
                 Ok(Err(fault)) => return End::Fault(fault),
                 Err(error) => error!(%error, "an exchange over QUIC failed: a bug"),
             },
+            Some(ended) = answering.join_next() => {
+                if let Err(error) = ended {
+                    error!(%error, "an answer over QUIC failed: a bug");
+                }
+            },
+            () = sleep_until(wake) => {}
         }
     }
 }
 
-/// One query and its answer.
+/// A stream that brings a query.
 struct Exchange {
     send: SendStream,
     receive: RecvStream,
@@ -252,31 +269,42 @@ struct Exchange {
     plane: Arc<Plane>,
 }
 
+/// An answer and the stream that it goes to.
+struct Answer {
+    send: SendStream,
+    framed: Vec<u8>,
+    plane: Arc<Plane>,
+}
+
 impl Exchange {
-    async fn run(mut self, patience: Duration) -> Result<(), Fault> {
-        let outcome = self.answer(patience).await;
-        if outcome.is_err() {
-            // Else the stream would end in order when it is dropped, which looks like an answer of no bytes.
-            self.abort(PROTOCOL_ERROR);
+    async fn run(mut self, patience: Duration) -> Result<Option<Answer>, Fault> {
+        match self.answer(patience).await {
+            Ok(framed) => Ok(framed.map(|framed| Answer { send: self.send, framed, plane: self.plane })),
+            Err(fault) => {
+                // Else the stream would end in order when it is dropped, which looks like an answer of no bytes.
+                abort(&mut self.send, PROTOCOL_ERROR);
+                Err(fault)
+            }
         }
-        outcome
     }
 
-    /// Each half may take `patience`.
-    async fn answer(&mut self, patience: Duration) -> Result<(), Fault> {
-        let bytes = match timeout(patience, self.receive.read_to_end(QUERY_MAX)).await {
+    /// The answer, if there is one, to what comes within `patience`.
+    async fn answer(&mut self, patience: Duration) -> Result<Option<Vec<u8>>, Fault> {
+        let bytes = match timeout(patience, read(&mut self.receive)).await {
             Ok(Ok(bytes)) => bytes,
-            Ok(Err(ReadToEndError::TooLong)) => return Err(Fault::Surplus),
             // The client has changed its mind, or is gone.
-            Ok(Err(ReadToEndError::Read(_))) => return Ok(()),
+            Ok(Err(_)) => return Ok(None),
             Err(_) => {
-                let _gone_already = self.receive.stop(EXCESSIVE_LOAD);
-                self.abort(EXCESSIVE_LOAD);
-                return Ok(());
+                self.refuse();
+                return Ok(None);
             }
         };
-        let mut answer = Vec::new();
-        let query = query(&bytes)?;
+        if is_too_long(&bytes) {
+            self.plane.count_drop(Dropped::Long);
+            self.refuse();
+            return Ok(None);
+        }
+        let (query, mut answer) = (query(&bytes)?, Vec::new());
         match self.plane.respond(query, self.peer, Transport::Quic, &mut Desk::default(), &mut answer) {
             Ok(()) => {}
             Err(reason) => {
@@ -284,28 +312,51 @@ impl Exchange {
                 return match reason {
                     Dropped::Short | Dropped::Response => Err(Fault::NoQuery),
                     Dropped::Long | Dropped::Source | Dropped::Send | Dropped::Limited => {
-                        self.abort(INTERNAL_ERROR);
-                        Ok(())
+                        abort(&mut self.send, INTERNAL_ERROR);
+                        Ok(None)
                     }
                 };
             }
         }
         let mut framed = Vec::with_capacity(2 + answer.len());
         frame(&answer, &mut framed);
-        match timeout(patience, self.send.write_all(&framed)).await {
+        Ok(Some(framed))
+    }
+
+    /// No more of it is read, and it has no answer.
+    fn refuse(&mut self) {
+        let _gone_already = self.receive.stop(EXCESSIVE_LOAD);
+        abort(&mut self.send, EXCESSIVE_LOAD);
+    }
+}
+
+impl Answer {
+    /// Gives it up when the client does not take it within `patience`.
+    async fn send(mut self, patience: Duration) {
+        match timeout(patience, self.send.write_all(&self.framed)).await {
             Ok(Ok(())) => _ = self.send.finish(),
             Ok(Err(error)) => debug!(%error, "answer over QUIC not taken"),
             Err(_) => {
                 self.plane.metrics.connection(Transport::Quic, ConnectionEvent::Unread).inc();
-                self.abort(EXCESSIVE_LOAD);
+                abort(&mut self.send, EXCESSIVE_LOAD);
             }
         }
-        Ok(())
     }
+}
 
-    fn abort(&mut self, code: VarInt) {
-        let _gone_already = self.send.reset(code);
+fn abort(send: &mut SendStream, code: VarInt) {
+    let _gone_already = send.reset(code);
+}
+
+/// All that a stream brings, or enough of it to be too much. It is copied: the pieces that quinn has keep whole
+/// datagrams, whatever else was in them.
+async fn read(receive: &mut RecvStream) -> Result<Vec<u8>, ReadError> {
+    let (mut bytes, mut piece) = (Vec::new(), [0; PIECE]);
+    while bytes.len() <= STREAM_MAX && !is_too_long(&bytes) {
+        let Some(length) = receive.read(&mut piece).await? else { break };
+        bytes.extend_from_slice(&piece[..length]);
     }
+    Ok(bytes)
 }
 
 /// The one query of a stream (RFC 9250 section 4.2): a length of two octets, and so many bytes.
@@ -323,11 +374,7 @@ fn query(bytes: &[u8]) -> Result<&[u8], Fault> {
 
 /// QUIC has timeouts of its own, so that this option has no meaning (RFC 9250 section 5.5.2).
 fn has_keepalive(query: &[u8]) -> bool {
-    let opt = Message::from_octets(query).ok().and_then(|query| query.opt());
-    opt.is_some_and(|opt| {
-        let mut options = opt.opt().iter::<UnknownOptData<_>>().flatten();
-        options.any(|option| option.code() == OptionCode::TCP_KEEPALIVE)
-    })
+    decode(query).is_ok_and(|request| request.edns.is_some_and(|edns| edns.keepalive))
 }
 
 #[cfg(test)]

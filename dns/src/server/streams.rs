@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::Instant;
 
 use super::Plane;
 use super::clients::{Admission, Clients};
@@ -56,6 +57,18 @@ impl Streams {
         let open = plane.metrics.open(transport).clone();
         open.inc();
         Some(Place { _admission: admission, open })
+    }
+
+    /// How long a TLS handshake may take now.
+    pub(super) fn handshake_patience(&self, transport: Transport) -> Duration {
+        self.handshake_timeout.min(self.patience(transport))
+    }
+
+    /// When a connection whose last query, or its beginning, was at `since` is to be looked at again; `None` if it has waited long
+    /// enough. Not at the end of its time alone: that may come sooner, as others come.
+    pub(super) fn wake(&self, transport: Transport, since: Instant) -> Option<Instant> {
+        let (now, end) = (Instant::now(), since + self.patience(transport));
+        (now < end).then(|| end.min(now + self.timeout / 10))
     }
 
     /// How long a connection may wait for its client now.

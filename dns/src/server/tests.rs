@@ -19,7 +19,7 @@ use crate::fixture;
 const DEADLINE: Duration = Duration::from_secs(10);
 const UDP: Udp = Udp { worker: 0, receive_buffer: 1 << 20, answer_max: 1232 };
 
-fn streams() -> Streams {
+pub(super) fn streams() -> Streams {
     Streams {
         plain: Clients::new(8, 4),
         encrypted: Clients::new(8, 4),

@@ -34,7 +34,9 @@ pub(super) async fn answer(
 
 async fn read(view: &View, body: Incoming) -> Result<Bytes, BodyError> {
     let body = Timed::new(body, QUERY_BYTES_MAX as u64, view.receive_timeout);
-    Ok(body.collect().await?.to_bytes())
+    // A query is one piece, so that there is no time between several.
+    let read = tokio::time::timeout(view.receive_timeout, body.collect()).await;
+    Ok(read.map_err(|_| BodyError::Stalled)??.to_bytes())
 }
 
 fn refusal(error: &BodyError) -> Refusal {

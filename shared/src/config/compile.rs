@@ -173,7 +173,9 @@ impl Compiler<'_> {
         let dns = addresses("listen.dns", pick(own.map(|l| &l.dns), &fleet.dns), "127.0.0.1:5300");
         let dot = addresses("listen.dot", pick(own.map(|l| &l.dot), &fleet.dot), "");
         let doh = addresses("listen.doh", pick(own.map(|l| &l.doh), &fleet.doh), "");
-        let doq = addresses("listen.doq", pick(own.map(|l| &l.doq), &fleet.doq), "");
+        let over_quic = pick(own.map(|l| &l.doq), &fleet.doq);
+        let doq = addresses("listen.doq", over_quic.clone(), "");
+        self.doq_ports(over_quic.as_deref().unwrap_or_default());
         let admin = own.and_then(|l| l.admin.clone()).or_else(|| fleet.admin.clone());
         let admin_default = SocketAddr::from(([127, 0, 0, 1], 9053));
         let admin = match &admin {

@@ -207,7 +207,7 @@ tables! {
     Cookies {
         on: Option<bool>,
         secret_file: At<String>,
-        required: Option<bool>,
+        required: At<bool>,
     }
 
     RateLimit {

@@ -28,11 +28,14 @@ impl Unbound {
 
     /// The same, and what it resolves must be proven by the key of `ds`; it takes `now` for the time, as in RRSIG records.
     pub(crate) fn validating(server: SocketAddr, ds: &str, now: &str) -> Option<Self> {
-        let lines = format!(
-            "  module-config: \"subnetcache validator iterator\"\n  trust-anchor: \"{ds}\"\n  val-override-date: \"{now}\"\n  \
-             harden-dnssec-stripped: yes\n  aggressive-nsec: yes\n"
-        );
-        Self::start_with(server, &lines)
+        Self::start_with(server, &validator(ds, now))
+    }
+
+    /// The same, and `child`, which is within the zone, is asked for at another server.
+    pub(crate) fn validating_with(server: SocketAddr, ds: &str, now: &str, child: (&str, SocketAddr)) -> Option<Self> {
+        let (name, at) = child;
+        let stub = format!("stub-zone:\n  name: \"{name}\"\n  stub-addr: {}@{}\nserver:\n", at.ip(), at.port());
+        Self::start_with(server, &(validator(ds, now) + &stub))
     }
 
     fn start_with(server: SocketAddr, lines: &str) -> Option<Self> {
@@ -44,6 +47,14 @@ impl Unbound {
         let peer = Peer::run(&program, &["-d", "-c", "unbound.conf"], folder.path(), ready);
         Some(Self { _peer: peer, _folder: folder, address })
     }
+}
+
+/// Lines of its config.
+fn validator(ds: &str, now: &str) -> String {
+    format!(
+        "  module-config: \"subnetcache validator iterator\"\n  trust-anchor: \"{ds}\"\n  \
+         val-override-date: \"{now}\"\n  harden-dnssec-stripped: yes\n  aggressive-nsec: yes\n"
+    )
 }
 
 fn config(address: SocketAddr, server: SocketAddr, lines: &str) -> String {

@@ -56,7 +56,7 @@ fn edns(case: &mut impl FnMut(&str, Packet)) {
     case("8.2.9 EDNS version 1, DO", Packet::soa().edns(1, DO, &[]));
     // NSID, client subnet, EXPIRE, cookie.
     let several = [option(3, &[]), option(8, &[0, 1, 24, 0, 192, 0, 2]), option(9, &[]), option(10, &[7; 8])].concat();
-    case("8.2.10 several options", Packet::soa().edns(0, 0, &several));
+    case("8.2.10 several options", Packet::soa().edns(0, 0, &several).gets(&[8, 10, 3]));
 }
 
 fn questions(case: &mut impl FnMut(&str, Packet)) {
@@ -67,11 +67,19 @@ fn questions(case: &mut impl FnMut(&str, Packet)) {
     case("type AXFR", Packet::of(252, 1));
     case("type ANY", Packet::of(255, 1));
     case("type 65535", Packet::of(65_535, 1));
+    case("type RRSIG", Packet::of(46, 1).edns(0, 0, &[]).gets(&[15]));
+    case("type NXNAME", Packet::of(128, 1).edns(0, 0, &[]).gets(&[15]));
     case("no question", Packet::asking(&[]).counts([0; 4]));
     case("no question, EDNS", Packet::asking(&[]).counts([0; 4]).edns(0, 0, &[]));
-    case("no question, a cookie", Packet::asking(&[]).counts([0; 4]).option(10, &[7; 8]));
-    case("no question, a bad cookie", Packet::asking(&[]).counts([0; 4]).option(10, &[7; 24]));
+    case("no question, a cookie", Packet::asking(&[]).counts([0; 4]).option(10, &[7; 8]).gets(&[10]));
+    case("no question, a bad cookie", Packet::asking(&[]).counts([0; 4]).option(10, &[7; 24]).gets(&[10]));
+    let cut = [&option(10, &[7; 8])[..], &[0, 3, 0]].concat();
+    case("no question, a cookie and a cut option", Packet::asking(&[]).counts([0; 4]).edns(0, 0, &cut));
+    case("no question, EDNS version 1", Packet::asking(&[]).counts([0; 4]).edns(1, 0, &[]));
     case("two questions", Packet::asking(&[SOA, SOA].concat()).counts([2, 0, 0, 0]));
+    case("two questions, EDNS version 1", Packet::asking(&[SOA, SOA].concat()).counts([2, 0, 0, 0]).edns(1, 0, &[]));
+    case("opcode 15, EDNS version 1", Packet::soa().opcode(15).edns(1, 0, &[]));
+    case("opcode 15, a cookie and a cut option", Packet::soa().opcode(15).edns(0, 0, &cut));
     case("nothing after the header", Packet::soa().cut(0));
     case("a label that is cut", Packet::soa().cut(3));
     case("a name that is cut", Packet::soa().cut(9));
@@ -117,20 +125,21 @@ fn options(case: &mut impl FnMut(&str, Packet)) {
     case("an option without a length", Packet::soa().edns(0, 0, &[0, 3, 0]));
     case("an option beyond the record", Packet::soa().edns(0, 0, &[0, 3, 0, 1]));
     for length in [0u8, 7, 8, 9, 15, 16, 24, 40, 41] {
-        case(&format!("a cookie of {length} bytes"), Packet::soa().option(10, &vec![7; length.into()]));
+        let gets = if matches!(length, 8 | 16 | 24 | 40) { &[10][..] } else { &[] };
+        case(&format!("a cookie of {length} bytes"), Packet::soa().option(10, &vec![7; length.into()]).gets(gets));
     }
     let twice = [option(10, &[7; 8]), option(10, &[7; 7])].concat();
-    case("two cookies", Packet::soa().edns(0, 0, &twice));
+    case("two cookies", Packet::soa().edns(0, 0, &twice).gets(&[10]));
     case("a subnet of 3 bytes", Packet::soa().option(8, &[0, 1, 24]));
     case("a subnet of family 3", Packet::soa().option(8, &[0, 3, 0, 0]));
-    case("a subnet of family 0", Packet::soa().option(8, &[0, 0, 0, 0]));
+    case("a subnet of family 0", Packet::soa().option(8, &[0, 0, 0, 0]).gets(&[8]));
     case("a subnet with a scope", Packet::soa().option(8, &[0, 1, 24, 24, 192, 0, 2]));
     case("a subnet of 33 bits", Packet::soa().option(8, &[0, 1, 33, 0, 192, 0, 2, 1, 0]));
     case("a subnet with too few bytes", Packet::soa().option(8, &[0, 1, 24, 0, 192, 0]));
     case("a subnet with bits beyond", Packet::soa().option(8, &[0, 1, 20, 0, 192, 0, 0xff]));
     let subnet = option(8, &[0, 1, 24, 0, 192, 0, 2]);
     case("two subnets", Packet::soa().edns(0, 0, &[&subnet[..], &subnet].concat()));
-    case("NSID with data", Packet::soa().option(3, b"x"));
-    case("keepalive with a timeout", Packet::soa().option(11, &[0, 9]));
+    case("NSID with data", Packet::soa().option(3, b"x").gets(&[3]));
+    case("keepalive with a timeout", Packet::soa().option(11, &[0, 9]).gets(&[11]));
     case("padding", Packet::soa().option(12, &[0; 20]));
 }

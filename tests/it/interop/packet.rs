@@ -13,14 +13,16 @@ pub(super) struct Packet {
     flags: [u8; 2],
     counts: [u16; 4],
     body: Vec<u8>,
-    /// Whether it has an OPT record that can be answered.
-    pub(super) opt: bool,
+    /// The flags of its OPT record, if it has one that can be answered.
+    pub(super) opt: Option<u16>,
+    /// Codes of the options that the answer has, in order.
+    pub(super) gets: Vec<u16>,
 }
 
 impl Packet {
     /// A question, as it is on the wire.
     pub(super) fn asking(question: &[u8]) -> Self {
-        Self { flags: [0, 0], counts: [1, 0, 0, 0], body: question.to_vec(), opt: false }
+        Self { flags: [0, 0], counts: [1, 0, 0, 0], body: question.to_vec(), opt: None, gets: Vec::new() }
     }
 
     /// For the zone's SOA.
@@ -65,7 +67,7 @@ impl Packet {
         let [high, low] = flags.to_be_bytes();
         let [length_high, length_low] = (options.len() as u16).to_be_bytes();
         let head = [0, 0, 41, 0x04, 0xd0, 0, version, high, low, length_high, length_low];
-        self.opt = true;
+        self.opt = Some(flags);
         self.record(3, &[&head, options].concat())
     }
 
@@ -91,6 +93,22 @@ impl Packet {
     pub(super) fn cut(mut self, length: usize) -> Self {
         self.body.truncate(length);
         self
+    }
+
+    /// An answer that has the options of these codes, and no others.
+    pub(super) fn gets(mut self, codes: &[u16]) -> Self {
+        self.gets = codes.to_vec();
+        self
+    }
+
+    /// The question, if it is one that can be read.
+    pub(super) fn question(&self) -> &[u8] {
+        let mut end = 0;
+        while let Some(length @ 1..=63) = self.body.get(end) {
+            end += 1 + usize::from(*length);
+        }
+        let is_name = self.body.get(end) == Some(&0) && end < 255;
+        self.body.get(..end + 5).filter(|_| is_name && self.counts[0] == 1).unwrap_or_default()
     }
 
     /// On the wire.

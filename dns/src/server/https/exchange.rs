@@ -11,10 +11,13 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 
 use crate::metrics::{Dropped, Transport};
 use crate::respond::Desk;
-use crate::server::Plane;
+use crate::server::{Plane, QUERY_MAX};
 
 /// What queries and answers are called.
 const DNS_MESSAGE: &str = "application/dns-message";
+
+/// Said of a query that is.
+pub(super) const TOO_LONG: &str = "No DNS query needs that many bytes.";
 
 /// Why a request is no query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,8 @@ enum Unasked {
     MediaType,
     /// A GET without `dns`, or `dns` is not base64url without padding.
     Variable,
+    /// It has more than [`QUERY_MAX`] bytes.
+    Long,
 }
 
 impl Plane {
@@ -44,6 +49,10 @@ impl Plane {
                 let text = "DNS queries are of type application/dns-message.";
                 return refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
             }
+            Err(Unasked::Long) if parts.method == Method::POST => {
+                return refusal(StatusCode::PAYLOAD_TOO_LARGE, TOO_LONG);
+            }
+            Err(Unasked::Long) => return refusal(StatusCode::URI_TOO_LONG, TOO_LONG),
             Err(Unasked::Variable) => {
                 return refusal(
                     StatusCode::BAD_REQUEST,
@@ -90,7 +99,7 @@ fn success(answer: Vec<u8>, is_head: bool) -> Response<Bytes> {
 
 /// The query that a request is.
 fn query(parts: &request::Parts, body: &[u8]) -> Result<Vec<u8>, Unasked> {
-    match parts.method {
+    let query = match parts.method {
         Method::GET | Method::HEAD => {
             let mut variables = parts.uri.query().unwrap_or_default().split('&');
             let encoded = variables.find_map(|variable| variable.strip_prefix("dns=")).ok_or(Unasked::Variable)?;
@@ -101,7 +110,8 @@ fn query(parts: &request::Parts, body: &[u8]) -> Result<Vec<u8>, Unasked> {
         Method::POST if is_dns_message(&parts.headers) => Ok(body.to_vec()),
         Method::POST => Err(Unasked::MediaType),
         _ => Err(Unasked::Method),
-    }
+    }?;
+    if query.len() > QUERY_MAX { Err(Unasked::Long) } else { Ok(query) }
 }
 
 fn is_dns_message(headers: &HeaderMap) -> bool {
@@ -163,7 +173,10 @@ mod tests {
         let of_response = format!("/dns-query?dns={}", BASE64URL_NOPAD.encode(&response));
         let (post, dns) = ("/dns-query", Some(DNS_MESSAGE));
         type Row<'a> = (&'a str, &'a str, &'a str, Option<&'a str>, &'a [u8], u16);
-        let rows: [Row<'_>; 17] = [
+        let (most, long) = (vec![0; 4096], vec![0; 4097]);
+        let [get_most, get_long] =
+            [&most, &long].map(|query| format!("/dns-query?dns={}", BASE64URL_NOPAD.encode(query)));
+        let rows: [Row<'_>; 21] = [
             ("GET", "GET", &get, None, &[], 200),
             ("GET beside other variables", "GET", &beside, None, &[], 200),
             ("HEAD", "HEAD", &get, None, &[], 200),
@@ -181,6 +194,10 @@ mod tests {
             ("another media type", "POST", post, Some("application/dns-json"), &query, 415),
             ("PUT", "PUT", post, dns, &query, 405),
             ("DELETE", "DELETE", &get, None, &[], 405),
+            ("as long as may be", "POST", post, dns, &most, 200),
+            ("too long", "POST", post, dns, &long, 413),
+            ("GET as long as may be", "GET", &get_most, None, &[], 200),
+            ("GET too long", "GET", &get_long, None, &[], 414),
         ];
         for (name, method, target, media_type, body, status) in rows {
             let response = ask(method, target, media_type, body);

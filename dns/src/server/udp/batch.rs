@@ -11,11 +11,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
+use crate::server::QUERY_MAX;
+
 /// Datagrams that are received at once.
 pub(super) const DATAGRAMS: usize = 64;
-/// Bytes of the longest datagram taken whole. No query needs as many: that is as much as `dns.udp-size` may say that we
-/// take, and what is read of a longer one is not looked at.
-pub(super) const DATAGRAM_MAX: usize = 4096;
+/// Bytes of the longest datagram taken whole: that is as much as `dns.udp-size` may say that we take, and what is read of a
+/// longer one is not looked at.
+pub(super) const DATAGRAM_MAX: usize = QUERY_MAX;
 /// From one buffer to the next: not a power of two, else the beginnings of all would compete for the same lines of the cache.
 const STRIDE: usize = DATAGRAM_MAX + 64;
 /// Milliseconds that the send buffer may stay full; what could not be sent by then is given up.
@@ -41,12 +43,12 @@ pub(super) struct Batch {
     received: usize,
     lengths: [usize; DATAGRAMS],
     cut: [bool; DATAGRAMS],
+    /// Who sent them; from [`Batch::answer`] on, whom the replies are for.
     peers: [Option<SockaddrStorage>; DATAGRAMS],
 
     outgoing: MultiHeaders<SockaddrStorage>,
     replies: Vec<Vec<u8>>,
     pending: usize,
-    to: [Option<SockaddrStorage>; DATAGRAMS],
 }
 
 impl Batch {
@@ -61,7 +63,6 @@ impl Batch {
             outgoing: MultiHeaders::preallocate(DATAGRAMS, None),
             replies: vec![Vec::new(); DATAGRAMS],
             pending: 0,
-            to: [None; DATAGRAMS],
         }
     }
 
@@ -92,16 +93,20 @@ impl Batch {
         Ok(self.received)
     }
 
-    /// Shows each datagram to `respond`, with an empty buffer for the reply to it; `false` says that there is none.
+    /// Shows each datagram to `respond`, once, with an empty buffer for the reply to it; `false` says that there is none.
     pub(super) fn answer(&mut self, mut respond: impl FnMut(&Datagram<'_>, &mut Vec<u8>) -> bool) {
+        let received = std::mem::take(&mut self.received);
         let buffers = self.buffers.chunks_exact(STRIDE);
-        for (index, buffer) in buffers.enumerate().take(self.received) {
+        for (index, buffer) in buffers.enumerate().take(received) {
             let Some(peer) = self.peers[index].as_ref().and_then(address) else { continue };
             let datagram = Datagram { bytes: &buffer[..self.lengths[index]], peer, cut: self.cut[index] };
             let reply = &mut self.replies[self.pending];
             reply.clear();
             if respond(&datagram, reply) {
-                self.to[self.pending] = self.peers[index];
+                // There are never more replies than datagrams that were looked at.
+                if self.pending < index {
+                    self.peers[self.pending] = self.peers[index];
+                }
                 self.pending += 1;
             }
         }
@@ -115,7 +120,7 @@ impl Batch {
         let (mut done, mut waited) = (0, false);
         while done < pending {
             let flags = MsgFlags::MSG_DONTWAIT;
-            let to = &self.to[done..pending];
+            let to = &self.peers[done..pending];
             match sendmmsg(socket.as_raw_fd(), &mut self.outgoing, &slices[done..pending], to, [], flags) {
                 Ok(sent) => (done, waited) = (done + sent.count(), false),
                 Err(Errno::EINTR) => {}

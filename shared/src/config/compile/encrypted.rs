@@ -5,7 +5,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::super::file::{self, At};
-use super::super::{Certificate, Encrypted, Listen};
+use super::super::{Certificate, Encrypted, Listen, ListenAddress};
 use super::Compiler;
 use crate::health::HEALTH_PATH;
 
@@ -49,6 +49,20 @@ impl Compiler<'_> {
         Some(Certificate { certificate: certificate?, key: key? })
     }
 
+    /// RFC 9250 section 4.1.1: "DoQ connections MUST NOT use UDP port 53."
+    pub(super) fn doq_ports(&mut self, doq: &[Spanned<String>]) {
+        let is_53 = |entry: &&Spanned<String>| match entry.get_ref().parse::<ListenAddress>() {
+            Ok(ListenAddress::Socket(address)) => address.port() == 53,
+            Ok(ListenAddress::Any(port)) => port == 53,
+            // Told already.
+            Err(_) => false,
+        };
+        for entry in doq.iter().filter(is_53) {
+            let message = format!("`{}`: port 53 is not for QUIC; the usual one is 853", entry.get_ref());
+            self.gather.at(Some(entry.span()), "listen.doq", message);
+        }
+    }
+
     fn doh_path(&mut self, given: &Spanned<String>) -> Option<String> {
         let path = given.get_ref();
         let is_path = path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && !b"?#{}\\\"".contains(&b));
@@ -88,6 +102,24 @@ mod tests {
         assert_eq!(told(TLS), "", "another PoP may have the listeners");
         let half = told("[dns.tls]\nkey = \"dns.key\"\n");
         assert!(half.contains(":2: dns.tls.certificate: missing"), "{half}");
+    }
+
+    #[test]
+    fn quic_is_not_on_port_53() {
+        const TLS: &str = "[dns.tls]\ncertificate = \"dns.pem\"\nkey = \"dns.key\"\n";
+        let rows = [
+            ("doq", ":853", true),
+            ("doq", "192.0.2.1:5353", true),
+            ("doq", ":53", false),
+            ("doq", "192.0.2.1:53", false),
+            ("doq", "[2001:db8::1]:53", false),
+            ("dot", ":53", true),
+        ];
+        for (key, address, right) in rows {
+            let told = told(&format!("[listen]\n{key} = [\"{address}\"]\n{TLS}"));
+            let wanted = format!(":2: listen.doq: `{address}`: port 53 is not for QUIC");
+            assert!(if right { told.is_empty() } else { told.contains(&wanted) }, "{key} {address}: {told}");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::{Compiler, span_of};
 const SECRETS_MAX: usize = 8;
 /// Bytes of a string of a TXT record (RFC 1035 section 3.3).
 const STRING_MAX: usize = 255;
+/// Bytes of a name server identifier: with all other options and the longest name it has to fit 512 bytes.
+const NSID_MAX: usize = 64;
 /// Answers a second: beyond, intervals are too short to be told apart.
 const RATE_MAX: u32 = 1_000_000;
 
@@ -26,9 +28,9 @@ impl Compiler<'_> {
             self.gather.at(span_of(&dns.udp_size_without_cookie), "dns.udp-size-without-cookie", message);
         }
         Manners {
-            nsid: self.text("dns.nsid", &dns.nsid),
-            version: self.text("dns.version", &dns.version),
-            id: self.text("dns.id", &dns.id),
+            nsid: self.text("dns.nsid", &dns.nsid, NSID_MAX),
+            version: self.text("dns.version", &dns.version, STRING_MAX),
+            id: self.text("dns.id", &dns.id, STRING_MAX),
             cookies,
             udp_size_without_cookie: smaller,
             rate_limit: dns.rate_limit.as_ref().map(|limit| self.rate_limit(limit)),
@@ -36,11 +38,11 @@ impl Compiler<'_> {
     }
 
     /// What is told of the server, with `{pop}` filled in.
-    fn text(&mut self, key: &str, given: &At<String>) -> Option<String> {
+    fn text(&mut self, key: &str, given: &At<String>, bytes_max: usize) -> Option<String> {
         let given = given.as_ref()?;
         let text = given.get_ref().replace("{pop}", &self.pop);
-        if text.is_empty() || text.len() > STRING_MAX {
-            self.gather.at(Some(given.span()), key, format!("must be from 1 to {STRING_MAX} bytes"));
+        if text.is_empty() || text.len() > bytes_max {
+            self.gather.at(Some(given.span()), key, format!("must be from 1 to {bytes_max} bytes"));
         }
         Some(text)
     }
@@ -52,7 +54,11 @@ impl Compiler<'_> {
             self.judge("dns.cookies.secret-file", entry.span(), secrets(&path))
         });
         let is_on = cookies.on.unwrap_or(true);
-        let required = cookies.required.unwrap_or(false);
+        let required = cookies.required.as_ref().is_some_and(|required| *required.get_ref());
+        if required && !is_on {
+            let message = "needs cookies: with dns.cookies.on = false nobody could have one";
+            self.gather.at(span_of(&cookies.required), "dns.cookies.required", message);
+        }
         is_on.then_some(Cookies { secrets: secrets.unwrap_or_default(), required })
     }
 
@@ -130,8 +136,12 @@ mod tests {
 
     #[test]
     fn mistakes() {
+        let nsid = format!("[dns]\nnsid = \"{}\"", "x".repeat(65));
         let rows = [
-            ("[dns]\nnsid = \"\"", "dns.nsid: must be from 1 to 255 bytes"),
+            ("[dns]\nnsid = \"\"", "dns.nsid: must be from 1 to 64 bytes"),
+            (&nsid, "dns.nsid: must be from 1 to 64 bytes"),
+            ("[dns]\nversion = \"\"", "dns.version: must be from 1 to 255 bytes"),
+            ("[dns.cookies]\non = false\nrequired = true", "dns.cookies.required: needs cookies"),
             ("[dns]\nudp-size-without-cookie = 1300", "dns.udp-size-without-cookie: must be from 512 to 1232"),
             ("[dns]\nudp-size-without-cookie = 512\ncookies.on = false", "dns.udp-size-without-cookie: needs cookies"),
             ("[dns.cookies]\nsecret-file = \"/nowhere/at/all\"", "dns.cookies.secret-file: /nowhere/at/all"),
