@@ -366,7 +366,8 @@ fn explain(state: ClockState) -> Option<String> {
              or {order}"
         )),
         ClockState::Behind(noted, _) => Some(format!(
-            "the clock is before {} (UTC), when this node ran last as the file `clock` of its state folder has it: {both}; \
+            "the clock is before {} (UTC), when this node ran last as the file `clock` of its state folder has it, or when \
+             this version was made: {both}; \
              set the clock, or {order}",
             super::times::stamp(noted)
         )),
