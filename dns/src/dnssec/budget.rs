@@ -44,12 +44,15 @@ impl Budget {
 
     /// Whether one more may be made; `steady` is of a clock that nobody sets.
     pub(crate) fn take(&self, pool: Pool, asker: Asker, steady: Duration) -> bool {
-        let bucket = match (pool, asker) {
-            (Pool::Kept, _) => &self.kept,
-            (Pool::Passing, Asker::Verified) => &self.verified,
-            (Pool::Passing, Asker::Unverified) => &self.unverified,
-        };
-        bucket.take(u64::from(self.rate.load(Ordering::Relaxed)), u64::try_from(steady.as_nanos()).unwrap_or(u64::MAX))
+        let (rate, now) =
+            (u64::from(self.rate.load(Ordering::Relaxed)), u64::try_from(steady.as_nanos()).unwrap_or(u64::MAX));
+        match (pool, asker) {
+            (Pool::Kept, Asker::Unverified) => self.kept.take(rate, now),
+            // After a start all want what the zone has: who comes again over TCP shall not come for nothing.
+            (Pool::Kept, Asker::Verified) => self.kept.take(rate, now) || self.verified.take(rate, now),
+            (Pool::Passing, Asker::Verified) => self.verified.take(rate, now),
+            (Pool::Passing, Asker::Unverified) => self.unverified.take(rate, now),
+        }
     }
 }
 
@@ -94,10 +97,11 @@ mod tests {
     fn the_buckets_are_apart() {
         let budget = Budget::new(10);
         for (pool, asker) in
-            [(Pool::Passing, Asker::Unverified), (Pool::Passing, Asker::Verified), (Pool::Kept, Asker::Unverified)]
+            [(Pool::Passing, Asker::Unverified), (Pool::Kept, Asker::Unverified), (Pool::Passing, Asker::Verified)]
         {
             assert_eq!(taken(&budget, pool, asker, 5000, 100), 10, "{pool:?} {asker:?}");
         }
-        assert_eq!(taken(&budget, Pool::Kept, Asker::Verified, 5000, 100), 0, "the zone's own are for all");
+        assert_eq!(taken(&budget, Pool::Kept, Asker::Verified, 5000, 100), 0, "all are empty");
+        assert_eq!(taken(&budget, Pool::Kept, Asker::Verified, 60_000, 100), 20, "who is verified has both");
     }
 }
