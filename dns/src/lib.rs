@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! server -> respond: message (decode) -> edns + ecs (for whom?) -> view (which name?) -> steering (which PoP?)
-//!                -> answer -> encode
+//!                -> answer -> dnssec (signatures) -> encode
 //! ```
 //!
 //! `answer` is the one place where control flow lives. It, `steering` and `ecs` are pure: no async, no clock,
-//! no logging. hickory's types end at `encode` and `server`.
+//! no logging.
 
 mod server;
 
