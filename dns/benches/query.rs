@@ -132,7 +132,8 @@ fn plane() -> Plane {
     let folder = tempfile::tempdir().expect("a folder");
     let times =
         Times { created: Some(now), publish: Some(now), activate: Some(now), offer: Some(now), ..Times::default() };
-    let key = Key::generate(&Name::parse("cdn.test").expect("a name"), Algorithm::EcdsaP256, times).expect("randomness");
+    let key =
+        Key::generate(&Name::parse("cdn.test").expect("a name"), Algorithm::EcdsaP256, times).expect("randomness");
     write(&folder.path().join("keys"), &key).expect("a file");
     let inputs = Inputs { pop: Some("sin".to_owned()), ..Inputs::default() };
     let config = Config::parse(CONFIG, &folder.path().join("bench.toml"), &inputs).expect("the config is right");

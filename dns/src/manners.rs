@@ -129,7 +129,7 @@ impl Manners {
         if let Some(outcome) = self.limit(LimitedKind::All, request, guest, metrics)? {
             return Ok(Some(Answer::empty(outcome)));
         }
-        let answer = match (request.fault, guest.cookie.state) {
+        let mut answer = match (request.fault, guest.cookie.state) {
             // RFC 7873 section 5.4: a query without a question but with a cookie is one for a cookie; "In this case, the
             // response SHALL have the RCODE BADCOOKIE if the Server Cookie sent with the query was invalid".
             (Some(Fault::NoQuestion), CookieState::Invalid) => Answer::empty(Outcome::BadCookie),
@@ -145,20 +145,23 @@ impl Manners {
                 None => return Ok(None),
             },
         };
-        self.limit_answer(answer, request, guest, metrics).map(Some)
+        self.limit_answer(&mut answer, request, guest, metrics)?;
+        Ok(Some(answer))
     }
 
-    /// `answer`, or what is sent instead when it is too much; `Err`: nothing at all.
-    pub(crate) fn limit_answer<'a>(
+    /// Leaves `answer`, or makes it what is sent instead when it is too much; `Err`: nothing at all.
+    pub(crate) fn limit_answer(
         &self,
-        answer: Answer<'a>,
+        answer: &mut Answer<'_>,
         request: &Request<'_>,
         guest: &Guest,
         metrics: &DnsMetrics,
-    ) -> Result<Answer<'a>, Dropped> {
-        let Some(kind) = answer.outcome.limited_as() else { return Ok(answer) };
-        let instead = self.limit(kind, request, guest, metrics)?;
-        Ok(instead.map_or(answer, Answer::empty))
+    ) -> Result<(), Dropped> {
+        let Some(kind) = answer.outcome.limited_as() else { return Ok(()) };
+        if let Some(instead) = self.limit(kind, request, guest, metrics)? {
+            *answer = Answer::empty(instead);
+        }
+        Ok(())
     }
 
     fn limit(
