@@ -140,7 +140,7 @@ impl Node {
 
         let geo_desk = Arc::new(GeoDesk::new(&metrics, watch_geo::prints(&config)));
         let geo = Arc::new(reload::load_geo(&config).map_err(ReloadError::from)?);
-        let edge_view = View::compile(&config, &edge_metrics).map_err(ReloadError::from)?;
+        let edge_view = View::compile(&config, &edge_metrics, &state.secret).map_err(ReloadError::from)?;
         let signature_metrics = SignatureMetrics::register(&metrics);
         let noted = dnssec::noted(&state.clock_file());
         let signers = Arc::new(Signers::new(&config.dnssec, clock.clone(), rand::random(), noted));

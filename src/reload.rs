@@ -245,7 +245,7 @@ impl Control {
         if !restart.is_empty() {
             return Err(ReloadError::NeedsRestart(restart));
         }
-        let edge_view = View::compile(&config, &self.edge.metrics)?;
+        let edge_view = View::compile(&config, &self.edge.metrics, &self.edge.secret)?;
         let tls = trust::client_config(config.origin.ca.as_deref(), &[])?;
         let dns_certificate = load_dns_certificate(&config)?;
         let mut warnings = Vec::new();

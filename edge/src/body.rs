@@ -38,7 +38,7 @@ pub enum BodyError {
 #[derive(Debug)]
 pub struct Body {
     source: Source,
-    tracker: Option<Box<Tracker>>,
+    tracker: Option<Tracker>,
 }
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Body {
 
     /// Lets `tracker` follow this body to its end.
     #[must_use]
-    pub fn tracked(mut self, tracker: Box<Tracker>) -> Self {
+    pub fn tracked(mut self, tracker: Tracker) -> Self {
         self.tracker = Some(tracker);
         self
     }

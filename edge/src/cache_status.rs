@@ -5,7 +5,7 @@ use std::fmt::Write;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sfv::TokenRef;
 
-use crate::headers::{CACHE_STATUS, Identity};
+use crate::headers::{CACHE_STATUS, Identity, Text};
 use crate::policy::structured;
 
 /// Why a request went to the origin (RFC 9211 section 2.2).
@@ -73,31 +73,27 @@ impl CacheStatus {
 
     /// Adds this cache's member behind those of caches closer to the origin. `key` is shown only to those who may see
     /// more, and so is `detail` (RFC 9211 section 6).
-    ///
-    /// "When adding a value to the Cache-Status header field, caches SHOULD preserve the existing field value" (section 2).
-    /// One that is not a List is dropped all the same: whoever parses the field would have to ignore all of it, and our
-    /// member with it (RFC 9651 section 4.2).
     pub fn add_to(&self, headers: &mut HeaderMap, identity: &Identity, key: Option<&str>) {
-        let mut text = String::with_capacity(64);
-        if structured::list(headers, &CACHE_STATUS).is_some_and(|before| !before.is_empty()) {
-            for line in headers.get_all(CACHE_STATUS).iter().filter_map(|line| line.to_str().ok()) {
-                text.push_str(line);
-                text.push_str(", ");
-            }
-        }
-        text.push_str(&identity.name);
-        // Writing to a String cannot fail.
+        begin(headers, identity);
+        self.complete(headers, key);
+    }
+
+    /// The same where the member was begun before.
+    pub fn complete(&self, headers: &mut HeaderMap, key: Option<&str>) {
+        let Some(begun) = headers.get_mut(CACHE_STATUS) else { return };
+        let mut text = Text::from(begun.as_bytes());
+        // Writing to a text cannot fail.
         let _infallible = self.write(&mut text, key);
-        if let Ok(value) = HeaderValue::try_from(text) {
-            headers.insert(CACHE_STATUS, value);
+        if let Ok(value) = text.value() {
+            *begun = value;
         }
     }
 
-    fn write(&self, text: &mut String, key: Option<&str>) -> std::fmt::Result {
+    fn write(&self, text: &mut Text, key: Option<&str>) -> std::fmt::Result {
         // A member has either hit or fwd (RFC 9211 section 2.1), and the rest on a forward request only with fwd.
         let forward = self.forward.filter(|_| !self.hit);
         if self.hit {
-            text.push_str("; hit");
+            text.write_str("; hit")?;
         }
         if let Some(forward) = forward {
             write!(text, "; fwd={}", forward.token())?;
@@ -109,19 +105,19 @@ impl CacheStatus {
             write!(text, "; ttl={}", ttl.clamp(-INTEGER_MAX, INTEGER_MAX))?;
         }
         if forward.is_some() && self.stored {
-            text.push_str("; stored");
+            text.write_str("; stored")?;
         }
         if forward.is_some() && self.collapsed {
-            text.push_str("; collapsed");
+            text.write_str("; collapsed")?;
         }
         if let Some(key) = key {
-            text.push_str("; key=");
-            push_string(text, key);
+            text.write_str("; key=")?;
+            write_string(text, key)?;
             match self.detail {
                 Some(detail) if TokenRef::from_str(detail).is_ok() => write!(text, "; detail={detail}")?,
                 Some(detail) => {
-                    text.push_str("; detail=");
-                    push_string(text, detail);
+                    text.write_str("; detail=")?;
+                    write_string(text, detail)?;
                 }
                 None => {}
             }
@@ -130,19 +126,39 @@ impl CacheStatus {
     }
 }
 
+/// Begins this cache's member: its name, behind the members of caches closer to the origin.
+///
+/// "When adding a value to the Cache-Status header field, caches SHOULD preserve the existing field value" (RFC 9211
+/// section 2). One that is not a List is dropped all the same: whoever parses the field would have to ignore all of it, and
+/// our member with it (RFC 9651 section 4.2).
+pub fn begin(headers: &mut HeaderMap, identity: &Identity) {
+    let mut text = String::with_capacity(64);
+    if structured::list(headers, &CACHE_STATUS).is_some_and(|before| !before.is_empty()) {
+        for line in headers.get_all(CACHE_STATUS).iter().filter_map(|line| line.to_str().ok()) {
+            text.push_str(line);
+            text.push_str(", ");
+        }
+    }
+    text.push_str(&identity.name);
+    match HeaderValue::try_from(text) {
+        Ok(value) => drop(headers.insert(CACHE_STATUS, value)),
+        Err(_) => drop(headers.remove(CACHE_STATUS)),
+    }
+}
+
 /// The largest Integer of a Structured Field (RFC 9651 section 3.3.1).
 const INTEGER_MAX: i64 = 999_999_999_999_999;
 
 /// A String (RFC 9651 section 3.3.3), without what it cannot hold.
-fn push_string(text: &mut String, content: &str) {
-    text.push('"');
+fn write_string(text: &mut Text, content: &str) -> std::fmt::Result {
+    text.write_char('"')?;
     for c in content.chars().filter(|c| (' '..='~').contains(c)) {
         if matches!(c, '"' | '\\') {
-            text.push('\\');
+            text.write_char('\\')?;
         }
-        text.push(c);
+        text.write_char(c)?;
     }
-    text.push('"');
+    text.write_char('"')
 }
 
 #[cfg(test)]

@@ -17,9 +17,9 @@ mod language;
 mod weights;
 
 /// HTTP message signatures (RFC 9421).
-const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("signature");
 /// What they cover.
-const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+pub(crate) const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 
 /// Fields that are no lists: their lines are not joined, since that would make one valid value of two.
 const SINGLETONS: [HeaderName; 16] = [

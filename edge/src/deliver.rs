@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::header::{
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use nearcast_shared::clock::Timestamp;
 
 use crate::body::Body;
+use crate::cache_status;
 use crate::fill::Head;
 use crate::fill::holes::Holes;
 use crate::fill::reader::Reader;
+use crate::headers::{self, Identity, Text};
 use crate::key::UrlId;
 use crate::policy::range::{self, Ranged};
 use crate::policy::validator;
@@ -92,11 +96,16 @@ impl Supply {
     }
 }
 
-/// The answer from a stored object. What is missing of it is fetched while it is read.
-pub fn from_store(wanted: Wanted<'_>, object: &Arc<Object>, supply: impl FnOnce() -> Supply) -> Response<Body> {
+/// The answer from a stored object, but for the end of Cache-Status. What is missing of it is fetched while it is read.
+pub fn from_store(
+    wanted: Wanted<'_>,
+    object: &Arc<Object>,
+    identity: &Identity,
+    supply: impl FnOnce() -> Supply,
+) -> Response<Body> {
     let age = object.age(wanted.now).as_secs();
-    let mut headers = object.headers.clone();
-    headers.insert(AGE, HeaderValue::from(age));
+    let mut headers = object.prepared.header(|| prepare(object, identity)).clone();
+    headers.insert(AGE, Text::number(age));
     tell_browsers(&mut headers, object, age);
     let (status, mut headers, take) = outline(wanted, object.status, headers, Some(object.length));
     let stored = |supply: Supply, first, end| {
@@ -118,6 +127,25 @@ pub fn from_store(wanted: Wanted<'_>, object: &Arc<Object>, supply: impl FnOnce(
         }
     };
     respond(status, headers, body)
+}
+
+/// The header of all answers from a stored object: with every field that they have, so that a copy of it need not grow.
+fn prepare(object: &Object, identity: &Identity) -> HeaderMap {
+    let mut headers = object.headers.clone();
+    headers.insert(AGE, HeaderValue::from_static("0"));
+    if object.status == StatusCode::OK && !headers.contains_key(ACCEPT_RANGES) {
+        headers.insert(ACCEPT_RANGES, BYTES);
+    }
+    let mut headers = headers_of_all(headers, Some(object.length).filter(|_| may_have_body(object.status)));
+    headers::add_via(&mut headers, Version::HTTP_11, identity);
+    cache_status::begin(&mut headers, identity);
+    headers
+}
+
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
+
+fn may_have_body(status: StatusCode) -> bool {
+    status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
 /// The answer from a fetch that may still run; `own`: to the request that caused it. `stored` is what was there before.
@@ -211,7 +239,7 @@ fn outline(
         _ => Ranged::Whole,
     };
     if status == StatusCode::OK && length.is_some() && !headers.contains_key(ACCEPT_RANGES) {
-        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(ACCEPT_RANGES, BYTES);
     }
     match (ranged, length) {
         (Ranged::Unsatisfiable, Some(length)) => {
@@ -223,9 +251,8 @@ fn outline(
         }
         (Ranged::Parts(parts), Some(_)) => (StatusCode::PARTIAL_CONTENT, headers, Take::Many(parts)),
         _ => {
-            let may_have_body = status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED;
-            let headers = headers_of_all(headers, length.filter(|_| may_have_body));
-            let nothing = wanted.method == Method::HEAD || !may_have_body;
+            let headers = headers_of_all(headers, length.filter(|_| may_have_body(status)));
+            let nothing = wanted.method == Method::HEAD || !may_have_body(status);
             (status, headers, if nothing { Take::Nothing } else { Take::All })
         }
     }
@@ -233,14 +260,15 @@ fn outline(
 
 fn headers_of_all(mut headers: HeaderMap, length: Option<u64>) -> HeaderMap {
     match length {
-        Some(length) => drop(headers.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+        Some(length) if headers::content_length(&headers) == Some(length) => {}
+        Some(length) => drop(headers.insert(CONTENT_LENGTH, Text::number(length))),
         None => drop(headers.remove(CONTENT_LENGTH)),
     }
     headers
 }
 
 fn describe_part(headers: &mut HeaderMap, first: u64, end: u64, length: u64) {
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(end - first));
+    headers.insert(CONTENT_LENGTH, Text::number(end - first));
     headers.insert(CONTENT_RANGE, content_range(&format!("bytes {first}-{}/{length}", end - 1)));
 }
 
@@ -254,8 +282,9 @@ fn respond(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body>
 /// "The server generating a 304 response MUST generate any of the following header fields that would have been sent in a
 /// 200 response" (RFC 9110 section 15.4.5); what describes the body itself stays out.
 fn not_modified(mut headers: HeaderMap) -> HeaderMap {
-    let about_the_body = ["content-length", "content-encoding", "content-language", "content-range", "content-type"];
-    about_the_body.iter().for_each(|name| drop(headers.remove(*name)));
+    for name in [ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_RANGE, CONTENT_TYPE] {
+        headers.remove(name);
+    }
     headers
 }
 

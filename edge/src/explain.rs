@@ -108,8 +108,9 @@ pub async fn explain(edge: &Edge, question: Question<'_>) -> Result<Explanation,
         _ => None,
     };
     let found = object.map(|object| {
-        let purges = edge.verdict(&site.name, asked.url, object);
-        (object, purges, object.standing(edge.clock.now(), site.caching.grace, purges))
+        let now = edge.clock.now();
+        let purges = edge.verdict(&site.name, asked.url, object, now);
+        (object, purges, object.standing(now, site.caching.grace, purges))
     });
     told.stored = found.map(|(object, purges, standing)| Stored::of(object, standing, purges == Verdict::Gone));
     let alive = found.filter(|(_, purges, _)| *purges != Verdict::Gone).map(|(.., standing)| standing);

@@ -1,13 +1,15 @@
 //! A client's fields as the origin gets them. Keys and variants are read from these, so that what is keyed is what is
 //! forwarded.
 
-use http::HeaderMap;
+use http::header::{CONNECTION, CONTENT_LENGTH, RANGE};
+use http::{HeaderMap, HeaderName};
 use nearcast_shared::config::Keying;
 
 use crate::canonical;
 use crate::headers::{self, Identity, Peer};
 use crate::keying;
 use crate::policy::range;
+use crate::variant;
 
 /// What a request's fields are rewritten by.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,8 @@ impl Forwarding<'_> {
         let mut fields = client.clone();
         range::take_out_flood(&mut fields);
         if self.looked_up {
+            // A body of a GET is neither keyed nor forwarded.
+            fields.remove(CONTENT_LENGTH);
             canonical::canonicalize(&mut fields);
         } else {
             canonical::join_cookies(&mut fields);
@@ -43,7 +47,21 @@ impl Forwarding<'_> {
         }
         fields
     }
+
+    /// What a request selects by, of answers that vary on the fields `vary`: the text of [`variant::selecting_text`], made
+    /// without bringing the other fields to the form in which they would go on.
+    pub fn selecting(&self, client: &HeaderMap, vary: &[HeaderName]) -> Vec<u8> {
+        let matters = |name: &HeaderName| vary.contains(name) || REACHING.contains(name);
+        let mut few = HeaderMap::new();
+        for (name, value) in client.iter().filter(|(name, _)| matters(name)) {
+            few.append(name.clone(), value.clone());
+        }
+        variant::selecting_text(vary, &self.fields(&few))
+    }
 }
+
+/// Fields that decide what becomes of others.
+const REACHING: [HeaderName; 4] = [CONNECTION, RANGE, canonical::SIGNATURE, canonical::SIGNATURE_INPUT];
 
 #[cfg(test)]
 mod tests {
@@ -51,7 +69,7 @@ mod tests {
     use crate::key::{Address, HashSecret, StoreKey};
     use crate::keying::Keyed;
     use crate::variant::selecting_text;
-    use http::{HeaderName, HeaderValue, Version};
+    use http::{HeaderValue, Version};
     use nearcast_shared::config::Pattern;
     use proptest::prelude::*;
 
@@ -90,12 +108,15 @@ mod tests {
     // ---- what is keyed is what is forwarded ----
 
     /// Field names in requests, in Vary and in keys; some of them known, some believed by frameworks.
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 15] = [
         "accept",
         "accept-encoding",
         "accept-language",
         "authorization",
+        "connection",
         "cookie",
+        "if-range",
+        "range",
         "user-agent",
         "signature",
         "via",
@@ -136,11 +157,12 @@ mod tests {
             let (identity, country) = (identity(), self.country.filter(|_| keying.country));
             let forwarding = Forwarding { looked_up: true, keying, peer, identity: &identity, country };
             let forwarded = forwarding.fields(&fields);
-            let keyed = Keyed::new(keying, true, self.target.clone(), || &forwarded, country);
+            let keyed = Keyed::new(keying, true, self.target.as_str().into(), || &forwarded, country);
             let address =
                 Address { site: "s", https: self.https, host: self.host, target: &keyed.target, parts: &keyed.parts };
             let url = address.url_id(&SECRET);
             let text = selecting_text(vary, &forwarded);
+            assert_eq!(text, forwarding.selecting(&fields, vary));
             let primary = StoreKey::primary(url, self.https, &keyed.parts, &SECRET);
             let variant = StoreKey::variant(url, self.https, &keyed.parts, &text, &SECRET);
             let mut names: Vec<HeaderName> = vary.iter().chain(&keying.headers).cloned().collect();
@@ -186,6 +208,8 @@ mod tests {
             "accept-encoding" => "(gzip|br|GZIP)( ?, ?(gzip|br|\\*)(;q=(0|0\\.5|1|2))?){0,2}",
             "accept-language" => "(de|EN)( ?, ?(de|en|fr)(;q=0\\.50?)?){0,2}",
             "accept" => "(a/a|B/b)( ?, ?(a/a|\\*/\\*)(; ?q=0\\.50?)?){0,2}",
+            "connection" => "(close|cookie|x-list|via|Accept)( ?, ?(x-list|if-range))?",
+            "range" => "bytes=[0-9](-[0-9])?( ?, ?[0-9]-)?",
             "cookie" => "([abc]=[1-2]{0,2}( ?; ?[abc]=[1-2]){0,2}|;? ?a)",
             _ => "([ab]|[ab] ?, ?[ab]|\"a, b\")",
         };

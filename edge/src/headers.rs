@@ -1,12 +1,15 @@
 //! Header fields on their way through: hop by hop ones end here, and the origin learns who asked.
 
+use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
+use http::header::InvalidHeaderValue;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::net;
+use smallvec::SmallVec;
 
 mod overrides;
 
@@ -83,7 +86,8 @@ pub struct Peer {
 
 /// Whether a client came over TLS: its connection says so, or the trusted proxy before it.
 pub fn came_over_tls(headers: &HeaderMap, connection: bool, trusted: bool) -> bool {
-    match headers.get(X_FORWARDED_PROTO).filter(|_| trusted).map(HeaderValue::as_bytes) {
+    let told = if trusted { headers.get(X_FORWARDED_PROTO) } else { None };
+    match told.map(HeaderValue::as_bytes) {
         Some(b"https") => true,
         Some(b"http") => false,
         Some(_) | None => connection,
@@ -177,6 +181,41 @@ pub fn record_date(fields: &mut HeaderMap, received: Timestamp) {
     if !fields.contains_key(DATE) {
         let date = httpdate::fmt_http_date(received.to_system_time());
         fields.insert(DATE, HeaderValue::try_from(date).expect("an HTTP-date is ASCII"));
+    }
+}
+
+/// A field's value while it is written: it takes the one allocation that the value needs.
+#[derive(Debug, Default)]
+pub struct Text(SmallVec<[u8; 128]>);
+
+impl Text {
+    /// The value.
+    ///
+    /// # Errors
+    /// When it has bytes that no value may have.
+    pub fn value(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+        HeaderValue::from_bytes(&self.0)
+    }
+
+    /// The value that is this number.
+    pub fn number(number: u64) -> HeaderValue {
+        let mut text = Self::default();
+        // Writing to it cannot fail.
+        let _infallible = write!(text, "{number}");
+        text.value().expect("digits")
+    }
+}
+
+impl From<&[u8]> for Text {
+    fn from(begun: &[u8]) -> Self {
+        Self(begun.into())
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 

@@ -212,8 +212,9 @@ async fn in_scheme(edge: &Edge, asked: &Asked, own: bool) -> (InScheme, StoreKey
 
 async fn detail(edge: &Edge, asked: &Asked, object: &Object) -> Detail {
     let site = &asked.site;
-    let purges = edge.verdict(&site.name, asked.url, object);
-    let standing = object.standing(edge.clock.now(), site.caching.grace, purges);
+    let now = edge.clock.now();
+    let purges = edge.verdict(&site.name, asked.url, object, now);
+    let standing = object.standing(now, site.caching.grace, purges);
     let field = |name: HeaderName| object.headers.get(name).map(text);
     let rules = rules::applying(&site.caching.rules, path(asked), Some((object.status, &object.headers)));
     Detail {

@@ -104,16 +104,46 @@ pub struct Address<'a> {
     pub parts: &'a str,
 }
 
+/// What the ids of a site's URLs begin with: the same for all of them, so that it is hashed once.
+#[derive(Clone)]
+pub struct SiteHash {
+    mark: SiteMark,
+    begun: SipHasher24,
+}
+
+impl SiteHash {
+    /// Of the site with that name.
+    pub fn of(site: &str, secret: &HashSecret) -> Self {
+        let mut begun = SipHasher24::new_with_key(&secret.0);
+        end_part(&mut begun, site);
+        Self { mark: SiteMark::of(site, secret), begun }
+    }
+
+    /// The id of a URL; host and target as an [`Address`] has them.
+    pub fn url_id(&self, host: &str, target: &str) -> UrlId {
+        let mut hasher = self.begun;
+        end_part(&mut hasher, host);
+        end_part(&mut hasher, target);
+        UrlId(self.mark.on(hasher.finish128().as_u128()))
+    }
+}
+
+impl fmt::Debug for SiteHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SiteHash(..)")
+    }
+}
+
+/// A NUL can stand in none of the parts, so that no two addresses run together alike.
+fn end_part(hasher: &mut SipHasher24, part: &str) {
+    hasher.write(part.as_bytes());
+    hasher.write_u8(0);
+}
+
 impl Address<'_> {
     /// The id of the URL.
     pub fn url_id(&self, secret: &HashSecret) -> UrlId {
-        let mut hasher = SipHasher24::new_with_key(&secret.0);
-        // A NUL can stand in none of the parts, so that no two addresses run together alike.
-        for part in [self.site, self.host, self.target] {
-            hasher.write(part.as_bytes());
-            hasher.write_u8(0);
-        }
-        UrlId(SiteMark::of(self.site, secret).on(hasher.finish128().as_u128()))
+        SiteHash::of(self.site, secret).url_id(self.host, self.target)
     }
 
     /// The id of a group that an answer of this URL names. Two answers have the same group when they name the same string
@@ -121,8 +151,7 @@ impl Address<'_> {
     pub fn group_id(&self, group: &str, secret: &HashSecret) -> GroupId {
         let mut hasher = SipHasher24::new_with_key(&secret.0);
         for part in [self.site, if self.https { "https" } else { "http" }, self.host, group] {
-            hasher.write(part.as_bytes());
-            hasher.write_u8(0);
+            end_part(&mut hasher, part);
         }
         GroupId(hasher.finish128().as_u128())
     }

@@ -2,6 +2,7 @@
 //! keyed is what is forwarded: equal keys mean equal requests, so that nobody can have an answer to one request stored
 //! under the key of another.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,22 +16,22 @@ pub const X_COUNTRY: HeaderName = HeaderName::from_static("x-country");
 
 /// How a request is keyed, beside site, scheme and host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keyed {
+pub struct Keyed<'t> {
     /// Path and query after the site's rules: what is keyed.
-    pub target: String,
+    pub target: Cow<'t, str>,
     /// Path and query as the client sent them, where the origin gets those though they differ from what is keyed.
-    own_target: Option<String>,
+    own_target: Option<Cow<'t, str>>,
     /// Fields, cookies and country that are part of the key; empty when the site names none. Printable ASCII.
     pub parts: String,
 }
 
-impl Keyed {
+impl<'t> Keyed<'t> {
     /// Keys a request for `target`. One that is not `looked_up` goes on as it came. `forwarded` gives the fields for the
     /// origin, and is only called when they matter.
     pub fn new<'f>(
         keying: &Keying,
         looked_up: bool,
-        target: String,
+        target: Cow<'t, str>,
         forwarded: impl FnOnce() -> &'f HeaderMap,
         country: Option<&str>,
     ) -> Self {
@@ -162,17 +163,14 @@ mod tests {
         map
     }
 
-    fn keyed(keying: &Keying, target: &str, fields: &HeaderMap, country: Option<&str>) -> Keyed {
-        Keyed::new(keying, true, target.to_owned(), || fields, country)
+    fn keyed<'t>(keying: &Keying, target: &'t str, fields: &HeaderMap, country: Option<&str>) -> Keyed<'t> {
+        Keyed::new(keying, true, target.into(), || fields, country)
     }
 
     #[test]
     fn by_default_the_url_is_all() {
-        let keyed = Keyed::new(&Keying::default(), true, "/a?b&&a=%61".to_owned(), || panic!("not needed"), Some("DE"));
-        assert_eq!(
-            (keyed.target.as_str(), keyed.sent_target(), keyed.parts.as_str()),
-            ("/a?b&&a=%61", "/a?b&&a=%61", "")
-        );
+        let keyed = Keyed::new(&Keying::default(), true, "/a?b&&a=%61".into(), || panic!("not needed"), Some("DE"));
+        assert_eq!((&*keyed.target, keyed.sent_target(), keyed.parts.as_str()), ("/a?b&&a=%61", "/a?b&&a=%61", ""));
         let fields = map(&[("cookie", b"b=1; a=2"), ("x-device", b"tv")]);
         let mut after = fields.clone();
         rewrite_fields(&Keying::default(), &mut after, Some("DE"));
@@ -241,7 +239,7 @@ mod tests {
         let keying = Keying { query_drop: drop, cookies, country: true, rewrite: false, ..Keying::default() };
         let mut fields = map(&[("cookie", b"sid=1; lang=de"), ("x-country", b"XX")]);
         let before = keyed(&keying, "/?utm_id=1&a", &fields, Some("FR"));
-        assert_eq!((before.target.as_str(), before.sent_target()), ("/?a", "/?utm_id=1&a"));
+        assert_eq!((&*before.target, before.sent_target()), ("/?a", "/?utm_id=1&a"));
         rewrite_fields(&keying, &mut fields, Some("FR"));
         assert_eq!(
             (&fields[COOKIE], &fields[X_COUNTRY]),
@@ -256,8 +254,8 @@ mod tests {
     fn what_is_not_looked_up_goes_on_as_it_came() {
         let drop = vec![Pattern::new("utm_*")];
         let keying = Keying { query_drop: drop, country: true, ..Keying::default() };
-        let keyed = Keyed::new(&keying, false, "/?utm_id=1&a".to_owned(), || panic!("not needed"), None);
-        assert_eq!((keyed.target.as_str(), keyed.sent_target(), keyed.parts.as_str()), ("/?a", "/?utm_id=1&a", ""));
+        let keyed = Keyed::new(&keying, false, "/?utm_id=1&a".into(), || panic!("not needed"), None);
+        assert_eq!((&*keyed.target, keyed.sent_target(), keyed.parts.as_str()), ("/?a", "/?utm_id=1&a", ""));
     }
 
     #[test]

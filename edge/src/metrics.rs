@@ -52,6 +52,14 @@ impl Outcome {
         Self::Failed,
     ];
 
+    /// Whether what is stored was served.
+    pub fn is_from_store(self) -> bool {
+        match self {
+            Self::Hit | Self::Stale | Self::Revalidated => true,
+            Self::Miss | Self::Collapsed | Self::Pass | Self::Purge | Self::Dns | Self::Refused | Self::Failed => false,
+        }
+    }
+
     /// The word for it.
     pub fn token(self) -> &'static str {
         match self {

@@ -67,7 +67,7 @@ impl Located {
         let host = named.trim_end_matches('.').to_ascii_lowercase();
         let target = request::target(url).ok_or_else(not_a_url)?;
         let site = view.site(&host).ok_or_else(|| NotServed::NoSite(host.clone()))?.clone();
-        Ok(Self { site, https, host, target })
+        Ok(Self { site, https, host, target: target.into_owned() })
     }
 }
 
@@ -82,7 +82,7 @@ pub struct Asked {
     /// The fields for the origin, by which answers are selected.
     pub fields: HeaderMap,
     /// What is keyed.
-    pub keyed: Keyed,
+    pub keyed: Keyed<'static>,
     /// The id of its URL.
     pub url: UrlId,
     /// Whether the store is asked, or may keep the answer.
@@ -104,7 +104,7 @@ impl Asked {
         let (keying, identity) = (&site.keying, &edge.identity);
         let forwarding = Forwarding { looked_up, keying, peer, identity, country: country.as_deref() };
         let fields = forwarding.fields(question.fields);
-        let keyed = Keyed::new(keying, looked_up, target, || &fields, country.as_deref());
+        let keyed = Keyed::new(keying, looked_up, target.into(), || &fields, country.as_deref());
         let address = Address { site: &site.name, https, host: &host, target: &keyed.target, parts: &keyed.parts };
         let url = address.url_id(&edge.secret);
         Ok(Self { site, https, host, fields, keyed, url, looked_up })

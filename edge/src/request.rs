@@ -1,5 +1,6 @@
 //! From a client's request to the site it means, or the reason to refuse it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{COOKIE, HOST};
@@ -20,30 +21,29 @@ pub struct Door<'a> {
     pub server_name: Option<&'a str>,
 }
 
-/// A request that a site takes.
+/// A request that a site takes. Most are as they are keyed already: then nothing of them is copied.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct Admitted<'a> {
     /// The site.
-    pub site: Arc<Site>,
+    pub site: &'a Arc<Site>,
     /// Lower case, without port.
-    pub host: String,
+    pub host: Cow<'a, str>,
     /// Path and query.
-    pub target: String,
+    pub target: Cow<'a, str>,
 }
 
 /// Finds the site, or refuses.
 ///
 /// # Errors
 /// When the request breaks HTTP's rules, or nobody here takes it.
-pub fn admit(parts: &request::Parts, door: Door<'_>, view: &View) -> Result<Admitted, Refusal> {
+pub fn admit<'a>(parts: &'a request::Parts, door: Door<'_>, view: &'a View) -> Result<Admitted<'a>, Refusal> {
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Refusal::Method);
     }
     if field_count(parts) > view.header_count_max {
         return Err(Refusal::TooManyFields);
     }
-    let authority = authority(parts)?;
-    let (host, port) = split(&authority)?;
+    let (host, port) = split(authority(parts)?)?;
     let site = view.site(&host).ok_or(Refusal::Misdirected)?;
     // Another port is another origin: its answers must not mix with ours. Who takes every host takes every port of it:
     // the port goes neither into the key nor to the origin, so there is nothing to mix.
@@ -55,7 +55,7 @@ pub fn admit(parts: &request::Parts, door: Door<'_>, view: &View) -> Result<Admi
         return Err(Refusal::Misdirected);
     }
     let target = target(&parts.uri).ok_or(Refusal::BadRequest("The request target is not a path."))?;
-    Ok(Admitted { site: site.clone(), host, target })
+    Ok(Admitted { site, host, target })
 }
 
 /// The lines of all fields. Of HTTP/1 none beyond the limit get here; HTTP/2 bounds their size alone.
@@ -68,11 +68,11 @@ fn field_count(parts: &request::Parts) -> usize {
 
 /// Path and query, as they are keyed. "When a client .. the path is empty, "/" is sent" (RFC 9112 section 3.2.1), also
 /// before a query.
-pub fn target(uri: &Uri) -> Option<String> {
+pub fn target(uri: &Uri) -> Option<Cow<'_, str>> {
     match uri.path_and_query().map(|target| target.as_str()) {
-        None | Some("") => Some("/".to_owned()),
-        Some(target) if target.starts_with('/') => Some(target.to_owned()),
-        Some(target) if target.starts_with('?') => Some(format!("/{target}")),
+        None | Some("") => Some("/".into()),
+        Some(target) if target.starts_with('/') => Some(target.into()),
+        Some(target) if target.starts_with('?') => Some(format!("/{target}").into()),
         Some(_) => None,
     }
 }
@@ -80,7 +80,7 @@ pub fn target(uri: &Uri) -> Option<String> {
 /// Host, :authority or the absolute form's authority; they must not contradict one another (RFC 9112 section 3.2: "A
 /// server MUST respond with a 400 status code to any HTTP/1.1 request message that lacks a Host header field and to any
 /// request message that contains more than one Host header field line or a Host header field with an invalid field value").
-fn authority(parts: &request::Parts) -> Result<String, Refusal> {
+fn authority(parts: &request::Parts) -> Result<&str, Refusal> {
     let mut lines = parts.headers.get_all(HOST).iter();
     let header = match (lines.next(), lines.next()) {
         (_, Some(_)) => return Err(Refusal::BadRequest("There is more than one Host.")),
@@ -91,13 +91,31 @@ fn authority(parts: &request::Parts) -> Result<String, Refusal> {
         (Some(target), Some(header)) if !target.eq_ignore_ascii_case(header) => {
             Err(Refusal::BadRequest("The Host contradicts the request target."))
         }
-        (Some(authority), _) | (None, Some(authority)) => Ok(authority.to_owned()),
+        (Some(authority), _) | (None, Some(authority)) => Ok(authority),
         (None, None) => Err(Refusal::BadRequest("There is no Host.")),
     }
 }
 
 /// Host in lower case without its port and trailing dot, and the port.
-fn split(authority: &str) -> Result<(String, Option<u16>), Refusal> {
+fn split(authority: &str) -> Result<(Cow<'_, str>, Option<u16>), Refusal> {
+    match usual(authority) {
+        Some((host, port)) => Ok((host.into(), port)),
+        None => parsed(authority).map(|(host, port)| (host.into(), port)),
+    }
+}
+
+/// The same of what is a name in lower case already, with a port or without, as nearly all are.
+fn usual(authority: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match authority.split_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, Some(port.parse().ok()?)),
+        Some(_) => return None,
+        None => (authority, None),
+    };
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+    (!host.is_empty() && !host.ends_with('.') && host.bytes().all(plain)).then_some((host, port))
+}
+
+fn parsed(authority: &str) -> Result<(String, Option<u16>), Refusal> {
     let malformed = Refusal::BadRequest("The Host is malformed.");
     let parsed: Authority = authority.parse().map_err(|_| malformed)?;
     if authority.contains('@') || parsed.host().is_empty() {
@@ -123,16 +141,18 @@ fn same_certificate(site: &Arc<Site>, server_name: Option<&str>, view: &View) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::HashSecret;
     use crate::metrics::EdgeMetrics;
     use http::Request;
     use nearcast_shared::config::{Config, Inputs};
+    use proptest::prelude::*;
 
     fn view(domains: &str) -> View {
         let text = format!(
             "[[pop]]\nname = \"a\"\naddresses = [\"192.0.2.1\"]\n[[site]]\ndomains = {domains}\norigin = \"http://origin.test\"\n"
         );
         let config = Config::parse(&text, std::path::Path::new("test.toml"), &Inputs::default()).unwrap();
-        View::compile(&config, &EdgeMetrics::default()).unwrap()
+        View::compile(&config, &EdgeMetrics::default(), &HashSecret([1; 16])).unwrap()
     }
 
     fn parts(method: &str, target: &str, hosts: &[&str]) -> request::Parts {
@@ -178,8 +198,9 @@ mod tests {
             ("other methods", "PURGE", "/", &["www.test"], Ok(("www.test", "/"))),
         ];
         for (name, method, target, hosts, wanted) in rows {
-            let found = admit(&parts(method, target, hosts), PLAIN, &view);
-            let found = found.as_ref().map(|a| (a.host.as_str(), a.target.as_str())).map_err(|refusal| *refusal);
+            let parts = parts(method, target, hosts);
+            let found = admit(&parts, PLAIN, &view);
+            let found = found.as_ref().map(|a| (&*a.host, &*a.target)).map_err(|refusal| *refusal);
             assert_eq!(found, wanted, "{name}");
         }
     }
@@ -199,8 +220,9 @@ mod tests {
             ("userinfo", "a@anything.test", bad),
         ];
         for (name, host, wanted) in rows {
-            let found = admit(&parts("GET", "/", &[host]), PLAIN, &view);
-            assert_eq!(found.as_ref().map(|a| a.host.as_str()).map_err(|refusal| *refusal), wanted, "{name}");
+            let parts = parts("GET", "/", &[host]);
+            let found = admit(&parts, PLAIN, &view);
+            assert_eq!(found.as_ref().map(|a| &*a.host).map_err(|refusal| *refusal), wanted, "{name}");
         }
         let absolute = parts("GET", "http://anything.test:81/a", &["anything.test:81"]);
         assert_eq!(admit(&absolute, PLAIN, &view).unwrap().target, "/a");
@@ -210,7 +232,8 @@ mod tests {
     fn a_site_with_names_of_its_own_beside_every_host() {
         let view = view("[\"www.test\", \"*\"]");
         for host in ["www.test:81", "other.test:81"] {
-            assert!(admit(&parts("GET", "/", &[host]), PLAIN, &view).is_ok(), "{host}");
+            let parts = parts("GET", "/", &[host]);
+            assert!(admit(&parts, PLAIN, &view).is_ok(), "{host}");
         }
     }
 
@@ -228,5 +251,14 @@ mod tests {
         // Host is the 128th.
         assert_eq!((with("x", 99), with("x", 100)), (None, Some(Refusal::TooManyFields)));
         assert_eq!(with("cookie", 400), None, "the pieces of one Cookie");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_usual_needs_no_parser(authority in "[a-zA-Z0-9.:_\\-\\[\\]@%]{0,12}|[a-z.]{0,4}(:[0-9]{0,6})?") {
+            if let Some((host, port)) = usual(&authority) {
+                prop_assert_eq!(Ok((host.to_owned(), port)), parsed(&authority));
+            }
+        }
     }
 }

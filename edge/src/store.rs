@@ -65,8 +65,9 @@ impl Piece {
                     32 * base.vary.len() + 64 * base.variants.len() + tags.map(HeaderValue::len).sum::<usize>()
                 }
                 Self::Object(object) => {
+                    // Twice: those that clients get are also in the header that is prepared for answers, with some of our own.
                     let fields = object.headers.iter().chain(&object.hidden);
-                    let fields = fields.map(|(name, value)| 64 + name.as_str().len() + value.len());
+                    let fields = fields.map(|(name, value)| 2 * 64 + name.as_str().len() + value.len());
                     let body = match &object.body {
                         Body::Inline(bytes) => bytes.len(),
                         Body::Spans(spans) => size_of_val(spans.as_slice()),

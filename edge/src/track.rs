@@ -13,24 +13,18 @@ use crate::worker::Edge;
 /// One request's follower; what it saw is told when it is dropped.
 #[derive(Debug)]
 pub struct Tracker {
-    edge: Arc<Edge>,
     site: Option<Arc<Site>>,
-    line: Option<Box<Line>>,
+    /// What the access log is to say, and whose that is; if it is on.
+    line: Option<(Box<Line>, Arc<Edge>)>,
     started: Instant,
     sent: u64,
     _busy: Busy,
 }
 
 impl Tracker {
-    /// Follows a request that began at `started`. `line` is what the access log is to say, if it is on.
-    pub fn new(
-        edge: Arc<Edge>,
-        site: Option<Arc<Site>>,
-        line: Option<Box<Line>>,
-        started: Instant,
-        busy: Busy,
-    ) -> Self {
-        Self { edge, site, line, started, sent: 0, _busy: busy }
+    /// Follows a request that began at `started`. `line` is what the access log is to say, and whose that is; if it is on.
+    pub fn new(site: Option<Arc<Site>>, line: Option<(Box<Line>, Arc<Edge>)>, started: Instant, busy: Busy) -> Self {
+        Self { site, line, started, sent: 0, _busy: busy }
     }
 
     /// So many bytes were handed to the connection; `passed`: straight from the origin.
@@ -43,7 +37,7 @@ impl Tracker {
 
     /// The answer broke off.
     pub fn broke_off(&mut self, error: &BodyError) {
-        if let Some(line) = &mut self.line {
+        if let Some((line, _)) = &mut self.line {
             line.broken = Some(error.to_string());
         }
     }
@@ -54,10 +48,10 @@ impl Drop for Tracker {
         if let Some(site) = &self.site {
             site.metrics.sent.inc_by(self.sent);
         }
-        if let Some(mut line) = self.line.take() {
+        if let Some((mut line, edge)) = self.line.take() {
             line.bytes = self.sent;
             line.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.edge.access_log.line(line);
+            edge.access_log.line(line);
         }
     }
 }

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use nearcast_shared::config::{Caching, Config, Domain, Keying, OriginHost, Secret};
 use rustls::sign::CertifiedKey;
 
+use crate::key::{HashSecret, SiteHash};
 use crate::metrics::{EdgeMetrics, SiteMetrics};
 use crate::policy::freshness::Bounds;
 use crate::policy::tags::TagLimits;
@@ -21,6 +22,8 @@ use crate::tls::{self, CertificateError};
 pub struct Site {
     /// Its name: in keys, purges, metrics and logs.
     pub name: String,
+    /// What the ids of its URLs begin with.
+    pub hash: SiteHash,
     /// `http` or `https`.
     pub origin_scheme: Scheme,
     /// The origin's host and port.
@@ -49,7 +52,8 @@ impl Site {
 /// The edge's view of the config.
 #[derive(Debug)]
 pub struct View {
-    hosts: HashMap<String, Arc<Site>>,
+    /// Nobody but the operator chooses them.
+    hosts: HashMap<String, Arc<Site>, foldhash::fast::RandomState>,
     any: Option<Arc<Site>>,
     /// Bytes of the largest body that is stored.
     pub object_max: u64,
@@ -90,12 +94,12 @@ pub struct View {
 }
 
 impl View {
-    /// Compiles the view.
+    /// Compiles the view; `secret` is for keys.
     ///
     /// # Errors
     /// When a certificate cannot be used.
-    pub fn compile(config: &Config, metrics: &EdgeMetrics) -> Result<Self, CertificateError> {
-        let (mut hosts, mut any) = (HashMap::new(), None);
+    pub fn compile(config: &Config, metrics: &EdgeMetrics, secret: &HashSecret) -> Result<Self, CertificateError> {
+        let (mut hosts, mut any) = (HashMap::default(), None);
         for site in &config.sites {
             let certificate = site.tls.as_ref().map(tls::load).transpose()?;
             let authority = site.origin.authority().cloned().unwrap_or_else(|| Authority::from_static("invalid"));
@@ -106,6 +110,7 @@ impl View {
             };
             let compiled = Arc::new(Site {
                 name: site.name.clone(),
+                hash: SiteHash::of(&site.name, secret),
                 origin_scheme: site.origin.scheme().cloned().unwrap_or(Scheme::HTTP),
                 origin: authority,
                 origin_host: host,

@@ -63,19 +63,19 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// What purges say of what is stored of that site and URL.
-    pub fn verdict(&self, site: &str, url: UrlId, object: &Object) -> Verdict {
-        self.purges.verdict(&Subject { site, ..object.subject(url) }, self.clock.now())
+    /// What purges say at `now` of what is stored of that site and URL.
+    pub fn verdict(&self, site: &str, url: UrlId, object: &Object, now: Timestamp) -> Verdict {
+        self.purges.verdict(&Subject { site, ..object.subject(url) }, now)
     }
 
     /// Whether it must not be used, or stored, any more. What is softly purged may: it is stale.
     pub fn is_purged(&self, site: &str, url: UrlId, object: &Object) -> bool {
-        self.verdict(site, url, object) == Verdict::Gone
+        self.verdict(site, url, object, self.clock.now()) == Verdict::Gone
     }
 
     /// How a stored answer of `site` stands now.
     pub fn standing<'o>(&self, site: &Site, url: UrlId, object: &'o Object, now: Timestamp) -> Standing<'o> {
-        object.standing(now, site.caching.grace, self.verdict(&site.name, url, object))
+        object.standing(now, site.caching.grace, self.verdict(&site.name, url, object, now))
     }
 }
 

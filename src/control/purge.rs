@@ -115,7 +115,7 @@ impl Control {
     fn url_scope(&self, url: &str) -> Result<Scope, OrderError> {
         let view = self.edge.view.load();
         let Located { site, https, host, target } = located(&view, url)?.1;
-        let target = query::canonical(&site.keying, target);
+        let target = query::canonical(&site.keying, target.into());
         let address = Address { site: &site.name, https, host: &host, target: &target, parts: "" };
         Ok(Scope::Url(address.url_id(&self.edge.secret)))
     }

@@ -3,14 +3,20 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
 use super::reader::FillReader;
 use super::task::{self, Plan};
 use super::{Answer, Extent, Fill, FillKey, Joined};
+use crate::forwarding::Forwarding;
+use crate::headers::{Identity, Peer};
+use crate::key::{StoreKey, UrlId};
 use crate::metrics::Filled;
 use crate::purge::{Subject, Verdict};
 use crate::store::Piece;
-use crate::store::object::Object;
-use crate::view::View;
+use crate::store::object::{Base, Object};
+use crate::view::{Site, View};
 use crate::worker::Worker;
 
 /// How to ask for the missing parts of one body.
@@ -18,44 +24,90 @@ use crate::worker::Worker;
 pub struct Holes {
     worker: Arc<Worker>,
     view: Arc<View>,
-    /// What its request would fetch; the extent is each hole's own.
-    plan: Plan,
+    whose: Whose,
+}
+
+/// Whose body it is, and who reads it. Most bodies lack nothing: what is asked for is made of this once one does.
+#[derive(Debug)]
+pub struct Whose {
+    /// Where its object is.
+    pub key: StoreKey,
+    /// The URL's id.
+    pub url: UrlId,
+    /// The site.
+    pub site: Arc<Site>,
+    /// The reader's side.
+    pub peer: Peer,
+    /// The reader's country, where it is part of the key and known.
+    pub country: Option<String>,
+    /// The reader's fields.
+    pub fields: HeaderMap,
+    /// Path and query that the origin is asked for, where those are not what is keyed.
+    pub own_target: Option<String>,
+    /// The URL's stored answers, when they vary.
+    pub base: Option<Arc<Base>>,
+}
+
+impl Whose {
+    /// What the request would fetch of `object`, which it was answered with.
+    fn plan(&self, object: &Object, identity: &Identity, extent: Extent) -> Plan {
+        let Self { key, url, site, peer, country, fields, own_target, base } = self;
+        let forwarding =
+            Forwarding { looked_up: true, keying: &site.keying, peer: *peer, identity, country: country.as_deref() };
+        let headers = forwarding.fields(fields);
+        let authorized = headers.contains_key(AUTHORIZATION);
+        Plan {
+            key: FillKey { store: *key, url: *url, authorized, extent },
+            site: site.clone(),
+            https: object.https,
+            host: object.host.clone(),
+            target: object.target.clone(),
+            parts: object.parts.clone(),
+            sent_target: own_target.as_ref().unwrap_or(&object.target).clone(),
+            url: *url,
+            headers,
+            stored: None,
+            base: base.clone(),
+            needed: (0, 0),
+            detached: false,
+        }
+    }
 }
 
 impl Holes {
-    /// For the body of `plan.stored`.
-    pub fn new(worker: Arc<Worker>, view: Arc<View>, plan: Plan) -> Self {
-        Self { worker, view, plan }
+    /// For the body of one object.
+    pub fn new(worker: Arc<Worker>, view: Arc<View>, whose: Whose) -> Self {
+        Self { worker, view, whose }
     }
 
     /// A reader of the missing bytes from `first` on, and where it ends; at `end` at the latest. `None` when the origin has
     /// them no more, or not of the same body.
     pub async fn fill(self: Arc<Self>, object: Arc<Object>, (first, end): (u64, u64)) -> Option<(FillReader, u64)> {
         let edge = &self.worker.edge;
-        let plan = &self.plan;
+        let Whose { site, url, .. } = &self.whose;
         let now = edge.clock.now();
-        if !object.can_be_completed(now) || edge.is_purged(&plan.site.name, plan.url, &object) {
+        if !object.can_be_completed(now) || edge.is_purged(&site.name, *url, &object) {
             return None;
         }
         let (from, to) = object.hole((first, end));
-        let key = FillKey { extent: Extent::Missing { first: from, end: to }, ..plan.key };
+        let plan = self.whose.plan(&object, &edge.identity, Extent::Missing { first: from, end: to });
         let covers = |fill: &Fill| {
-            let subject = Subject { site: &plan.site.name, tick: fill.tick, ..object.subject(plan.url) };
+            let subject = Subject { site: &site.name, tick: fill.tick, ..object.subject(*url) };
             edge.purges.verdict(&subject, now) == Verdict::Gone
         };
-        let reader = match edge.fills.join(key, covers, || edge.purges.tick(), self.view.fills_max) {
+        let reader = match edge.fills.join(plan.key, covers, || edge.purges.tick(), self.view.fills_max) {
             Joined::Follower(reader) => reader,
             Joined::Leader(reader, lead) => {
                 // A purge before the fetch had its tick takes away what it would be put to.
-                let alive = !edge.is_purged(&plan.site.name, plan.url, &object);
+                let alive = !edge.is_purged(&site.name, *url, &object);
                 let stored = alive.then(|| object.clone());
-                let plan = Plan { key, stored, needed: (first, end), ..plan.clone() };
-                plan.site.metrics.holes.inc();
+                let plan = Plan { stored, needed: (first, end), ..plan };
+                site.metrics.holes.inc();
                 task::start(&self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
                 reader
             }
             Joined::Full => {
-                plan.site.metrics.filled(Filled::Refused);
+                site.metrics.filled(Filled::Refused);
                 return None;
             }
         };
@@ -75,7 +127,7 @@ impl Holes {
 
     /// The origin has another body now: what is stored of the old one cannot be completed any more.
     fn drop_changed(&self, object: &Object) {
-        let (store, key) = (&self.worker.edge.store, self.plan.key.store);
+        let (store, key) = (&self.worker.edge.store, self.whose.key);
         if matches!(store.peek(&key), Some(Piece::Object(now)) if now.tick == object.tick) {
             store.remove(&key);
         }

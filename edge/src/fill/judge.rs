@@ -16,7 +16,7 @@ use crate::policy::rules::Ruling;
 use crate::policy::storable::{self, Case, NotStored};
 use crate::policy::tags::{CACHE_TAG, SURROGATE_KEY, Tags};
 use crate::policy::validator;
-use crate::store::object::{Body, Hits, Object};
+use crate::store::object::{Body, Hits, Object, Prepared};
 use crate::view::{Site, View};
 
 /// Whose request an answer is to.
@@ -156,6 +156,7 @@ impl Judge<'_> {
             length: 0,
             body: Body::Spans(Vec::new()),
             hits: Hits::default(),
+            prepared: Prepared::default(),
         };
         Ok(Kept { object, own })
     }

@@ -98,7 +98,7 @@ impl Task<'_> {
     /// place of what was fetched after that.
     pub(super) fn may_store(&self, key: &StoreKey, object: &Object) -> bool {
         let edge = &self.worker.edge;
-        match edge.verdict(&self.plan.site.name, self.plan.url, object) {
+        match edge.verdict(&self.plan.site.name, self.plan.url, object, edge.clock.now()) {
             Verdict::Alive => true,
             Verdict::Soft { .. } => {
                 !matches!(edge.store.peek(key), Some(Piece::Object(stored)) if stored.tick > object.tick)

@@ -276,6 +276,7 @@ mod tests {
     use nearcast_shared::config::{Config, Inputs};
 
     use super::*;
+    use crate::key::HashSecret;
     use crate::metrics::EdgeMetrics;
 
     /// `-` a failure, `+` a connection of ours, `.` half a second; whether it is lost, or forgotten.
@@ -311,7 +312,7 @@ mod tests {
 
     fn view_of(text: &str) -> View {
         let config = Config::parse(text, std::path::Path::new("test.toml"), &Inputs::default()).unwrap();
-        View::compile(&config, &EdgeMetrics::default()).unwrap()
+        View::compile(&config, &EdgeMetrics::default(), &HashSecret([1; 16])).unwrap()
     }
 
     #[tokio::test(start_paused = true)]

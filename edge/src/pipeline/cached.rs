@@ -15,7 +15,7 @@ use super::exchange::{Answered, ClientExchange};
 use crate::body::Body;
 use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Supply};
-use crate::fill::holes::Holes;
+use crate::fill::holes::{Holes, Whose};
 use crate::fill::task::{self, Plan};
 use crate::fill::{Answer, Extent, Fill, FillKey, Head, Joined};
 use crate::key::StoreKey;
@@ -26,7 +26,6 @@ use crate::purge::{Subject, Verdict};
 use crate::refusal::Refusal;
 use crate::store::Piece;
 use crate::store::object::{Base, INLINE_MAX, Object, on_grid};
-use crate::variant;
 
 /// A fill that turned out to be for another variant is left for the right one; more than this cannot be needed.
 const VARIANT_HOPS: usize = 3;
@@ -38,12 +37,14 @@ const FORCED_EVERY: Duration = Duration::from_secs(1);
 struct Lookup {
     /// Where its answer is, or goes.
     key: StoreKey,
-    /// The answer.
-    object: Option<Arc<Object>>,
+    /// The answer, and what purges say of it.
+    found: Option<(Arc<Object>, Verdict)>,
     /// Why there is none.
     absent: Forward,
     /// The URL's stored answers, when they vary.
     base: Option<Arc<Base>>,
+    /// When that was.
+    now: Timestamp,
 }
 
 /// What to fetch, and why.
@@ -65,20 +66,27 @@ impl ClientExchange<'_> {
         }
         let mut tried = None;
         for _ in 0..VARIANT_HOPS {
-            let Lookup { key, object, absent, base } = self.lookup(tried).await;
-            let now = self.now();
-            let standing = object.as_deref().map(|object| self.standing(object, now));
-            let (why, fetch_part) = match object.as_ref().zip(standing) {
-                Some((object, standing)) => match self.reuse(key, standing, now) {
-                    Reuse::Validate(Why::Request) => (Forward::Request, false),
-                    Reuse::Validate(Why::Stale | Why::Response) => (Forward::Stale, false),
-                    reuse => match self.missing(object) {
-                        Some(_) if !self.reads_in_parts(object) => (Forward::Partial, true),
-                        Some(_) | None => return self.hit(key, object, standing.ttl(), reuse, base),
-                    },
-                },
+            let Lookup { key, found, absent, base, now } = self.lookup(tried).await;
+            let (why, fetch_part) = match &found {
+                Some((object, verdict)) => {
+                    let standing = object.standing(now, self.site.caching.grace, *verdict);
+                    match self.reuse(key, standing, now) {
+                        Reuse::Validate(Why::Request) => (Forward::Request, false),
+                        Reuse::Validate(Why::Stale | Why::Response) => (Forward::Stale, false),
+                        reuse => match self.missing(object, now) {
+                            Some(_) if !self.reads_in_parts(object, now) => (Forward::Partial, true),
+                            Some(_) | None => {
+                                if reuse == Reuse::StaleWhileRevalidate {
+                                    self.refresh(key, object.clone(), base.clone());
+                                }
+                                return self.hit(key, object, standing.ttl(), reuse, base.as_ref(), now);
+                            }
+                        },
+                    }
+                }
                 None => (absent, true),
             };
+            let object = found.map(|(object, _)| object);
             if self.wishes.only_if_cached {
                 return (self.refused(Refusal::OnlyIfCached), Outcome::Refused);
             }
@@ -93,7 +101,7 @@ impl ClientExchange<'_> {
                 return self.pass(Forward::Bypass, None).await;
             }
             let errand = self.errand(key, object, base, why, fetch_part);
-            match self.follow(errand).await {
+            match Box::pin(self.follow(errand)).await {
                 Ok(answered) => return answered,
                 Err(other_variant) => tried = Some(other_variant),
             }
@@ -118,46 +126,46 @@ impl ClientExchange<'_> {
     }
 
     /// Whether what is missing is fetched while the answer is read, each of several ranges for itself.
-    fn reads_in_parts(&self, object: &Object) -> bool {
-        !self.wishes.only_if_cached
-            && deliver::takes_parts(self.wanted(), object)
-            && object.can_be_completed(self.now())
+    fn reads_in_parts(&self, object: &Object, now: Timestamp) -> bool {
+        !self.wishes.only_if_cached && deliver::takes_parts(self.wanted(now), object) && object.can_be_completed(now)
     }
 
     /// The first bytes that this request needs and the store does not have.
-    fn missing(&self, object: &Object) -> Option<(u64, u64)> {
+    fn missing(&self, object: &Object, now: Timestamp) -> Option<(u64, u64)> {
         if object.is_inline() {
             return None;
         }
-        let (first, end) = self.needed(object);
+        let (first, end) = self.needed(object, now);
         object.missing(first, end)
     }
 
     /// The bytes that this request needs, as a range around them.
-    fn needed(&self, object: &Object) -> (u64, u64) {
-        deliver::needs(self.wanted(), object).unwrap_or((0, object.length))
+    fn needed(&self, object: &Object, now: Timestamp) -> (u64, u64) {
+        deliver::needs(self.wanted(now), object).unwrap_or((0, object.length))
     }
 
     /// What of an answer to this request is stored, and where it is or goes.
     pub(super) async fn stored(&self) -> (StoreKey, Option<Arc<Object>>) {
-        let Lookup { key, object, .. } = self.lookup(None).await;
-        (key, object)
+        let Lookup { key, found, .. } = self.lookup(None).await;
+        (key, found.map(|(object, _)| object))
     }
 
     /// What is stored for this request. `hint` is where a running fill said that its variant goes.
     async fn lookup(&self, hint: Option<StoreKey>) -> Lookup {
         let store = &self.worker.edge.store;
         let primary = self.primary(self.peer.https);
-        let found = |key, object| Lookup { key, object, absent: Forward::VaryMiss, base: None };
         let (key, absent, base) = match store.get(&primary).await {
-            Some(Piece::Object(object)) => match self.usable(object) {
-                Some(object) => return found(primary, Some(object)),
-                None => (hint.unwrap_or(primary), Forward::UriMiss, None),
-            },
-            Some(Piece::Base(base)) => {
-                let text = variant::selecting_text(&base.vary, self.forwarded());
-                (self.variant(&text), Forward::VaryMiss, Some(base))
+            Some(Piece::Object(object)) => {
+                let now = self.now();
+                match self.usable(object, now) {
+                    Some(found) => {
+                        let (key, absent) = (primary, Forward::VaryMiss);
+                        return Lookup { key, found: Some(found), absent, base: None, now };
+                    }
+                    None => (hint.unwrap_or(primary), Forward::UriMiss, None),
+                }
             }
+            Some(Piece::Base(base)) => (self.variant(&self.selecting(&base.vary)), Forward::VaryMiss, Some(base)),
             Some(Piece::Chunk(_)) | None => (hint.unwrap_or(primary), Forward::UriMiss, None),
         };
         // A variant that the URL's list has lost is one of another time: what it varied on, or what invalidated it, may have
@@ -166,35 +174,44 @@ impl ClientExchange<'_> {
         let object = match key != primary && is_listed {
             false => None,
             true => match store.get(&key).await {
-                Some(Piece::Object(object)) => self.usable(object),
+                Some(Piece::Object(object)) => Some(object),
                 Some(Piece::Base(_) | Piece::Chunk(_)) | None => None,
             },
         };
-        Lookup { key, object, absent, base }
+        let now = self.now();
+        Lookup { key, found: object.and_then(|object| self.usable(object, now)), absent, base, now }
     }
 
-    /// A stored answer as far as it is this URL's, not purged, and here.
-    fn usable(&self, object: Arc<Object>) -> Option<Arc<Object>> {
+    /// A stored answer as far as it is this URL's, not purged, and here; and what purges say of it.
+    fn usable(&self, object: Arc<Object>, now: Timestamp) -> Option<(Arc<Object>, Verdict)> {
         let edge = &self.worker.edge;
-        if !object.is_for(&self.address()) || edge.is_purged(&self.site.name, self.url, &object) {
+        if !object.is_for(&self.address()) {
+            return None;
+        }
+        let verdict = edge.verdict(&self.site.name, self.url, &object, now);
+        if verdict == Verdict::Gone {
             return None;
         }
         if object.is_inline() || self.parts.method == Method::HEAD {
-            return Some(object);
+            return Some((object, verdict));
         }
-        let needed = self.needed(&object);
-        object.with_what_is_stored(needed, self.url, &edge.store, self.now())
+        let needed = self.needed(&object, now);
+        Some((object.with_what_is_stored(needed, self.url, &edge.store, now)?, verdict))
     }
 
-    fn hit(&self, key: StoreKey, object: &Arc<Object>, ttl: i64, reuse: Reuse, base: Option<Arc<Base>>) -> Answered {
-        if reuse == Reuse::StaleWhileRevalidate {
-            self.refresh(key, object.clone(), base.clone());
-        }
+    fn hit(
+        &self,
+        key: StoreKey,
+        object: &Arc<Object>,
+        ttl: i64,
+        reuse: Reuse,
+        base: Option<&Arc<Base>>,
+        now: Timestamp,
+    ) -> Answered {
         object.hits.count();
-        let supply = || self.supply(key, Some(object), base.as_ref());
-        let response = deliver::from_store(self.wanted(), object, supply);
-        let outcome = if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale };
-        (self.with_status(response, &CacheStatus::hit(ttl)), outcome)
+        let supply = || self.supply(key, Some(object), base);
+        let response = self.from_store(object, &CacheStatus::hit(ttl), now, supply);
+        (response, if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale })
     }
 
     /// Asks the origin in the background; clients go on with what is stored.
@@ -218,11 +235,12 @@ impl ClientExchange<'_> {
         why: Forward,
         fetch_part: bool,
     ) -> Errand {
+        let now = self.now();
         // What is stale is asked about, and what is not here cannot be: then the part that is wanted or missing will do.
         let extent = match &object {
             Some(object) if object.is_complete() => Extent::Whole,
             // Parts may be put together only under a strong validator.
-            Some(object) if fetch_part && object.can_be_completed(self.now()) => match self.missing(object) {
+            Some(object) if fetch_part && object.can_be_completed(now) => match self.missing(object, now) {
                 Some(missing) => {
                     let (first, end) = object.hole(missing);
                     Extent::Missing { first, end }
@@ -232,7 +250,7 @@ impl ClientExchange<'_> {
             Some(_) | None => self.clients_range(),
         };
         // A condition cannot complete what is missing.
-        let missing_none = |object: &Arc<Object>| self.missing(object).is_none();
+        let missing_none = |object: &Arc<Object>| self.missing(object, now).is_none();
         let stored = object.filter(|object| matches!(extent, Extent::Missing { .. }) || missing_none(object));
         Errand { key, stored, base, extent, why }
     }
@@ -300,15 +318,19 @@ impl ClientExchange<'_> {
 
     /// What the body of an answer is put together with. `stored`: what its missing parts are asked for by.
     fn supply(&self, key: StoreKey, stored: Option<&Arc<Object>>, base: Option<&Arc<Base>>) -> Supply {
-        let holes = stored.filter(|object| object.can_be_completed(self.now())).map(|object| {
-            let errand = Errand {
+        let holes = stored.filter(|object| object.can_be_completed(self.now())).map(|_| {
+            let sent = self.keyed.sent_target();
+            let whose = Whose {
                 key,
-                stored: Some(object.clone()),
+                url: self.url,
+                site: self.site.clone(),
+                peer: self.peer,
+                country: self.country.clone(),
+                fields: self.parts.headers.clone(),
+                own_target: (sent != self.keyed.target).then(|| sent.to_owned()),
                 base: base.cloned(),
-                extent: Extent::Whole,
-                why: Forward::Partial,
             };
-            Arc::new(Holes::new(self.worker.clone(), self.view.clone(), self.plan(&errand)))
+            Arc::new(Holes::new(self.worker.clone(), self.view.clone(), whose))
         });
         Supply { edge: self.worker.edge.clone(), url: self.url, holes }
     }
@@ -331,7 +353,7 @@ impl ClientExchange<'_> {
         let edge = &self.worker.edge;
         let alive = |object: &Arc<Object>| !edge.is_purged(&self.site.name, self.url, object);
         let stored = errand.stored.clone().filter(alive);
-        let needed = stored.as_ref().and_then(|object| self.missing(object)).unwrap_or((0, 0));
+        let needed = stored.as_ref().and_then(|object| self.missing(object, self.now())).unwrap_or((0, 0));
         Plan { needed, ..self.plan_of(self.fill_key(errand), stored, errand.base.clone()) }
     }
 
@@ -361,7 +383,7 @@ impl ClientExchange<'_> {
         let mut status = CacheStatus { collapsed: !leads, ..CacheStatus::forward(why) };
         match answer {
             Answer::Stream(head) => {
-                let selecting = variant::selecting_text(&head.vary, self.forwarded());
+                let selecting = self.selecting(&head.vary);
                 if !leads && head.selecting != selecting {
                     return Err(self.variant(&selecting));
                 }
@@ -375,7 +397,7 @@ impl ClientExchange<'_> {
                     return Ok(self.pass(why, None).await);
                 }
                 let supply = self.supply_of(&head, &errand);
-                let response = deliver::from_fill(self.wanted(), &head, reader, leads, stored, supply);
+                let response = deliver::from_fill(self.wanted(now), &head, reader, leads, stored, supply);
                 let Some(response) = response else { return Ok(self.pass(why, None).await) };
                 status.stored = true;
                 let received = if head.is_whole() { head.object.status } else { StatusCode::PARTIAL_CONTENT };
@@ -383,7 +405,7 @@ impl ClientExchange<'_> {
                 Ok((self.with_status(response, &status), if leads { Outcome::Miss } else { Outcome::Collapsed }))
             }
             Answer::Confirmed(object) => {
-                let is_lacking = self.missing(&object).is_some() && !object.can_be_completed(now);
+                let is_lacking = self.missing(&object, now).is_some() && !object.can_be_completed(now);
                 let is_purged = self.worker.edge.is_purged(&self.site.name, self.url, &object);
                 if is_purged || (!leads && !self.may_share(&object, now)) || is_lacking {
                     return Ok(self.pass(why, None).await);
@@ -391,14 +413,13 @@ impl ClientExchange<'_> {
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);
                 status.ttl = Some(self.standing(&object, now).ttl());
                 let supply = || self.supply(errand.key, Some(&object), errand.base.as_ref());
-                let response = deliver::from_store(self.wanted(), &object, supply);
-                Ok((self.with_status(response, &status), Outcome::Revalidated))
+                Ok((self.from_store(&object, &status, now, supply), Outcome::Revalidated))
             }
             Answer::StandIn(object, received) => {
                 // The client whose request failed may have permitted what this one does not.
                 let failing = if received.is_some() { Failing::Error } else { Failing::Disconnected };
                 let permits = || self.standing(&object, now).stands_in(failing, &self.wishes, self.view.stale_max);
-                if self.missing(&object).is_some() || (!leads && !permits()) {
+                if self.missing(&object, now).is_some() || (!leads && !permits()) {
                     return Ok(self.pass(why, None).await);
                 }
                 status.forward_status = received;
@@ -437,7 +458,7 @@ impl ClientExchange<'_> {
         let permits =
             |object: &&Arc<Object>| self.standing(object, now).stands_in(Failing::Error, &self.wishes, stale_max);
         match errand.stored.as_ref().filter(permits) {
-            Some(object) if self.missing(object).is_none() => {
+            Some(object) if self.missing(object, now).is_none() => {
                 self.stand_in(errand.key, object, CacheStatus::forward(errand.why), now)
             }
             _ => (self.refused(Refusal::Busy), Outcome::Refused),
@@ -454,8 +475,8 @@ impl ClientExchange<'_> {
     ) -> Answered {
         let ttl = self.standing(object, now).ttl();
         let status = CacheStatus { detail: Some("origin-failed"), ttl: Some(ttl), ..status };
-        let response = deliver::from_store(self.wanted(), object, || self.supply(key, Some(object), None));
-        (self.with_status(response, &status), Outcome::Stale)
+        let response = self.from_store(object, &status, now, || self.supply(key, Some(object), None));
+        (response, Outcome::Stale)
     }
 
     /// Whether another request's answer may serve this one: only if it could have come from the store (RFC 9111 section 4:

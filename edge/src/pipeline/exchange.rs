@@ -1,9 +1,10 @@
 //! One admitted request, and what both ways through the edge need of it.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Response, request};
+use http::{HeaderMap, HeaderName, Method, Response, request};
 use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::Rule;
@@ -11,7 +12,7 @@ use nearcast_shared::config::Rule;
 use super::purged;
 use crate::body::Body;
 use crate::cache_status::CacheStatus;
-use crate::deliver::Wanted;
+use crate::deliver::{self, Supply, Wanted};
 use crate::fill::FillKey;
 use crate::fill::task::Plan;
 use crate::forwarding::Forwarding;
@@ -28,6 +29,7 @@ use crate::policy::rules;
 use crate::refusal::Refusal;
 use crate::request::Admitted;
 use crate::store::object::{Base, Object};
+use crate::variant;
 use crate::view::{Site, View};
 use crate::worker::Worker;
 
@@ -35,18 +37,18 @@ use crate::worker::Worker;
 pub(super) struct ClientExchange<'a> {
     pub(super) worker: &'a Arc<Worker>,
     pub(super) view: &'a Arc<View>,
-    pub(super) site: Arc<Site>,
+    pub(super) site: &'a Arc<Site>,
     pub(super) peer: Peer,
-    pub(super) parts: request::Parts,
+    pub(super) parts: &'a request::Parts,
     /// The fields for the origin, once they are needed.
     forwarded: OnceLock<HeaderMap>,
-    pub(super) host: String,
+    pub(super) host: Cow<'a, str>,
     /// The port that the request came to.
     pub(super) port: u16,
-    country: Option<String>,
+    pub(super) country: Option<String>,
     /// Whether the store is asked, or may keep the answer.
     pub(super) looked_up: bool,
-    pub(super) keyed: Keyed,
+    pub(super) keyed: Keyed<'a>,
     pub(super) url: UrlId,
     pub(super) wishes: RequestDirectives,
 }
@@ -58,8 +60,8 @@ impl<'a> ClientExchange<'a> {
         worker: &'a Arc<Worker>,
         view: &'a Arc<View>,
         connection: &Connection,
-        admitted: Admitted,
-        parts: request::Parts,
+        admitted: Admitted<'a>,
+        parts: &'a request::Parts,
     ) -> Self {
         let Admitted { site, host, target } = admitted;
         let trusted = site.trusts(connection.peer);
@@ -67,8 +69,8 @@ impl<'a> ClientExchange<'a> {
         let wishes = RequestDirectives::parse(&parts.headers);
         let port = connection.door().port;
         let peer = Peer { address: connection.peer, trusted, https, version: parts.version };
-        let country = site.keying.country.then(|| country(worker, &site, peer, &parts.headers)).flatten();
-        let looked_up = is_looked_up(&site, &parts.method, &target);
+        let country = site.keying.country.then(|| country(worker, site, peer, &parts.headers)).flatten();
+        let looked_up = is_looked_up(site, &parts.method, &target);
         let forwarded = OnceLock::new();
         let forwarding = Forwarding {
             looked_up,
@@ -77,10 +79,9 @@ impl<'a> ClientExchange<'a> {
             identity: &worker.edge.identity,
             country: country.as_deref(),
         };
-        let fields = || forwarded.get_or_init(|| fields(forwarding, &parts));
+        let fields = || forwarded.get_or_init(|| fields(forwarding, parts));
         let keyed = Keyed::new(&site.keying, looked_up, target, fields, country.as_deref());
-        let address = Address { site: &site.name, https, host: &host, target: &keyed.target, parts: &keyed.parts };
-        let url = address.url_id(&worker.edge.secret);
+        let url = site.hash.url_id(&host, &keyed.target);
         Self { worker, view, site, peer, parts, forwarded, host, port, country, looked_up, keyed, url, wishes }
     }
 
@@ -91,14 +92,15 @@ impl<'a> ClientExchange<'a> {
         match self.parts.method {
             // A body of a GET is neither keyed nor forwarded.
             Method::GET | Method::HEAD => self.cached().await,
-            _ if purged::is_purge(&self.parts.method) => self.purge().await,
-            _ => self.pass_with(body).await,
+            // What is rarer than a hit is not to make the state of one larger, which is moved with each request.
+            _ if purged::is_purge(&self.parts.method) => Box::pin(self.purge()).await,
+            _ => Box::pin(self.pass_with(body)).await,
         }
     }
 
     /// The rule that takes it past the cache.
     pub(super) fn bypass(&self) -> Option<&Rule> {
-        if self.looked_up { None } else { bypass(&self.site, &self.keyed.target) }
+        if self.looked_up { None } else { bypass(self.site, &self.keyed.target) }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -106,7 +108,7 @@ impl<'a> ClientExchange<'a> {
     }
 
     pub(super) fn standing<'o>(&self, object: &'o Object, now: Timestamp) -> Standing<'o> {
-        self.worker.edge.standing(&self.site, self.url, object, now)
+        self.worker.edge.standing(self.site, self.url, object, now)
     }
 
     pub(super) fn address(&self) -> Address<'_> {
@@ -142,8 +144,8 @@ impl<'a> ClientExchange<'a> {
             key,
             site: self.site.clone(),
             https: self.peer.https,
-            host: self.host.clone(),
-            target: self.keyed.target.clone(),
+            host: self.host.clone().into_owned(),
+            target: self.keyed.target.clone().into_owned(),
             parts: self.keyed.parts.clone(),
             sent_target: self.keyed.sent_target().to_owned(),
             url: self.url,
@@ -155,22 +157,31 @@ impl<'a> ClientExchange<'a> {
         }
     }
 
-    pub(super) fn wanted(&self) -> Wanted<'_> {
-        Wanted { method: &self.parts.method, headers: &self.parts.headers, now: self.now() }
+    pub(super) fn wanted(&self, now: Timestamp) -> Wanted<'_> {
+        Wanted { method: &self.parts.method, headers: &self.parts.headers, now }
     }
 
     /// The client's fields as the origin gets them. Answers are selected by these: what is keyed is what is forwarded.
     pub(super) fn forwarded(&self) -> &HeaderMap {
-        self.forwarded.get_or_init(|| {
-            let forwarding = Forwarding {
-                looked_up: self.looked_up,
-                keying: &self.site.keying,
-                peer: self.peer,
-                identity: &self.worker.edge.identity,
-                country: self.country.as_deref(),
-            };
-            fields(forwarding, &self.parts)
-        })
+        self.forwarded.get_or_init(|| fields(self.forwarding(), self.parts))
+    }
+
+    /// What it selects by, of answers that vary on these fields.
+    pub(super) fn selecting(&self, vary: &[HeaderName]) -> Vec<u8> {
+        match self.forwarded.get() {
+            Some(forwarded) => variant::selecting_text(vary, forwarded),
+            None => self.forwarding().selecting(&self.parts.headers, vary),
+        }
+    }
+
+    fn forwarding(&self) -> Forwarding<'_> {
+        Forwarding {
+            looked_up: self.looked_up,
+            keying: &self.site.keying,
+            peer: self.peer,
+            identity: &self.worker.edge.identity,
+            country: self.country.as_deref(),
+        }
     }
 
     pub(super) fn failed(&self, failure: Failure, status: &CacheStatus) -> Response<Body> {
@@ -182,9 +193,26 @@ impl<'a> ClientExchange<'a> {
     }
 
     pub(super) fn with_status(&self, mut response: Response<Body>, status: &CacheStatus) -> Response<Body> {
-        let shown = self.view.shows_detail_to(self.peer.address).then(|| self.address().to_string());
-        status.add_to(response.headers_mut(), &self.worker.edge.identity, shown.as_deref());
+        status.add_to(response.headers_mut(), &self.worker.edge.identity, self.shown_key().as_deref());
         response
+    }
+
+    /// The answer from what is stored.
+    pub(super) fn from_store(
+        &self,
+        object: &Arc<Object>,
+        status: &CacheStatus,
+        now: Timestamp,
+        supply: impl FnOnce() -> Supply,
+    ) -> Response<Body> {
+        let mut response = deliver::from_store(self.wanted(now), object, &self.worker.edge.identity, supply);
+        status.complete(response.headers_mut(), self.shown_key().as_deref());
+        response
+    }
+
+    /// The key, for those who may see it.
+    fn shown_key(&self) -> Option<String> {
+        self.view.shows_detail_to(self.peer.address).then(|| self.address().to_string())
     }
 }
 

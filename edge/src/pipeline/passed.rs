@@ -36,7 +36,7 @@ type Stored = (StoreKey, Arc<Object>);
 impl ClientExchange<'_> {
     /// Asks the origin for this request alone. `stored`: what a HEAD may tell news of, or what stands in.
     pub(super) async fn pass(&self, why: Forward, stored: Option<Stored>) -> Answered {
-        self.pass_body(RequestBody::Empty, why, stored).await
+        Box::pin(self.pass_body(RequestBody::Empty, why, stored)).await
     }
 
     pub(super) async fn pass_with(&self, body: Incoming) -> Answered {
@@ -66,7 +66,7 @@ impl ClientExchange<'_> {
         let (secret, answer) = (&self.worker.edge.secret, answer.headers());
         self.invalidate(self.url);
         for target in location::same_host_targets(answer, &self.base()) {
-            let target = query::canonical(&self.site.keying, target);
+            let target = query::canonical(&self.site.keying, target.into());
             self.invalidate(Address { target: &target, ..self.address() }.url_id(secret));
         }
         for group in groups::groups(answer, &CACHE_GROUP_INVALIDATION) {
@@ -80,7 +80,7 @@ impl ClientExchange<'_> {
         let ask = Ask {
             method: self.parts.method.clone(),
             target: self.keyed.sent_target().to_owned(),
-            client_host: self.host.clone(),
+            client_host: self.host.clone().into_owned(),
             headers: self.forwarded().clone(),
         };
         let tick = self.worker.edge.purges.tick();
@@ -201,7 +201,7 @@ impl ClientExchange<'_> {
         let (fill, reader) = edge.fills.lone(key, edge.purges.tick());
         let plan = self.plan_of(key, None, None);
         let head = task::adopt(self.worker, self.view.clone(), plan, fill, (answer, exchange))?;
-        let unconditional = Wanted { headers: &HeaderMap::new(), ..self.wanted() };
+        let unconditional = Wanted { headers: &HeaderMap::new(), ..self.wanted(self.now()) };
         let supply = Supply { edge: self.worker.edge.clone(), url: self.url, holes: None };
         let response = deliver::from_fill(unconditional, &head, reader, true, None, supply);
         let status = CacheStatus { stored: true, ..status.clone() };

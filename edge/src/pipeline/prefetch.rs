@@ -74,8 +74,9 @@ pub async fn prefetch(
     let mut request = Request::new(());
     *request.uri_mut() = url.clone();
     *request.headers_mut() = fields.clone();
-    let admitted = Admitted { site: site.clone(), host, target };
-    let exchange = ClientExchange::new(worker, &view, &connection, admitted, request.into_parts().0);
+    let admitted = Admitted { site: &site, host: host.into(), target: target.into() };
+    let (parts, ()) = request.into_parts();
+    let exchange = ClientExchange::new(worker, &view, &connection, admitted, &parts);
     let (response, outcome) = exchange.cached().await;
     worker.edge.metrics.prefetched(outcome).inc();
     let status = response.status();

@@ -26,7 +26,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
 use super::Piece;
-use super::object::{Base, Body, CHUNK, Hits, Object, Span, Variant};
+use super::object::{Base, Body, CHUNK, Hits, Object, Prepared, Span, Variant};
 use crate::key::{GroupId, StoreKey, TagId};
 use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;
@@ -391,6 +391,7 @@ impl<R: Read> From<'_, R> {
             length,
             body,
             hits: Hits::default(),
+            prepared: Prepared::default(),
         })
     }
 }
@@ -435,6 +436,7 @@ mod tests {
             length,
             body,
             hits: Hits::default(),
+            prepared: Prepared::default(),
         }
     }
 
