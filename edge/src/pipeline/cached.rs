@@ -210,7 +210,7 @@ impl ClientExchange<'_> {
     ) -> Answered {
         object.hits.count();
         let supply = || self.supply(key, Some(object), base);
-        let response = self.from_store(object, &CacheStatus::hit(ttl), now, supply);
+        let response = self.stored_answer(object, &CacheStatus::hit(ttl), now, supply);
         (response, if reuse == Reuse::Fresh { Outcome::Hit } else { Outcome::Stale })
     }
 
@@ -413,7 +413,7 @@ impl ClientExchange<'_> {
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);
                 status.ttl = Some(self.standing(&object, now).ttl());
                 let supply = || self.supply(errand.key, Some(&object), errand.base.as_ref());
-                Ok((self.from_store(&object, &status, now, supply), Outcome::Revalidated))
+                Ok((self.stored_answer(&object, &status, now, supply), Outcome::Revalidated))
             }
             Answer::StandIn(object, received) => {
                 // The client whose request failed may have permitted what this one does not.
@@ -475,7 +475,7 @@ impl ClientExchange<'_> {
     ) -> Answered {
         let ttl = self.standing(object, now).ttl();
         let status = CacheStatus { detail: Some("origin-failed"), ttl: Some(ttl), ..status };
-        let response = self.from_store(object, &status, now, || self.supply(key, Some(object), None));
+        let response = self.stored_answer(object, &status, now, || self.supply(key, Some(object), None));
         (response, Outcome::Stale)
     }
 

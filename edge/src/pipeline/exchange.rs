@@ -198,7 +198,7 @@ impl<'a> ClientExchange<'a> {
     }
 
     /// The answer from what is stored.
-    pub(super) fn from_store(
+    pub(super) fn stored_answer(
         &self,
         object: &Arc<Object>,
         status: &CacheStatus,

@@ -85,7 +85,7 @@ impl ClientExchange<'_> {
         };
         let tick = self.worker.edge.purges.tick();
         let request_time = self.now();
-        let answer = self.worker.origins.ask(&self.site, ask, body).await;
+        let answer = self.worker.origins.ask(self.site, ask, body).await;
         let response_time = self.now();
         let failing = match &answer {
             Ok(answer) if matches!(answer.status().as_u16(), 500 | 502..=504) => Some(Failing::Error),
@@ -137,7 +137,7 @@ impl ClientExchange<'_> {
         }
         let edge = &self.worker.edge;
         let judge = Judge {
-            site: &self.site,
+            site: self.site,
             view: self.view,
             identity: &edge.identity,
             request: self.forwarded(),
