@@ -66,9 +66,9 @@ def free_port() -> int:
 class Fleet:
     """Owns the temporary directory and every server, so that one exit ends them all."""
 
-    def __init__(self, cores: tuple[int, int]) -> None:
+    def __init__(self, cores: tuple[int, int], scratch: Path | None = None) -> None:
         self.server_core, self.load_core = cores
-        self.base = Path(tempfile.mkdtemp(prefix="nearcast-bench-"))
+        self.base = Path(tempfile.mkdtemp(prefix="nearcast-bench-", dir=scratch))
         self.running: list[subprocess.Popen[bytes]] = []
 
     def folder(self, name: str) -> Path:

@@ -14,7 +14,7 @@ from comparison.edge.work import KIB, Scale
 from comparison.fleet import Fleet, Target, Unfit, find, note
 from comparison.measure import Cell, ratio, rounds
 
-PACKAGES = {"cc": "gcc libc6-dev libssl-dev", "openssl": "openssl", "wrk": "wrk", "h2load": "nghttp2-client"}
+PACKAGES = {"cc": "gcc libc6-dev", "/usr/include/openssl/ssl.h": "libssl-dev", "openssl": "openssl", "wrk": "wrk", "h2load": "nghttp2-client"}
 # What a smoke run does without.
 LOADS = ("wrk", "h2load")
 COLUMNS = ("nearcast", *ALL)
@@ -146,8 +146,7 @@ def run(fleet: Fleet, options: argparse.Namespace) -> None:
                 smoke(row, cells)
                 continue
             for line in row.lines:
-                if options.only in line.label or len(row.lines) > 1:
-                    print(text(line, cells), flush=True)
+                print(text(line, cells), flush=True)
             remark(row, cells)
         for target in targets:
             fleet.stop(target)

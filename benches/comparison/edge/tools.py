@@ -38,12 +38,13 @@ class Tools:
         finally:
             client.close()
 
-    def load(self, target: Target, *words: object, tls: bool = False, seconds: float = 0.0) -> dict:
+    def load(self, target: Target, *words: object, tls: bool = False, seconds: float = 0.0,
+             patience: float = 200.0) -> dict:
         """Our own clients: all answers right, or no figure."""
         port = target.https if tls else target.http
         command = [self.load_program, "--port", port, *words, *(["--tls"] if tls else []),
                    *(["--seconds", seconds] if seconds else [])]
-        said = json.loads(self.fleet.load([str(word) for word in command], seconds + 200))
+        said = json.loads(self.fleet.load([str(word) for word in command], seconds + patience))
         if said["failed"] > said["answered"] * LOSS_ALLOWED or not said["answered"]:
             raise Unfit(f"{said['failed']} failed of {said['answered'] + said['failed']}: {said['why']}")
         if said["resumed"]:
