@@ -24,7 +24,7 @@ from comparison.edge import nearcast  # noqa: E402
 from comparison.edge.setup import Setup, Surroundings, make_certificate  # noqa: E402
 from comparison.edge.tools import Tools  # noqa: E402
 from comparison.fleet import Fleet, Target, Unfit, resident_kib  # noqa: E402
-from comparison.measure import Cell, burst, rounds  # noqa: E402
+from comparison.measure import Cell, Sample, burst, rounds  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 KIB = 1 << 10
@@ -32,7 +32,8 @@ SMALL = 64
 TABLE = "\n| {} | CPU µs a hit | by the first |\n| --- | --- | --- |"
 PURGE_BATCH = 10_000
 READY_SECONDS = 120.0
-Ask = Callable[[Target, float], int]
+# One round of so many seconds against a node.
+Ask = Callable[[Target, float], Sample]
 
 
 class Growth:
@@ -53,11 +54,11 @@ class Growth:
         """A table of the cases, each after one round that is thrown away; nothing but hits."""
         cells = [(label, Cell(target), ask) for label, target, ask in cases]
         for _, cell, ask in cells:
-            cell.attempt(lambda: ask(cell.target, 1.0) and None)
+            cell.attempt(lambda: ask(cell.target, 1.0))
         for _ in range(self.options.rounds):
             for _, cell, ask in cells:
                 before = self.tools.asked()
-                rounds([cell], 1, lambda target: burst(target, lambda: (ask(target, self.options.seconds), {})))
+                rounds([cell], 1, lambda target: ask(target, self.options.seconds))
                 if self.tools.asked() != before:
                     cell.fault = cell.fault or "the origin was asked: not only hits"
         print(TABLE.format(heading), flush=True)
@@ -66,9 +67,20 @@ class Growth:
             share = f"{cell.median() / first.median():.2f}" if cell.fit() and first.fit() else "-"
             print(f"| {label} | {cell.text()} | {share} |", flush=True)
 
-    def hits(self, *words: object, connections: int = 64) -> Ask:
-        """Asks as those words say, over kept connections."""
-        return lambda target, seconds: self.tools.load(target, *words, "--connections", connections, seconds=seconds)["answered"]
+    def hits(self, *words: object) -> Ask:
+        """Asks as those words say, over 64 kept connections."""
+        return lambda target, seconds: burst(target, lambda: (
+            self.tools.load(target, *words, "--connections", 64, seconds=seconds)["answered"], {}))
+
+    def held(self, count: int, path: str, size: int) -> Ask:
+        """Over so many connections, which are there before the round, and leave after it."""
+        def ask(target: Target, seconds: float) -> Sample:
+            clients = self.tools.connected(target, count, path, size, seconds)
+            try:
+                return burst(target, lambda: (clients.go(), {}))
+            finally:
+                clients.end()
+        return ask
 
     def fill(self, target: Target, *words: object, requests: int) -> None:
         """So many requests, each for another object."""
@@ -156,7 +168,7 @@ def connections(growth: Growth) -> None:
     target = growth.node("connections", Setup("connections"))
     words = ("--path", f"/{KIB}/hit", "--size", KIB)
     growth.tools.load(target, *words, "--requests", 8)
-    growth.compare("connections", [(f"{count:,}", target, growth.hits(*words, connections=count))
+    growth.compare("connections", [(f"{count:,}", target, growth.held(count, f"/{KIB}/hit", KIB))
                                    for count in (10, 1_000, 10_000)
                                    if count + 100 < resource.getrlimit(resource.RLIMIT_NOFILE)[0]])
     growth.end(target)

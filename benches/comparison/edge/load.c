@@ -2,13 +2,15 @@
  * once, connections that are only kept. Every answer is compared with what the origin sends (pattern.h), byte for byte; what differs counts as
  * failed. One thread, HTTP/1.1, one JSON object on standard output.
  *
- * Usage: load --port PORT [--tls] [--fresh] [--once] [--hold] [--connections N] [--seconds N | --requests N] --size N
+ * Usage: load --port PORT [--tls] [--fresh] [--once] [--hold] [--wait] [--connections N] [--seconds N | --requests N] --size N
  *             (--path PATH | --unique PREFIX | --prefix PREFIX --objects N [--zipf EXPONENT] [--seed N]) [--in-order] [--sites N]
  *
  *   --tls     TLS 1.3; sessions are never resumed
  *   --fresh   a new connection for each request
  *   --once    all connections are made first, then each asks once, all at the same time
  *   --hold    the same, one after the other; then prints "held" and keeps them until standard input ends
+ *   --wait    all connections are made first; then prints "ready", and begins when there is a line on standard input;
+ *             connections stay until the program ends
  *   --in-order  objects 0, 1, 2 and so on, each once
  *   --sites   request N is for the host siteI.test, I in turn, not for localhost */
 #define _GNU_SOURCE
@@ -44,7 +46,7 @@ struct connection {
 };
 
 static struct {
-    int port, tls, fresh, once, hold, in_order;
+    int port, tls, fresh, once, hold, wait, stays, in_order;
     long connections, requests, size, objects, sites;
     double seconds, zipf;
     unsigned long seed;
@@ -306,10 +308,14 @@ static void go_on(struct connection *connection) {
             connection->stage = READY;
             break;
         case READY:
-            if (wish.once)
+            if (wish.once || wish.wait)
                 return;
             if (is_over()) {
-                leave(connection);
+                if (wish.stays) {
+                    connection->stage = CLOSED;
+                    living--;
+                } else
+                    leave(connection);
                 return;
             }
             ask(connection);
@@ -388,7 +394,7 @@ static void print(double took) {
 static void read_words(int count, char **words) {
     static const struct option names[] = {
         {"port", 1, 0, 'p'}, {"tls", 0, 0, 't'}, {"fresh", 0, 0, 'f'}, {"once", 0, 0, 'o'}, {"hold", 0, 0, 'h'},
-        {"in-order", 0, 0, 'i'}, {"connections", 1, 0, 'c'}, {"seconds", 1, 0, 's'}, {"requests", 1, 0, 'n'}, {"size", 1, 0, 'b'},
+        {"wait", 0, 0, 'w'}, {"in-order", 0, 0, 'i'}, {"connections", 1, 0, 'c'}, {"seconds", 1, 0, 's'}, {"requests", 1, 0, 'n'}, {"size", 1, 0, 'b'},
         {"path", 1, 0, 'P'}, {"unique", 1, 0, 'u'}, {"prefix", 1, 0, 'x'}, {"objects", 1, 0, 'O'}, {"zipf", 1, 0, 'z'},
         {"seed", 1, 0, 'r'}, {"sites", 1, 0, 'S'}, {0, 0, 0, 0}};
     for (int word; (word = getopt_long(count, words, "", names, NULL)) != -1;)
@@ -398,6 +404,7 @@ static void read_words(int count, char **words) {
         case 'f': wish.fresh = 1; break;
         case 'o': wish.once = 1; break;
         case 'h': wish.hold = 1; break;
+        case 'w': wish.wait = wish.stays = 1; break;
         case 'i': wish.in_order = 1; break;
         case 'c': wish.connections = atol(optarg); break;
         case 's': wish.seconds = atof(optarg); break;
@@ -452,8 +459,20 @@ int main(int count, char **words) {
     for (long i = 0; i < wish.connections; i++) {
         enter(&all[i]);
         /* So that no listener's queue overflows. */
-        if (i % 100 == 99 && wish.once)
+        if (i % 100 == 99 && (wish.once || wish.wait))
             run(-1);
+    }
+    if (wish.wait) {
+        run(-1);
+        puts("ready");
+        fflush(stdout);
+        if (read(0, buffer, 1) < 1)
+            return 1;
+        began = now();
+        until = began + wish.seconds;
+        wish.wait = 0;
+        for (long i = 0; i < wish.connections; i++)
+            go_on(&all[i]);
     }
     if (wish.once) {
         run(-1);

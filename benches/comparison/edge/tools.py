@@ -44,14 +44,14 @@ class Tools:
         port = target.https if tls else target.http
         command = [self.load_program, "--port", port, *words, *(["--tls"] if tls else []),
                    *(["--seconds", seconds] if seconds else [])]
-        said = json.loads(self.fleet.load([str(word) for word in command], seconds + patience))
-        if said["failed"] > said["answered"] * LOSS_ALLOWED or not said["answered"]:
-            raise Unfit(f"{said['failed']} failed of {said['answered'] + said['failed']}: {said['why']}")
-        if said["resumed"]:
-            raise Unfit(f"{said['resumed']} sessions resumed")
-        if tls and not said["protocol"].startswith("TLSv1.3"):
-            raise Unfit(f"{said['protocol']}, not TLS 1.3")
-        return said
+        return right(json.loads(self.fleet.load([str(word) for word in command], seconds + patience)), tls)
+
+    def connected(self, target: Target, count: int, path: str, size: int, seconds: float) -> Connected:
+        """That many clients that have connected and wait."""
+        command = [self.load_program, "--port", target.http, "--wait", "--connections", count, "--path", path, "--size", size,
+                   "--seconds", seconds]
+        return Connected(subprocess.Popen(["taskset", "-c", str(self.fleet.load_core), *map(str, command)], text=True,
+                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True))
 
     def hold(self, target: Target, count: int, path: str, size: int, tls: bool) -> subprocess.Popen[str]:
         """That many clients, each of which has asked once and stays; they leave when its input is closed."""
@@ -90,6 +90,43 @@ class Tools:
         if bad > count * LOSS_ALLOWED or not count or right < count or data < count * size * (1 - LOSS_ALLOWED):
             raise Unfit(f"{count} answered, {right} 2xx, {bad} failed, {data} bytes")
         return count
+
+
+class Connected:
+    """Clients that wait for the word; what they cost until then, and when they leave, is nobody's."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.line("ready")
+
+    def line(self, expected: str = "") -> str:
+        said = self.process.stdout.readline().strip() if self.process.stdout else ""
+        if not said or (expected and said != expected):
+            self.end()
+            raise Unfit(f"clients say: {said or 'nothing'}")
+        return said
+
+    def go(self) -> int:
+        """Requests that were answered."""
+        if self.process.stdin:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        return right(json.loads(self.line()), False)["answered"]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def right(said: dict, tls: bool) -> dict:
+    """What our clients say, or why it does not count."""
+    if said["failed"] > said["answered"] * LOSS_ALLOWED or not said["answered"]:
+        raise Unfit(f"{said['failed']} failed of {said['answered'] + said['failed']}: {said['why']}")
+    if said["resumed"]:
+        raise Unfit(f"{said['resumed']} sessions resumed")
+    if tls and not said["protocol"].startswith("TLSv1.3"):
+        raise Unfit(f"{said['protocol']}, not TLS 1.3")
+    return said
 
 
 def compiled(name: str, folder: Path, *libraries: str) -> None:
