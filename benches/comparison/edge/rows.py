@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from comparison.edge.setup import Setup
 from comparison.edge.work import KIB, MIB, Handshakes, Herd, Hits, Idle, Misses, Streams, Work, Zipf
+from comparison.measure import Cell
 
 ALL = ("nginx", "nginx-sendfile", "haproxy", "varnish", "ats")
 WITH_TLS = ("nginx", "nginx-sendfile", "haproxy", "ats")
@@ -27,6 +28,18 @@ class Line:
     figure: str = "cpu"
     gate: Gate | None = None
     digits: int = 2
+    # Whether it adds up over the rounds: the last one says it.
+    total: bool = False
+
+    def of(self, cell: Cell) -> float:
+        """What counts of a server that has figures."""
+        return cell.samples[-1][self.figure] if self.total else cell.median(self.figure)
+
+    def text(self, cell: Cell) -> str:
+        """The same, to be read."""
+        if cell.fit() and self.total:
+            return f"{self.of(cell):,.{self.digits}f}"
+        return cell.text(self.figure, self.digits)
 
 
 @dataclass(frozen=True)
@@ -66,9 +79,9 @@ def rows() -> list[Row]:
         Row(SHIPPED, ("haproxy",), Misses(SHIPPED), (Line("miss 4 KiB, as shipped", gate=Gate(1.0)),)),
         Row(TIERED, ("nginx", "varnish", "ats"), Zipf(), (
             Line("zipf", gate=Gate(0.85)),
-            Line("zipf: origin requests", "origin", Gate(1.0, peer="nginx"), 0))),
+            Line("zipf: origin requests", "origin", Gate(1.0, peer="nginx"), 0, total=True))),
         Row(TIERED_SHIPPED, (), Zipf(), (
-            Line("zipf, as shipped"), Line("zipf, as shipped: origin requests", "origin", digits=0))),
+            Line("zipf, as shipped"), Line("zipf, as shipped: origin requests", "origin", digits=0, total=True))),
         Row(HERD, ("nginx", "varnish", "ats"), Herd(), (
             Line("herd: origin requests", "origin", Gate(1, of_peer=False), 0),
             Line("herd: first byte, ms", "first_byte_ms", Gate(40, of_peer=False), 1),

@@ -69,16 +69,16 @@ def measured(tools: Tools, row: Row, targets: list[Target], options: argparse.Na
 def verdict(gate: Gate | None, line: Line, ours: Cell | None, rivals: list[Cell]) -> tuple[str, str, str]:
     """Ours by the best peer's, what it may be, and whether it is."""
     able = [cell for cell in rivals if cell.fit() and (gate is None or not gate.peer or cell.target.name == gate.peer)]
-    best = min(able, key=lambda cell: cell.median(line.figure), default=None)
-    shown = f"{ratio(ours, best, lambda cell: cell.median(line.figure))} ({best.target.name})" if best else "-"
+    best = min(able, key=line.of, default=None)
+    shown = f"{ratio(ours, best, line.of)} ({best.target.name})" if best else "-"
     if gate is None:
         return shown, "-", ""
     if not gate.of_peer:
         allowed = f"{gate.limit:g}"
-        value = ours.median(line.figure) if ours and ours.fit() else None
+        value = line.of(ours) if ours and ours.fit() else None
     else:
         allowed = f"{gate.limit:g} × {gate.peer or 'best'}"
-        value = ours.median(line.figure) / best.median(line.figure) if ours and ours.fit() and best else None
+        value = line.of(ours) / line.of(best) if ours and ours.fit() and best else None
     if value is None:
         return shown, allowed, "not measured"
     if value <= gate.limit:
@@ -90,7 +90,7 @@ def text(line: Line, cells: list[Cell]) -> str:
     """The line as Markdown."""
     by_name = {cell.target.name: cell for cell in cells}
     ours = by_name.get("nearcast")
-    figures = [by_name[name].text(line.figure, line.digits) if name in by_name else "-" for name in COLUMNS]
+    figures = [line.text(by_name[name]) if name in by_name else "-" for name in COLUMNS]
     ends = verdict(line.gate, line, ours, [cell for cell in cells if cell is not ours])
     return f"| {line.label} | {' | '.join(figures)} | {' | '.join(ends)} |"
 
