@@ -61,6 +61,12 @@ class Growth:
                 rounds([cell], 1, lambda target: ask(target, self.options.seconds))
                 if self.tools.asked() != before:
                     cell.fault = cell.fault or "the origin was asked: not only hits"
+        for label, cell, _ in cells:
+            if cell.fault and self.options.smoke:
+                raise Unfit(f"{label} {heading}: {cell.fault}")
+        if self.options.smoke:
+            print(f"{heading}: answers right", flush=True)
+            return
         print(TABLE.format(heading), flush=True)
         first = cells[0][1]
         for label, cell, _ in cells:
@@ -122,7 +128,8 @@ def index(growth: Growth) -> None:
         cases.append((f"{count:,}", target, growth.hits(*words)))
         targets.append(target)
     growth.compare("objects in the index", cases)
-    print("\n" + "; ".join(told), flush=True)
+    if not growth.options.smoke:
+        print("\n" + "; ".join(told), flush=True)
     growth.end(*targets)
 
 
@@ -142,11 +149,11 @@ def sites(growth: Growth) -> None:
 
 
 def purges(growth: Growth) -> None:
-    """The object is older than all purges, so that each hit asks all tables, and is fetched after them, as most are."""
-    cases, targets = [], []
+    """Of what is younger than all purges, as most is, and of what is older, for which the tables must be asked."""
+    cases, targets, many = [], [], growth.options.purges
     words = ("--path", f"/{KIB}/hit", "--size", KIB)
-    for label, count, before in (("0", 0, True), ("1,000,000 before it was fetched", 1_000_000, False),
-                                 ("1,000,000 since it was fetched", 1_000_000, True)):
+    for label, count, before in (("0", 0, True), (f"{many:,} before it was fetched", many, False),
+                                 (f"{many:,} since it was fetched", many, True)):
         target = growth.node(f"purges-{len(cases)}", Setup("purges"))
         if before:
             growth.tools.load(target, *words, "--requests", 8)
@@ -216,6 +223,8 @@ def start(growth: Growth) -> None:
     before = growth.tools.asked()
     growth.fill(again, *words, requests=count)
     lost = growth.tools.asked() - before
+    if lost and growth.options.smoke:
+        raise Unfit(f"{lost} of {count} objects were not found again")
     print(f"\n{count:,} objects of 1 KiB on disk: a clean stop takes {ended:.2f} s; the next start answers after {served:.3f} s, and has found "
           f"{found:,} of them after {known:.2f} s; {resident_kib(again.process.pid) >> 10} MiB resident after all were asked for; "
           f"{lost:,} were asked of the origin again", flush=True)
@@ -244,12 +253,20 @@ def main() -> int:
     parser.add_argument("--objects-max", type=int, default=5_000_000, help="less where memory is scarce: five million take about 8 GiB")
     parser.add_argument("--cores", default="0,1", help="the node's core, the load's core")
     parser.add_argument("--scratch", type=Path, default=None, help="where files are; default: the system's folder for temporary ones")
+    parser.add_argument("--purges", type=int, default=1_000_000)
+    parser.add_argument("--smoke", action="store_true", help="a little of everything, and no figures: are all answers right?")
     options = parser.parse_args()
+    if options.smoke:
+        options.rounds, options.seconds, options.objects_max, options.purges = 1, 0.2, 1_000, PURGE_BATCH
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server, load = (int(core) for core in options.cores.split(","))
-    if not options.nearcast.is_file() or not {server, load} <= os.sched_getaffinity(0) or server == load:
-        print(f"growth.py: needs {options.nearcast} and two cores", file=sys.stderr)
+    if options.smoke:
+        server = load = min(os.sched_getaffinity(0))
+    elif server == load:
+        parser.error("two different cores are needed")
+    if not options.nearcast.is_file() or not {server, load} <= os.sched_getaffinity(0):
+        print(f"growth.py: needs {options.nearcast} and cores {server} and {load}", file=sys.stderr)
         return 2
     fleet = Fleet((server, load), options.scratch)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))

@@ -36,6 +36,8 @@ class Target:
     # Its own files, what it has cached among them.
     folder: Path = Path()
     admin: int = 0
+    # What was last negotiated with it: version and cipher.
+    protocol: str = ""
     # What a row counts over all of its rounds.
     counts: Counter[str] = field(default_factory=Counter)
 

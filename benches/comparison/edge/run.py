@@ -105,6 +105,11 @@ def remark(row: Row, cells: list[Cell]) -> None:
     best = min((cell for cell in cells if cell is not ours), key=Cell.both_ends, default=None)
     if ours and best:
         told += f"; with the load's CPU {ratio(ours, best, Cell.both_ends)} of {best.target.name}"
+    chosen = {cell.target.protocol for cell in cells}
+    if len(chosen) > 1:
+        told += "; not the same cipher: " + ", ".join(f"{cell.target.name} {cell.target.protocol}" for cell in cells)
+    elif chosen != {""}:
+        told += f"; {chosen.pop()}"
     note(f"{row.lines[0].label}: {told}")
 
 

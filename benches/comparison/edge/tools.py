@@ -44,7 +44,9 @@ class Tools:
         port = target.https if tls else target.http
         command = [self.load_program, "--port", port, *words, *(["--tls"] if tls else []),
                    *(["--seconds", seconds] if seconds else [])]
-        return right(json.loads(self.fleet.load([str(word) for word in command], seconds + patience)), tls)
+        said = right(json.loads(self.fleet.load([str(word) for word in command], seconds + patience)), tls)
+        target.protocol = said["protocol"] or target.protocol
+        return said
 
     def connected(self, target: Target, count: int, path: str, size: int, seconds: float) -> Connected:
         """That many clients that have connected and wait."""
