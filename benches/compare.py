@@ -11,7 +11,6 @@ import argparse
 import os
 import platform
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +26,6 @@ from comparison.measure import version  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"http": edge, "dns": dns}
-SCRATCH_BYTES = 12 << 30
 
 
 def heading(options: argparse.Namespace) -> str:
@@ -60,14 +58,6 @@ def run(fleet: Fleet, options: argparse.Namespace) -> None:
         print("\n" + "\n".join(f"- {text}" for text in NOTES))
 
 
-def scratch() -> Path:
-    """Memory, where there is plenty of it: the disk's own pace, and what else it has to do, is not what is measured."""
-    shared = Path("/dev/shm")
-    if shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free >= SCRATCH_BYTES:
-        return shared
-    return Path(tempfile.gettempdir())
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=4, help="length of one round")
@@ -80,8 +70,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--geo", type=Path, default=ROOT / "config/geo/nearcast-city.mmdb.zst",
                         help="GeoIP2 City database that gdnsd steers by (.mmdb or .mmdb.zst)")
     parser.add_argument("--cores", default="0,1", help="the server's core, the load's core")
-    parser.add_argument("--scratch", type=Path, default=scratch(),
-                        help="where all files are, caches among them; tmpfs spares the disk and the noise that it makes")
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()),
+                        help="where all files are, caches among them; up to 8 GiB")
     parser.add_argument("--peers-only", action="store_true", help="leave nearcast out")
     options = parser.parse_args()
     if options.seconds < 1 or options.rounds < 1 or not set(options.rows) <= set(KINDS):

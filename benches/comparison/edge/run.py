@@ -20,6 +20,7 @@ LOADS = ("wrk", "h2load")
 COLUMNS = ("nearcast", *ALL)
 TABLE = (f"| HTTP | {' | '.join(COLUMNS)} | nearcast/best | at most | |\n"
          f"| --- | {'--- | ' * len(COLUMNS)}--- | --- | --- |")
+SENDFILE = "nginx-sendfile"
 # A tenth is noise.
 NOISE = 1.1
 
@@ -71,6 +72,10 @@ def verdict(gate: Gate | None, line: Line, ours: Cell | None, rivals: list[Cell]
     able = [cell for cell in rivals if cell.fit() and (gate is None or not gate.peer or cell.target.name == gate.peer)]
     best = min(able, key=line.of, default=None)
     shown = f"{ratio(ours, best, line.of)} ({best.target.name})" if best else "-"
+    if best and best.target.name == SENDFILE:
+        # It alone copies nothing, so the best of those that do is worth a look, too.
+        other = min((cell for cell in able if cell is not best), key=line.of, default=None)
+        shown += f", {ratio(ours, other, line.of)} ({other.target.name})" if other else ""
     if gate is None:
         return shown, "-", ""
     if not gate.of_peer:
