@@ -150,7 +150,8 @@ def sites(growth: Growth) -> None:
 
 def purges(growth: Growth) -> None:
     """Of what is younger than all purges, as most is, and of what is older, for which the tables must be asked."""
-    cases, targets, many = [], [], growth.options.purges
+    cases: list[tuple[str, Target, Ask]] = []
+    targets, many = [], growth.options.purges
     words = ("--path", f"/{KIB}/hit", "--size", KIB)
     for label, count, before in (("0", 0, True), (f"{many:,} before it was fetched", many, False),
                                  (f"{many:,} since it was fetched", many, True)):

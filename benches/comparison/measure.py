@@ -27,7 +27,7 @@ class Cell:
     samples: list[Sample] = field(default_factory=list)
     fault: str = ""
 
-    def attempt(self, work: Callable[[], None]) -> None:
+    def attempt(self, work: Callable[[], object]) -> None:
         """A faulty target is left out of the rounds that remain."""
         if self.fault:
             return

@@ -321,7 +321,8 @@ static void go_on(struct connection *connection) {
             ask(connection);
             break;
         case ASKING: {
-            ssize_t sent = give(connection, connection->asked + connection->asked_sent, connection->asked_length - connection->asked_sent);
+            size_t done = connection->asked_sent;
+            ssize_t sent = give(connection, connection->asked + done, connection->asked_length - done);
             if (sent < 0)
                 fail(connection, "not sent");
             if (sent <= 0)
@@ -437,7 +438,6 @@ int main(int count, char **words) {
         tls = SSL_CTX_new(TLS_client_method());
         SSL_CTX_set_min_proto_version(tls, TLS1_3_VERSION);
         SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
-        /* As a server with a hot cache answers quickly, a write may take the bytes in another place the second time. */
         SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     }
     poll_fd = epoll_create1(0);

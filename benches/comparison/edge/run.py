@@ -8,7 +8,7 @@ import resource
 from comparison.edge import nearcast
 from comparison.edge.peers import PEERS
 from comparison.edge.rows import ALL, Gate, Line, Row, rows
-from comparison.edge.setup import Setup, Surroundings, make_certificate
+from comparison.edge.setup import Surroundings, make_certificate
 from comparison.edge.tools import Tools
 from comparison.edge.work import KIB, Scale
 from comparison.fleet import Fleet, Target, Unfit, find, note

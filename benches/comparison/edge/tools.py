@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from comparison.edge.setup import HOST
 from comparison.fleet import Fleet, Target, Unfit, free_port
 from comparison.measure import LOSS_ALLOWED, first
 
 HERE = Path(__file__).parent
+# What load.c prints.
+Said = dict[str, Any]
 
 
 class Tools:
@@ -39,7 +42,7 @@ class Tools:
             client.close()
 
     def load(self, target: Target, *words: object, tls: bool = False, seconds: float = 0.0,
-             patience: float = 200.0) -> dict:
+             patience: float = 200.0) -> Said:
         """Our own clients: all answers right, or no figure."""
         port = target.https if tls else target.http
         command = [self.load_program, "--port", port, *words, *(["--tls"] if tls else []),
@@ -113,14 +116,14 @@ class Connected:
         if self.process.stdin:
             self.process.stdin.write("\n")
             self.process.stdin.flush()
-        return right(json.loads(self.line()), False)["answered"]
+        return int(right(json.loads(self.line()), False)["answered"])
 
     def end(self) -> None:
         self.process.kill()
         self.process.communicate()
 
 
-def right(said: dict, tls: bool) -> dict:
+def right(said: Said, tls: bool) -> Said:
     """What our clients say, or why it does not count."""
     if said["failed"] > said["answered"] * LOSS_ALLOWED or not said["answered"]:
         raise Unfit(f"{said['failed']} failed of {said['answered'] + said['failed']}: {said['why']}")

@@ -194,8 +194,9 @@ class Zipf:
     per_second: int = 15_000
 
     def ask(self, tools: Tools, target: Target, count: int, seed: int) -> int:
-        return tools.load(target, "--prefix", f"/{self.size}/z", "--size", self.size, "--objects", self.objects,
-                          "--zipf", self.exponent, "--seed", seed, "--requests", count, "--connections", 64)["answered"]
+        said = tools.load(target, "--prefix", f"/{self.size}/z", "--size", self.size, "--objects", self.objects,
+                          "--zipf", self.exponent, "--seed", seed, "--requests", count, "--connections", 64)
+        return int(said["answered"])
 
     def prepare(self, tools: Tools, target: Target, scale: Scale) -> None:
         before = tools.asked()
