@@ -43,8 +43,8 @@ def heading(options: argparse.Namespace) -> str:
 
 def file_system(folder: Path) -> str:
     """Of what kind it is."""
-    return subprocess.run(["stat", "-f", "-c", "%T", str(folder)], stdout=subprocess.PIPE, text=True,
-                          timeout=10).stdout.strip() or "an unknown file system"
+    told = subprocess.run(["df", "--output=fstype", str(folder)], stdout=subprocess.PIPE, text=True, timeout=10).stdout.split()
+    return told[-1] if told else "an unknown file system"
 
 
 def run(fleet: Fleet, options: argparse.Namespace) -> None:
