@@ -231,8 +231,8 @@ impl<'v> Answer<'v> {
         Self { outcome, answers: Vec::new(), authority: Vec::new(), additional: Vec::new(), scope: 0 }
     }
 
-    /// With what the records of `set` point to, each once, as far as everyone gets the same there.
-    fn with_additional(mut self, set: &'v RrSet, view: &'v View) -> Self {
+    /// Adds what the records of `set` point to, each once, as far as everyone gets the same there.
+    fn add_targets(&mut self, set: &'v RrSet, view: &'v View) {
         let mut seen: Vec<&Name> = Vec::new();
         for target in set.targets() {
             let found = [rtype::A, rtype::AAAA].map(|rtype| view.set_at(target, rtype));
@@ -243,7 +243,6 @@ impl<'v> Answer<'v> {
                 self.additional.extend(found.map(|(name, addresses)| Set::glue(Owner::Name(name), addresses)));
             }
         }
-        self
     }
 }
 
@@ -286,7 +285,11 @@ pub(crate) fn answer<'v>(
         return Answer::empty(Outcome::Refused(Refusal::NotSupported));
     }
     let asked = Asked { question, request, resolver, view, health, now, keys_now, texts };
-    asked.explanation().unwrap_or_else(|| asked.answer())
+    let mut answer = Answer::empty(Outcome::Static);
+    if !asked.explain(&mut answer) {
+        asked.fill(&mut answer);
+    }
+    answer
 }
 
 /// ANY is answered; the other types that no name has are not.
@@ -315,14 +318,6 @@ struct Place<'v> {
     node: Option<&'v Node>,
 }
 
-/// What is at one name.
-enum Step<'v> {
-    /// All there is to say.
-    Done(Answer<'v>),
-    /// Another name is to be asked for, too.
-    Alias(Answer<'v>, &'v [u8]),
-}
-
 impl<'v> Place<'v> {
     /// A set of its zone for it.
     fn set(&self, data: Data<'v>) -> Set<'v> {
@@ -341,24 +336,27 @@ impl<'v> Place<'v> {
 
 impl<'v> Asked<'_, 'v> {
     /// What the steered name below the label for that is answered, if this resolver may know; for all others there is no
-    /// such name. Whom the query is for does not count there: anybody can claim any subnet.
-    fn explanation(&self) -> Option<Answer<'v>> {
-        if !self.explains(self.question.name.wire()) {
-            return None;
-        }
+    /// such name. Whom the query is for does not count there: anybody can claim any subnet. Returns whether there was one.
+    fn explain(&self, answer: &mut Answer<'v>) -> bool {
+        self.explains(self.question.name.wire()) && self.explained(answer).is_some()
+    }
+
+    fn explained(&self, answer: &mut Answer<'v>) -> Option<()> {
         let name = self.question.name.wire().strip_prefix(texts::LABEL)?;
         let Found::Node(zone, Node { target: Target::Steered(_), .. }) = self.view.find(name) else { return None };
         let place = Place { owner: Owner::Question, zone, node: None };
         if self.question.qtype != rtype::TXT {
-            return Some(self.denied(Answer::empty(Outcome::NoData), place, Outcome::NoData));
+            self.deny(answer, place, Outcome::NoData);
+            return Some(());
         }
         let name = Name::from_wire(name)?.to_string();
         let explained = explain_to(self.view, &name, self.asker(), self.health).ok()?;
         let strings = texts::rdata(&texts::texts(&explained));
-        let scope = self.asker().subnet.map_or(0, |subnet| subnet.source);
+        answer.scope = self.asker().subnet.map_or(0, |subnet| subnet.source);
+        answer.outcome = Outcome::Explained;
         // For this very query, so not to be kept.
-        let set = place.set(Data::Made(rtype::TXT, vec![Cow::Owned(strings)])).at_most(0);
-        Some(Answer { answers: vec![set], scope, ..Answer::empty(Outcome::Explained) })
+        answer.answers.push(place.set(Data::Made(rtype::TXT, vec![Cow::Owned(strings)])).at_most(0));
+        Some(())
     }
 
     /// Whether this resolver may ask for such a name.
@@ -372,21 +370,15 @@ impl<'v> Asked<'_, 'v> {
     }
 
     /// RFC 1034 section 4.3.2: from the name asked for through its CNAMEs to data, to nothing, or to where others know.
-    fn answer(&self) -> Answer<'v> {
-        let mut answer = Answer::empty(Outcome::Static);
+    fn fill(&self, answer: &mut Answer<'v>) {
         let mut owner = Owner::Question;
         for links in 0..=LINKS_MAX {
             match self.step(answer, owner, links) {
-                Step::Done(done) => return done,
-                // A loop: once around is all that there is.
-                Step::Alias(so_far, target) if self.is_owner(&so_far, target) => return so_far,
-                Step::Alias(so_far, target) => {
-                    answer = so_far;
-                    owner = Owner::Wire(target);
-                }
+                // A loop ends, too: once around is all that there is.
+                Some(target) if !self.is_owner(answer, target) => owner = Owner::Wire(target),
+                Some(_) | None => return,
             }
         }
-        answer
     }
 
     /// Whether the answer has records of that name already.
@@ -403,7 +395,8 @@ impl<'v> Asked<'_, 'v> {
         }
     }
 
-    fn step(&self, answer: Answer<'v>, owner: Owner<'v>, links: usize) -> Step<'v> {
+    /// Adds what is at one name; returns the name that is to be asked for, too.
+    fn step(&self, answer: &mut Answer<'v>, owner: Owner<'v>, links: usize) -> Option<&'v [u8]> {
         // What is in a record's data may have capital letters.
         let lowered;
         let name = match owner {
@@ -415,11 +408,11 @@ impl<'v> Asked<'_, 'v> {
         };
         let qtype = self.question.qtype;
         let place = |zone, node| Place { owner, zone, node };
-        Step::Done(match self.view.find(name) {
-            Found::Outside if links == 0 => Answer::empty(Outcome::Refused(Refusal::NotOurs)),
-            Found::Outside => answer,
+        match self.view.find(name) {
+            Found::Outside if links == 0 => answer.outcome = Outcome::Refused(Refusal::NotOurs),
+            Found::Outside => {}
             Found::NoName(zone) if self.texts.has(name, self.now) => self.texts(answer, place(zone, None), name),
-            Found::NoName(zone) => self.denied(answer, place(zone, None), Outcome::NoName),
+            Found::NoName(zone) => self.deny(answer, place(zone, None), Outcome::NoName),
             Found::Delegated(zone, delegation) => self.delegated(answer, owner, zone, &delegation, links),
             // RFC 4035 section 3.1.4.1: the DS set of a zone's own name is the parent zone's.
             Found::Node(zone, node) if qtype == rtype::DS && node.apex => self.parental(answer, owner, zone, node),
@@ -427,13 +420,14 @@ impl<'v> Asked<'_, 'v> {
                 self.texts(answer, place(zone, Some(node)), name)
             }
             Found::Node(zone, node) => return self.at_node(answer, place(zone, Some(node)), node, links),
-        })
+        }
+        None
     }
 
     /// The DS set of a zone of ours, which is the parent zone's.
-    fn parental(&self, mut answer: Answer<'v>, owner: Owner<'v>, zone: &'v Zone, node: &'v Node) -> Answer<'v> {
+    fn parental(&self, answer: &mut Answer<'v>, owner: Owner<'v>, zone: &'v Zone, node: &'v Node) {
         let Some(parent) = self.view.parent_of(zone) else {
-            return self.denied(answer, Place { owner, zone, node: Some(node) }, Outcome::NoData);
+            return self.deny(answer, Place { owner, zone, node: Some(node) }, Outcome::NoData);
         };
         let place = Place { owner, zone: parent, node: Some(node) };
         // RFC 7344 section 4: a parent takes over what its child offers. Ours does so at once.
@@ -443,31 +437,27 @@ impl<'v> Asked<'_, 'v> {
                 let keys = offered.rdata().map(Cow::Borrowed).collect();
                 let set = place.set(Data::Made(rtype::DS, keys));
                 answer.answers.push(Set { ttl: offered.ttl, ttl_original: offered.ttl, ..set });
-                answer
             }
             (own, _) => self.of_type(answer, place, own),
         }
     }
 
-    fn at_node(&self, mut answer: Answer<'v>, place: Place<'v>, node: &'v Node, links: usize) -> Step<'v> {
+    fn at_node(&self, answer: &mut Answer<'v>, place: Place<'v>, node: &'v Node, links: usize) -> Option<&'v [u8]> {
         let qtype = self.question.qtype;
         if qtype == rtype::ANY && !node.is_empty() {
             answer.answers.push(place.passing(Set::any(place.owner, place.zone)));
-            return Step::Done(answer);
+            return None;
         }
         // RFC 4035 section 2.5: a CNAME has it beside itself. Section 3.1: what is asked for by its type needs no DO.
         if qtype == rtype::NSEC && place.zone.is_signed() && !node.is_empty() {
             answer.answers.push(self.own_proof(place));
-            return Step::Done(answer);
+            return None;
         }
         if let Some(cname) = node.set(rtype::CNAME).filter(|_| qtype != rtype::CNAME) {
             answer.answers.push(place.stored(cname));
-            return match cname.targets().next() {
-                Some(target) if links < LINKS_MAX => Step::Alias(answer, target),
-                Some(_) | None => Step::Done(answer),
-            };
+            return cname.targets().next().filter(|_| links < LINKS_MAX);
         }
-        Step::Done(match (node.target, qtype) {
+        match (node.target, qtype) {
             (Target::Steered(steered), rtype::A) => self.steered(answer, place, steered, Family::V4),
             (Target::Steered(steered), rtype::AAAA) => self.steered(answer, place, steered, Family::V6),
             (Target::Steered(steered), rtype::HTTPS) if self.view.has_https_record(steered.site) => {
@@ -477,7 +467,8 @@ impl<'v> Asked<'_, 'v> {
                 self.pointer(answer, place, steered)
             }
             (Target::Steered(_) | Target::Nothing, _) => self.of_type(answer, place, self.set_of(place, node, qtype)),
-        })
+        }
+        None
     }
 
     /// What the name has of that type for everyone: of the zone's own name the keys, too.
@@ -487,14 +478,14 @@ impl<'v> Asked<'_, 'v> {
     }
 
     /// What is at a name that has texts, with those that the zone itself has there.
-    fn texts(&self, mut answer: Answer<'v>, place: Place<'v>, name: &[u8]) -> Answer<'v> {
+    fn texts(&self, answer: &mut Answer<'v>, place: Place<'v>, name: &[u8]) {
         let qtype = self.question.qtype;
         let Some(alive) = self.texts.at(name, self.now).filter(|_| matches!(qtype, rtype::TXT | rtype::ANY)) else {
-            return self.denied(answer, place, Outcome::NoData);
+            return self.deny(answer, place, Outcome::NoData);
         };
         if qtype == rtype::ANY {
             answer.answers.push(place.passing(Set::any(place.owner, place.zone)));
-            return answer;
+            return;
         }
         let own = place.node.and_then(|node| node.set(rtype::TXT));
         let own_ttl = own.map_or(u32::MAX, |own| own.ttl);
@@ -503,17 +494,18 @@ impl<'v> Asked<'_, 'v> {
         // What is signed must not be another set each second that a text is nearer to its end.
         let (ttl, ttl_original) = (alive.ttl.min(own_ttl), alive.ttl_original.min(own_ttl));
         answer.answers.push(Set { ttl, ttl_original, ..set });
-        answer
     }
 
-    fn of_type(&self, mut answer: Answer<'v>, place: Place<'v>, set: Option<&'v RrSet>) -> Answer<'v> {
+    fn of_type(&self, answer: &mut Answer<'v>, place: Place<'v>, set: Option<&'v RrSet>) {
         match set {
             Some(set) => {
                 answer.answers.push(place.stored(set));
                 // RFC 4035 section 3.1.1 wants additional sets of a signed zone signed, too; nobody needs them.
-                if self.wants_proof(place.zone) { answer } else { answer.with_additional(set, self.view) }
+                if !self.wants_proof(place.zone) {
+                    answer.add_targets(set, self.view);
+                }
             }
-            None => self.denied(answer, place, Outcome::NoData),
+            None => self.deny(answer, place, Outcome::NoData),
         }
     }
 
@@ -521,24 +513,24 @@ impl<'v> Asked<'_, 'v> {
     /// is at the cut itself is the child's, but for DS (RFC 4035 section 3.1.4.1).
     fn delegated(
         &self,
-        mut answer: Answer<'v>,
+        answer: &mut Answer<'v>,
         owner: Owner<'v>,
         zone: &'v Zone,
         delegation: &Delegation<'v>,
         links: usize,
-    ) -> Answer<'v> {
+    ) {
         let cut = Place { owner: Owner::Name(delegation.cut), zone, node: Some(delegation.node) };
         if delegation.exact && self.question.qtype == rtype::DS {
             return self.of_type(answer, Place { owner, ..cut }, delegation.node.set(rtype::DS));
         }
         // An answer that began with a CNAME of ours speaks for that.
         answer.outcome = if links == 0 { Outcome::Referral } else { Outcome::Static };
-        let Some(servers) = delegation.node.set(rtype::NS) else { return answer };
+        let Some(servers) = delegation.node.set(rtype::NS) else { return };
         answer.authority.push(Set::glue(cut.owner, servers));
         if self.wants_proof(zone) {
             answer.authority.push(self.proof_of_delegation(cut));
         }
-        answer.with_additional(servers, self.view)
+        answer.add_targets(servers, self.view);
     }
 }
 

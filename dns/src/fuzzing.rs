@@ -1,4 +1,4 @@
-//! What the fuzz targets need of this crate and nobody else does: no part of its interface.
+//! What the fuzz targets and the benchmarks need of this crate and nobody else does: no part of its interface.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use crate::cookie::{Cookie, Keys};
 use crate::dnssec;
 use crate::ecs::ClientSubnet;
 use crate::message::{Fault, decode};
-use crate::metrics::{CookieState, Transport};
+use crate::metrics::{CookieState, Lane, Transport};
 use crate::name::Name;
 use crate::respond::Desk;
 use crate::server::Plane;
@@ -104,4 +104,31 @@ pub fn respond(plane: &Plane, packet: &[u8], peer: SocketAddr) -> Vec<Said> {
         }
     };
     Transport::ALL.map(over).to_vec()
+}
+
+/// Answers as a thread of UDP does.
+#[derive(Debug)]
+pub struct Datagrams<'p> {
+    plane: &'p Plane,
+    desk: Desk,
+    reply: Vec<u8>,
+    _lane: Lane,
+}
+
+impl<'p> Datagrams<'p> {
+    /// On this thread.
+    pub fn new(plane: &'p Plane) -> Self {
+        Self { plane, desk: Desk::of_thread(), reply: Vec::new(), _lane: Lane::take() }
+    }
+
+    /// Answers all of a batch; shows each reply.
+    pub fn answer(&mut self, batch: &[(Vec<u8>, SocketAddr)], mut replied: impl FnMut(&[u8])) {
+        let Self { plane, desk, reply, .. } = self;
+        let sight = plane.sight();
+        for (packet, peer) in batch {
+            if plane.respond_by(&sight, packet, *peer, Transport::Udp, desk, reply).is_ok() {
+                replied(reply);
+            }
+        }
+    }
 }

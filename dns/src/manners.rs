@@ -119,17 +119,17 @@ impl Manners {
         Guest { peer, client, transport, cookie, now }
     }
 
-    /// What is answered without a look at our names, if anything is; `Err`: nothing at all.
+    /// What is answered without a look at our names, if anything is, which is rare; `Err`: nothing at all.
     pub(crate) fn instead<'a>(
         &'a self,
         request: &Request<'_>,
         guest: &Guest,
         metrics: &DnsMetrics,
-    ) -> Result<Option<Answer<'a>>, Dropped> {
+    ) -> Result<Option<Box<Answer<'a>>>, Dropped> {
         if let Some(outcome) = self.limit(LimitedKind::All, request, guest, metrics)? {
-            return Ok(Some(Answer::empty(outcome)));
+            return Ok(Some(Box::new(Answer::empty(outcome))));
         }
-        let answer = match (request.fault, guest.cookie.state) {
+        let mut answer = match (request.fault, guest.cookie.state) {
             // RFC 7873 section 5.4: a query without a question but with a cookie is one for a cookie; "In this case, the
             // response SHALL have the RCODE BADCOOKIE if the Server Cookie sent with the query was invalid".
             (Some(Fault::NoQuestion), CookieState::Invalid) => Answer::empty(Outcome::BadCookie),
@@ -145,20 +145,23 @@ impl Manners {
                 None => return Ok(None),
             },
         };
-        self.limit_answer(answer, request, guest, metrics).map(Some)
+        self.limit_answer(&mut answer, request, guest, metrics)?;
+        Ok(Some(Box::new(answer)))
     }
 
-    /// `answer`, or what is sent instead when it is too much; `Err`: nothing at all.
-    pub(crate) fn limit_answer<'a>(
+    /// Leaves `answer`, or makes it what is sent instead when it is too much; `Err`: nothing at all.
+    pub(crate) fn limit_answer(
         &self,
-        answer: Answer<'a>,
+        answer: &mut Answer<'_>,
         request: &Request<'_>,
         guest: &Guest,
         metrics: &DnsMetrics,
-    ) -> Result<Answer<'a>, Dropped> {
-        let Some(kind) = answer.outcome.limited_as() else { return Ok(answer) };
-        let instead = self.limit(kind, request, guest, metrics)?;
-        Ok(instead.map_or(answer, Answer::empty))
+    ) -> Result<(), Dropped> {
+        let Some(kind) = answer.outcome.limited_as() else { return Ok(()) };
+        if let Some(instead) = self.limit(kind, request, guest, metrics)? {
+            *answer = Answer::empty(instead);
+        }
+        Ok(())
     }
 
     fn limit(

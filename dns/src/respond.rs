@@ -93,18 +93,18 @@ impl Plane {
         })?;
         let Sight { view, health, texts, manners, now } = sight;
         let guest = manners.receive(&mut request, peer, transport, *now);
-        let decided = match manners.instead(&request, &guest, &self.metrics) {
-            Ok(Some(instead)) => Ok(instead),
-            Ok(None) => {
+        let dropped = |_: &Dropped| self.record_unanswered(view, &guest, &request);
+        let answer = match manners.instead(&request, &guest, &self.metrics).inspect_err(dropped)? {
+            Some(instead) => *instead,
+            None => {
                 let health = view.health(health);
                 let now = Moment { now: guest.now, keys_now: self.signers.now(guest.now) };
-                let answer = answer(&request, guest.client, view, &health, now, texts);
-                let allowed = manners.limit_answer(answer, &request, &guest, &self.metrics);
-                allowed.map(|answer| self.signed(answer, &request, &guest, desk))
+                let mut answer = answer(&request, guest.client, view, &health, now, texts);
+                manners.limit_answer(&mut answer, &request, &guest, &self.metrics).inspect_err(dropped)?;
+                self.sign(&mut answer, &request, &guest, desk);
+                answer
             }
-            Err(dropped) => Err(dropped),
         };
-        let answer = decided.inspect_err(|_| self.record_unanswered(view, &guest, &request))?;
         let limit = match transport {
             Transport::Udp => encode::udp_limit(&request, manners.udp_size(&guest, view.udp_size())),
             Transport::Tcp | Transport::Tls | Transport::Https | Transport::Quic => encode::STREAM_LIMIT,
@@ -131,14 +131,14 @@ impl Plane {
         }
     }
 
-    /// With signatures, if they are wanted and can be had.
-    fn signed<'v>(&self, mut answer: Answer<'v>, request: &Request<'_>, guest: &Guest, desk: &mut Desk) -> Answer<'v> {
+    /// Adds signatures, if they are wanted; without them there is no answer.
+    fn sign(&self, answer: &mut Answer<'_>, request: &Request<'_>, guest: &Guest, desk: &mut Desk) {
         let asker = if guest.is_verified() { Asker::Verified } else { Asker::Unverified };
         match answer.sign(request, &self.signers, &mut desk.signatures, asker, guest.now) {
-            Ok(()) => answer,
+            Ok(()) => {}
             // Over a stream it counts as another's, who has a share of their own.
-            Err(Refused::Limited) if guest.transport == Transport::Udp => Answer::empty(Outcome::Slipped),
-            Err(Refused::Limited | Refused::Clock | Refused::Failed) => Answer::empty(Outcome::Unsigned),
+            Err(Refused::Limited) if guest.transport == Transport::Udp => *answer = Answer::empty(Outcome::Slipped),
+            Err(Refused::Limited | Refused::Clock | Refused::Failed) => *answer = Answer::empty(Outcome::Unsigned),
         }
     }
 

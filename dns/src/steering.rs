@@ -328,13 +328,15 @@ impl Guide {
         health: &HealthTable,
         turn: u16,
     ) -> Addresses {
-        let of_pop = |pop: &PopId| {
-            let pop = *pop;
-            let all = self.pops[pop.index()].addresses.iter().copied().enumerate();
-            let up = move |position| chosen.cause == Cause::FailOpen || health.address_is_up(pop, position);
-            all.filter(move |(position, address)| Family::of(*address) == family && up(*position))
-        };
-        let mut addresses: Addresses = chosen.pops().iter().flat_map(of_pop).map(|(_, address)| address).collect();
+        let mut addresses = Addresses::new();
+        for pop in chosen.pops().iter().copied() {
+            for (position, address) in self.pops[pop.index()].addresses.iter().enumerate() {
+                let is_up = chosen.cause == Cause::FailOpen || health.address_is_up(pop, position);
+                if is_up && Family::of(*address) == family {
+                    addresses.push(*address);
+                }
+            }
+        }
         if self.policy(policy).policy.rotate && !addresses.is_empty() {
             let turn = usize::from(turn) % addresses.len();
             addresses.rotate_left(turn);

@@ -4,6 +4,8 @@
 use std::borrow::Borrow;
 use std::fmt;
 
+use smallvec::SmallVec;
+
 /// Bytes of the longest name, RFC 1035 section 2.3.4.
 pub const WIRE_MAX: usize = 255;
 
@@ -100,27 +102,25 @@ impl fmt::Debug for Name {
     }
 }
 
-/// A name from a query in lower case, on the stack.
+/// A name from a query in lower case, on the stack unless it is a long one.
 #[derive(Clone)]
-pub struct Lowered {
-    bytes: [u8; WIRE_MAX],
-    length: usize,
-}
+pub struct Lowered(SmallVec<[u8; INLINE]>);
+
+/// Bytes of nearly all names; it is moved about, so not more of them than needed.
+const INLINE: usize = 64;
 
 impl Lowered {
     /// `wire` must be a valid name of at most 255 bytes, as the decoder guarantees.
     pub fn new(wire: &[u8]) -> Self {
-        let mut bytes = [0; WIRE_MAX];
-        let used = &mut bytes[..wire.len()];
-        used.copy_from_slice(wire);
+        let mut bytes = SmallVec::from_slice(wire);
         // Length bytes are at most 63, below any letter.
-        used.make_ascii_lowercase();
-        Self { bytes, length: wire.len() }
+        bytes.make_ascii_lowercase();
+        Self(bytes)
     }
 
     /// The wire form.
     pub fn wire(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        &self.0
     }
 }
 

@@ -17,18 +17,12 @@ const LABEL_MAX: u8 = 63;
 impl<'v> Asked<'_, 'v> {
     /// RFC 2308 section 3: "Name servers authoritative for a zone MUST include the SOA record of the zone in the authority
     /// section of the response when reporting an NXDOMAIN or indicating that no data of the requested type exists."
-    pub(super) fn denied(&self, answer: Answer<'v>, place: Place<'v>, outcome: Outcome) -> Answer<'v> {
-        self.denied_for(answer, place, outcome, u32::MAX)
+    pub(super) fn deny(&self, answer: &mut Answer<'v>, place: Place<'v>, outcome: Outcome) {
+        self.deny_for(answer, place, outcome, u32::MAX);
     }
 
     /// The same, for so many seconds at most.
-    pub(super) fn denied_for(
-        &self,
-        mut answer: Answer<'v>,
-        place: Place<'v>,
-        outcome: Outcome,
-        ttl_max: u32,
-    ) -> Answer<'v> {
+    pub(super) fn deny_for(&self, answer: &mut Answer<'v>, place: Place<'v>, outcome: Outcome, ttl_max: u32) {
         let zone = place.zone;
         let soa = Set::stored(Owner::Name(&zone.apex), &zone.soa, zone);
         answer.authority.push(soa.at_most(zone.negative_ttl.min(ttl_max)));
@@ -44,7 +38,6 @@ impl<'v> Asked<'_, 'v> {
                 answer.outcome = Outcome::NoNameCompact;
             }
         }
-        answer
     }
 
     /// Whether what `zone` says is to be proved to whoever asks. RFC 4035 section 3.1: only "upon receiving a relevant query

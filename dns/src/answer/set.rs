@@ -52,8 +52,8 @@ pub(crate) enum Data<'v> {
     Made(u16, Vec<Cow<'v, [u8]>>),
 }
 
-/// Few, so that they mostly need no allocation.
-pub(crate) type Addresses = SmallVec<[IpAddr; 4]>;
+/// Few, so that they mostly need no allocation; sets are moved about, so no more of them in place.
+pub(crate) type Addresses = SmallVec<[IpAddr; 2]>;
 
 /// RFC 8482 section 4.2, in answer to ANY: CPU "RFC8482", OS empty.
 const ANY_OBSOLETED: &[u8] = b"\x07RFC8482\x00";

@@ -11,13 +11,13 @@ use crate::view::Steered;
 impl<'v> Asked<'_, 'v> {
     /// The HTTPS record, with the port and the addresses of the PoPs that A and AAAA name for this client. When these are not
     /// the same it is about that of A, and has the addresses of another only if that one listens on the same port.
-    pub(super) fn binding(&self, mut answer: Answer<'v>, place: Place<'v>, steered: Steered) -> Answer<'v> {
+    pub(super) fn binding(&self, answer: &mut Answer<'v>, place: Place<'v>, steered: Steered) {
         let guide = self.view.guide();
         let decide = |family| guide.decide(steered, self.asker(), family, self.health, place.zone.ttl);
         let decisions = [Family::V4, Family::V6].map(|family| (family, decide(family)));
         let scope = decisions.iter().map(|(_, made)| made.coverage.scope).max().unwrap_or_default();
         if !answer.answers.is_empty() && scope > 0 {
-            return answer;
+            return;
         }
         let ttl = decisions.iter().filter_map(|(_, made)| made.coverage.ttl_max).fold(u32::MAX, u32::min);
         let chosen = || {
@@ -33,11 +33,11 @@ impl<'v> Asked<'_, 'v> {
                 // Resolvers keep "no data" for everybody, and other clients' PoPs may be up. Nothing is known of who is there.
                 Some(Verdict::Addresses(_)) => {
                     answer.answers.push(place.set(https(binding::plain())).at_most(ttl));
-                    Answer { outcome: Outcome::Fallback, scope, ..answer }
+                    (answer.outcome, answer.scope) = (Outcome::Fallback, scope);
                 }
-                Some(Verdict::ServFail) => Answer::empty(Outcome::AllDown),
-                Some(Verdict::AllDown) => self.denied_for(answer, place, Outcome::NobodyUp, ttl),
-                Some(Verdict::Pops(_) | Verdict::NoData) | None => self.denied(answer, place, Outcome::NoData),
+                Some(Verdict::ServFail) => *answer = Answer::empty(Outcome::AllDown),
+                Some(Verdict::AllDown) => self.deny_for(answer, place, Outcome::NobodyUp, ttl),
+                Some(Verdict::Pops(_) | Verdict::NoData) | None => self.deny(answer, place, Outcome::NoData),
             };
         };
         let pop = first.first();
@@ -45,7 +45,7 @@ impl<'v> Asked<'_, 'v> {
         let sent = Sent { pop, cause: first.cause, mapped };
         let data = match (self.view.cname(pop), self.view.https_port(pop)) {
             (Some(name), _) => Data::Cname(name),
-            (None, None) => return self.denied(answer, place, Outcome::NoData),
+            (None, None) => return self.deny(answer, place, Outcome::NoData),
             (None, Some(port)) => {
                 let there = chosen()
                     .filter(|(_, chosen)| chosen.pops().iter().all(|pop| self.view.https_port(*pop) == Some(port)));
@@ -56,13 +56,13 @@ impl<'v> Asked<'_, 'v> {
             }
         };
         answer.answers.push(place.set(data).at_most(ttl));
-        Answer { outcome: Outcome::Steered(sent), scope, ..answer }
+        (answer.outcome, answer.scope) = (Outcome::Steered(sent), scope);
     }
 
     /// For types that a steered name has no data of, if all its PoPs are CNAMEs. RFC 1034 section 3.6.2: a CNAME answers
     /// whatever is asked for; the config lets no other records be beside it. Where only some are there is no such data for
     /// anybody, since resolvers keep that for everybody (RFC 7871 section 7.4).
-    pub(super) fn pointer(&self, answer: Answer<'v>, place: Place<'v>, steered: Steered) -> Answer<'v> {
+    pub(super) fn pointer(&self, answer: &mut Answer<'v>, place: Place<'v>, steered: Steered) {
         let guide = self.view.guide();
         let decide = |family| guide.decide(steered, self.asker(), family, self.health, place.zone.ttl);
         let points = |family: &Family| match decide(*family).verdict {
@@ -74,23 +74,17 @@ impl<'v> Asked<'_, 'v> {
             // All are down, which may be over soon.
             None => {
                 let ttl = decide(Family::V4).coverage.ttl_max.unwrap_or(u32::MAX);
-                self.denied_for(answer, place, Outcome::NoData, ttl)
+                self.deny_for(answer, place, Outcome::NoData, ttl);
             }
         }
     }
 
     /// The addresses, or the name, of the PoP for this client; after CNAMEs of ours only if everyone may have them.
-    pub(super) fn steered(
-        &self,
-        mut answer: Answer<'v>,
-        place: Place<'v>,
-        steered: Steered,
-        family: Family,
-    ) -> Answer<'v> {
+    pub(super) fn steered(&self, answer: &mut Answer<'v>, place: Place<'v>, steered: Steered, family: Family) {
         let guide = self.view.guide();
         let decision = guide.decide(steered, self.asker(), family, self.health, place.zone.ttl);
         if !answer.answers.is_empty() && decision.coverage.scope > 0 {
-            return answer;
+            return;
         }
         let ttl = decision.coverage.ttl_max.unwrap_or(u32::MAX);
         let set = |data| place.set(data).at_most(ttl);
@@ -106,20 +100,20 @@ impl<'v> Asked<'_, 'v> {
                 };
                 answer.answers.push(set(data));
                 let sent = Sent { pop: chosen.first(), cause: chosen.cause, mapped: decision.mapped };
-                Answer { outcome: Outcome::Steered(sent), scope, ..answer }
+                (answer.outcome, answer.scope) = (Outcome::Steered(sent), scope);
             }
             Verdict::Addresses(addresses) => {
                 let fitting: Addresses =
                     addresses.iter().copied().filter(|address| Family::of(*address) == family).collect();
                 if fitting.is_empty() {
-                    return self.denied_for(answer, place, Outcome::NobodyUp, ttl);
+                    return self.deny_for(answer, place, Outcome::NobodyUp, ttl);
                 }
                 answer.answers.push(set(Data::Addresses(family, fitting)));
-                Answer { outcome: Outcome::Fallback, scope, ..answer }
+                (answer.outcome, answer.scope) = (Outcome::Fallback, scope);
             }
-            Verdict::NoData => self.denied(answer, place, Outcome::NoData),
-            Verdict::AllDown => self.denied_for(answer, place, Outcome::NobodyUp, ttl),
-            Verdict::ServFail => Answer::empty(Outcome::AllDown),
+            Verdict::NoData => self.deny(answer, place, Outcome::NoData),
+            Verdict::AllDown => self.deny_for(answer, place, Outcome::NobodyUp, ttl),
+            Verdict::ServFail => *answer = Answer::empty(Outcome::AllDown),
         }
     }
 }

@@ -283,7 +283,8 @@ fn parse_private(text: &str) -> Result<Private, String> {
                         .ok_or_else(|| format!("{field}: `{value}` is not a time such as 20261126174500, in UTC"))?;
                     times.set(moment, at);
                 }
-                None => other.push(line.to_owned()),
+                // Without what an odd end of line leaves.
+                None => other.push(line.trim_end().to_owned()),
             },
         }
     }

@@ -153,10 +153,8 @@ impl<B: Bits> Builder<B> {
     fn last_two_are_halves(&self) -> bool {
         let [.., left, right] = &self.parts[..] else { return false };
         // Only the second half of a prefix has its last bit set; in order, the other one stands before it.
-        left.length == right.length
-            && left.leaf == right.leaf
-            && left.length > 0
-            && { left.first }.differs_only_in(right.first, B::bit(left.length - 1))
+        left.length == right.length && left.leaf == right.leaf && left.length > 0 && { left.first }
+            .differs_only_in(right.first, B::bit(left.length - 1))
     }
 
     /// Done; what was pushed must cover the whole family.

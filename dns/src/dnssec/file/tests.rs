@@ -186,3 +186,10 @@ fn old_files_are_used_always_and_new_ones_when_they_say() {
     assert!(!key.times.is_active(parse_stamp("20260101235959").unwrap()));
     assert_eq!(key.other, ["DSPublish: 20260101000000"]);
 }
+
+#[test]
+fn an_odd_end_is_not_kept() {
+    let [public, private] = P256;
+    let key = read("example.net", [public, &format!("{private}DSPublish: 20260101000000\r")]).unwrap();
+    assert_eq!(key.other, ["DSPublish: 20260101000000"]);
+}
