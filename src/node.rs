@@ -131,6 +131,9 @@ impl Node {
         let metrics = Arc::new(Metrics::new());
         let edge_metrics = metrics.register(EdgeMetrics::register);
         let dns_metrics = Arc::new(dns::DnsMetrics::register(&metrics));
+        let unknown = |error| NodeError::Io("a socket cannot be looked at", error);
+        let collector = dns::OverflowCollector::new(bound.dns.udp.iter().flatten()).map_err(unknown)?;
+        metrics.register(|registry| registry.register_collector(Box::new(collector)));
         let unreadable = |error| NodeError::Io("forced.json of the state folder cannot be read; move it away", error);
         let health = HealthBoard::new(&config, Some(&state.forced_file()), &clock).map_err(unreadable)?;
         let damaged = |error| NodeError::Io("texts.json of the state folder cannot be read; move it away", error);
@@ -254,7 +257,7 @@ impl Node {
             // Each socket holds one while it waits for a connection.
             permits: Arc::new(Semaphore::new(config.limits.connections + sockets_count)),
             beyond: Arc::new(Semaphore::new(listener::BEYOND_MAX + sockets_count)),
-            tls: nearcast_edge::tls::server_config(edge.view.clone()).map_err(NodeError::Tls)?,
+            tls: Arc::new(nearcast_edge::tls::Server::new(edge.view.clone()).map_err(NodeError::Tls)?),
             phase: phase_seen,
         };
         let (fatal_sender, fatal) = watch::channel(None);

@@ -64,7 +64,7 @@ pub use manners::{Manners, Seed};
 pub use map::diff::{Changes, Group, Moves};
 pub use map::{MapSize, Maps};
 pub use metrics::DnsMetrics;
-pub use server::{Clients, Plane, ServeError, Shown, Sockets, Streams, Tls, TlsError, Udp, serve};
+pub use server::{Clients, OverflowCollector, Plane, ServeError, Shown, Sockets, Streams, Tls, TlsError, Udp, serve};
 pub use simulate::{AddressType, Cell, Load, LoadState, Simulation, Simulator, Taken, supposed};
 pub use texts::{Text, TextError, Texts};
 pub use view::{View, ViewError};

@@ -119,15 +119,15 @@ impl Manners {
         Guest { peer, client, transport, cookie, now }
     }
 
-    /// What is answered without a look at our names, if anything is; `Err`: nothing at all.
+    /// What is answered without a look at our names, if anything is, which is rare; `Err`: nothing at all.
     pub(crate) fn instead<'a>(
         &'a self,
         request: &Request<'_>,
         guest: &Guest,
         metrics: &DnsMetrics,
-    ) -> Result<Option<Answer<'a>>, Dropped> {
+    ) -> Result<Option<Box<Answer<'a>>>, Dropped> {
         if let Some(outcome) = self.limit(LimitedKind::All, request, guest, metrics)? {
-            return Ok(Some(Answer::empty(outcome)));
+            return Ok(Some(Box::new(Answer::empty(outcome))));
         }
         let mut answer = match (request.fault, guest.cookie.state) {
             // RFC 7873 section 5.4: a query without a question but with a cookie is one for a cookie; "In this case, the
@@ -146,7 +146,7 @@ impl Manners {
             },
         };
         self.limit_answer(&mut answer, request, guest, metrics)?;
-        Ok(Some(answer))
+        Ok(Some(Box::new(answer)))
     }
 
     /// Leaves `answer`, or makes it what is sent instead when it is too much; `Err`: nothing at all.

@@ -95,7 +95,7 @@ impl Plane {
         let guest = manners.receive(&mut request, peer, transport, *now);
         let dropped = |_: &Dropped| self.record_unanswered(view, &guest, &request);
         let answer = match manners.instead(&request, &guest, &self.metrics).inspect_err(dropped)? {
-            Some(instead) => instead,
+            Some(instead) => *instead,
             None => {
                 let health = view.health(health);
                 let now = Moment { now: guest.now, keys_now: self.signers.now(guest.now) };

@@ -18,6 +18,7 @@ use crate::metrics::DnsMetrics;
 use crate::texts::Texts;
 use crate::view::View;
 
+mod overflow;
 mod udp;
 
 mod clients;
@@ -34,6 +35,7 @@ mod quic;
 use listener::Speech;
 
 pub use clients::Clients;
+pub use overflow::OverflowCollector;
 pub use streams::Streams;
 pub use tls::{Shown, Tls, TlsError};
 

@@ -36,6 +36,10 @@ pub(super) use beside::Beside;
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// The longest that the thread waits while nothing comes: [`BEAT`] in milliseconds.
 const BEAT_MS: u16 = BEAT.as_millis() as u16;
+/// A socket that had so many has more by the time that these are answered: it is asked again without waiting first, but not more
+/// often than that, since there are others.
+const MORE_COMING: usize = DATAGRAMS / 4;
+const TURNS: usize = 8;
 /// When serving ends, what already waits in each socket is answered still, but for no longer than so many batches.
 const LAST_BATCHES: usize = 64;
 
@@ -99,17 +103,17 @@ impl Thread {
             }
             more = false;
             for (line, _) in lines.iter().zip(&waiting[1..]).filter(|(_, socket)| is_ready(socket)) {
-                more |= self.serve(line);
+                more |= (0..TURNS).all(|_| self.serve(line) >= MORE_COMING);
             }
         }
         // Clients were not told yet to go elsewhere, and nobody else takes what waits in these sockets.
         for line in lines {
-            let _dry = (0..LAST_BATCHES).find(|_| !self.serve(line));
+            let _dry = (0..LAST_BATCHES).find(|_| self.serve(line) == 0);
         }
     }
 
-    /// Answers a batch; returns whether it was a full one, so that there may be more.
-    fn serve(&mut self, line: &Line) -> bool {
+    /// Answers a batch; returns of how many.
+    fn serve(&mut self, line: &Line) -> usize {
         let Self { plane, batch, desk } = self;
         let received = match batch.receive(&line.socket, line.v6) {
             Ok(received) => received,
@@ -117,7 +121,7 @@ impl Thread {
                 line.ear.fails();
                 debug!(%error, "UDP socket failed");
                 std::thread::sleep(ERROR_PAUSE);
-                return false;
+                return 0;
             }
         };
         line.ear.hears();
@@ -133,7 +137,7 @@ impl Thread {
             debug!(%error, "UDP answer not sent");
             plane.count_drop(Dropped::Send);
         });
-        received == DATAGRAMS
+        received
     }
 }
 

@@ -65,7 +65,7 @@ impl Whose {
             parts: object.parts.clone(),
             sent_target: own_target.as_ref().unwrap_or(&object.target).clone(),
             url: *url,
-            headers,
+            headers: headers.into(),
             stored: None,
             base: base.clone(),
             needed: (0, 0),

@@ -6,8 +6,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from rows import NAMES, ZONES, many_address
-from servers import POPS, SIGNED, ZONE, Fleet, Target, Unfit, find, free_port, note
+from comparison.dns.rows import NAMES, ZONES, many_address
+from comparison.dns.zones import POPS, SIGNED, ZONE
+from comparison.fleet import Fleet, Target, Unfit, find, free_port, note
 
 # Where a PoP stands for a continent: Knot's module goes by fields of the City database, not by distance.
 CONTINENTS = {"EU": "fra", "AF": "fra", "NA": "iad", "SA": "iad", "AS": "sin", "OC": "sin"}

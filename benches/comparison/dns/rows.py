@@ -4,8 +4,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from servers import HOST, POPS, SIGNED, ZONE
-from wire import Question
+from comparison.dns.wire import Question
+from comparison.dns.zones import HOST, POPS, SIGNED, ZONE
 
 ADDRESSES = frozenset(address for address, _ in POPS.values())
 ZONES, NAMES = 1000, 100
@@ -16,12 +16,11 @@ SIGNING = ("echo", "nearcast", "knot")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table; `path` is set for HTTP, `questions` and `targets` for DNS."""
+    """One line of the table, what is asked for it, and of whom."""
     label: str
     kind: str
-    path: str = ""
-    questions: tuple[Question, ...] = ()
-    targets: tuple[str, ...] = ()
+    questions: tuple[Question, ...]
+    targets: tuple[str, ...]
     # Whether answers must differ from subnet to subnet.
     steered: bool = False
 
@@ -70,8 +69,3 @@ def dns_rows() -> list[Row]:
             targets=SIGNING, steered=True),
     ]
 
-
-def http_rows() -> list[Row]:
-    """The table in its order."""
-    return [Row("h1 1 KiB hit", "http", "/1k"), Row("h1 64 KiB hit", "http", "/64k"),
-            Row("h1 1 MiB hit", "http", "/1m")]

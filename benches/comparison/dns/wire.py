@@ -5,7 +5,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from servers import Unfit
+from comparison.fleet import Unfit
 
 
 @dataclass(frozen=True)
