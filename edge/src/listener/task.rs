@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
@@ -121,34 +122,38 @@ impl Task {
     {
         let mut service = service_fn(&ask);
         loop {
-            let serving = self.hall.protocols.http1.serve_connection(TokioIo::new(socket), service);
-            let mut serving = Box::new(serving);
-            // At rest nothing is on its way, in neither direction: hyper has tried to send all it had, and has been told that
-            // nothing more is there to read.
-            let serves = poll_fn(|cx| match Pin::new(&mut *serving).poll(cx) {
-                Poll::Ready(ended) => Poll::Ready(Some(ended)),
-                Poll::Pending if activity.is_at_rest() => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            });
-            let ended = tokio::select! {
-                biased;
-                ended = serves => ended,
-                () = leave.now() => {
-                    Pin::new(serving.as_mut()).graceful_shutdown();
-                    Some(serving.as_mut().await)
+            let parts = {
+                let serving = self.hall.protocols.http1.serve_connection(TokioIo::new(socket), service);
+                let mut serving = Box::new(serving);
+                // At rest nothing is on its way, in neither direction: hyper has tried to send all it had, and has been told
+                // that nothing more is there to read.
+                let serves = poll_fn(|cx| match Pin::new(&mut *serving).poll(cx) {
+                    Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                    Poll::Pending if activity.is_at_rest() => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                });
+                let ended = tokio::select! {
+                    biased;
+                    ended = serves => ended,
+                    () = leave.now() => {
+                        Pin::new(serving.as_mut()).graceful_shutdown();
+                        Some(serving.as_mut().await)
+                    }
+                };
+                match ended {
+                    Some(ended) => return self.ended(ended),
+                    None => serving.into_parts(),
                 }
             };
-            if let Some(ended) = ended {
-                return self.ended(ended);
-            }
-            let parts = serving.into_parts();
             (socket, service) = (parts.io.into_inner(), parts.service);
             let bytes = if parts.read_buf.is_empty() {
+                // It is empty, but holds the buffer that it was a part of.
+                drop(parts.read_buf);
                 let at_rest = &self.hall.worker.edge.metrics.at_rest;
                 at_rest.inc();
                 let bytes = tokio::select! {
                     bytes = next(&mut socket) => bytes,
-                    () = leave.now() => Ok(parts.read_buf),
+                    () = leave.now() => Ok(Bytes::new()),
                 };
                 at_rest.dec();
                 bytes
