@@ -257,7 +257,7 @@ impl Node {
             // Each socket holds one while it waits for a connection.
             permits: Arc::new(Semaphore::new(config.limits.connections + sockets_count)),
             beyond: Arc::new(Semaphore::new(listener::BEYOND_MAX + sockets_count)),
-            tls: nearcast_edge::tls::server_config(edge.view.clone()).map_err(NodeError::Tls)?,
+            tls: Arc::new(nearcast_edge::tls::Server::new(edge.view.clone()).map_err(NodeError::Tls)?),
             phase: phase_seen,
         };
         let (fatal_sender, fatal) = watch::channel(None);

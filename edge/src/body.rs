@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::time::Sleep;
 
 use crate::deliver::assembly::Assembly;
+use crate::origin::Answer;
 use crate::track::Tracker;
 
 /// Why a body broke off.
@@ -45,7 +46,7 @@ pub struct Body {
 enum Source {
     Bytes(Bytes),
     Assembled(Box<Assembly>),
-    Origin(Timed),
+    Origin(Timed<Answer>),
 }
 
 impl Source {
@@ -92,7 +93,7 @@ impl Body {
     }
 
     /// What the origin sends, as it comes.
-    pub fn origin(body: Timed) -> Self {
+    pub fn origin(body: Timed<Answer>) -> Self {
         Self { source: Source::Origin(body), tracker: None }
     }
 
@@ -138,7 +139,7 @@ pub enum RequestBody {
     /// Nothing.
     Empty,
     /// What the client sends, as it comes.
-    Client(Timed),
+    Client(Timed<Incoming>),
 }
 
 impl RequestBody {
@@ -176,22 +177,22 @@ impl HttpBody for RequestBody {
 
 /// A body from the network with a limit on its size and on the time between two pieces.
 #[derive(Debug)]
-pub struct Timed {
-    incoming: Incoming,
+pub struct Timed<B> {
+    incoming: B,
     left: u64,
     pause_max: Duration,
     /// Armed only while nothing is there to read.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Timed {
+impl<B> Timed<B> {
     /// `incoming` with at most `bytes_max` bytes and `pause_max` between two pieces.
-    pub fn new(incoming: Incoming, bytes_max: u64, pause_max: Duration) -> Self {
+    pub fn new(incoming: B, bytes_max: u64, pause_max: Duration) -> Self {
         Self { incoming, left: bytes_max, pause_max, timer: None }
     }
 }
 
-impl HttpBody for Timed {
+impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for Timed<B> {
     type Data = Bytes;
     type Error = BodyError;
 

@@ -142,14 +142,23 @@ pub fn from_fill(
     }
     tell_browsers(&mut headers, &head.object, age);
     let (status, mut headers, take) = outline(wanted, head.object.status, headers, head.length);
+    if let object::Body::Inline(bytes) = &head.object.body {
+        return Some(match take {
+            Take::Nothing => respond(status, headers, Body::empty()),
+            // Offsets within an inline body are within its length, which is a usize.
+            Take::One(first, end) => respond(status, headers, Body::bytes(bytes.slice(first as usize..end as usize))),
+            Take::All | Take::Many(_) => {
+                respond(head.object.status, headers_of_all(headers, head.length), Body::bytes(bytes.clone()))
+            }
+        });
+    }
     let (first, end) = match (take, head.length) {
         (Take::Nothing, _) => return Some(respond(status, headers, Body::empty())),
         // Several ranges of what is still coming: the whole, which section 14.2 of RFC 9110 always allows.
         (Take::All | Take::Many(_), length) if head.is_whole() => {
             let headers = headers_of_all(headers, length);
             // What its reader finds gone from the store is fetched again: then nothing of it is known to be there.
-            let known = Arc::new(head.object.without_body());
-            let mut body = supply.body(&known);
+            let mut body = supply.body(&head.object);
             body.fill(reader.body(head.clone(), supply.edge.store.clone(), 0, length));
             return Some(respond(head.object.status, headers, Body::assembled(body)));
         }
@@ -161,7 +170,7 @@ pub fn from_fill(
     let length = head.length?;
     let (from, to) = (head.coming.first.clamp(first, end), head.coming.end?.clamp(first, end));
     let of_one_body = |it: &&Arc<Object>| it.is_of_one_body_with(length, &head.object.original_headers(), wanted.now);
-    let known = stored.filter(of_one_body).cloned().unwrap_or_else(|| Arc::new(head.object.without_body()));
+    let known = stored.filter(of_one_body).cloned().unwrap_or_else(|| head.object.clone());
     let is_here = known.missing(first, from).is_none() && known.missing(to, end).is_none();
     let can_be_had = from < to && supply.holes.is_some() && known.can_be_completed(wanted.now);
     if !is_here && !can_be_had {

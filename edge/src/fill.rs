@@ -60,8 +60,8 @@ pub enum Answer {
 /// The header of an answer that is being stored.
 #[derive(Debug)]
 pub struct Head {
-    /// All but the body; its length counts only when `length` is known.
-    pub object: Object,
+    /// All but the body, if that was not there at once; its length counts only when `length` is known.
+    pub object: Arc<Object>,
     /// What the client gets whose request this is, when that is more than later ones get.
     pub own: Option<HeaderMap>,
     /// Where it is stored.

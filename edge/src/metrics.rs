@@ -204,6 +204,8 @@ pub struct EdgeMetrics {
     prefetched: Family<OutcomeLabel, Counter>,
     /// Open client connections.
     pub connections: Gauge,
+    /// Those of them that are at rest.
+    pub at_rest: Gauge,
     /// Connections for which there was no room.
     pub beyond: Counter,
     /// TLS handshakes that failed.
@@ -233,6 +235,8 @@ impl EdgeMetrics {
         let help = "URLs fetched ahead of requests, by cache outcome";
         registry.register("prefetched", help, all.prefetched.clone());
         registry.register("http_connections", "Open client connections", all.connections.clone());
+        let text = "Open HTTP/1 connections that wait for a request and hold no buffers";
+        registry.register("http_connections_at_rest", text, all.at_rest.clone());
         let text = "Connections beyond limits.connections, which got the health answer or a 503";
         registry.register("http_connections_beyond", text, all.beyond.clone());
         registry.register("tls_handshake_failures", "TLS handshakes that failed", all.tls_failures.clone());

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::HOST;
+use http::uri::Scheme;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -20,34 +20,38 @@ use crate::view::{Site, View};
 mod connect;
 mod failure;
 mod framing;
+mod pool;
 pub mod reach;
 mod upload;
 
 use connect::Connector;
 pub use failure::Failure;
 pub use framing::has_a_sure_end;
+pub use pool::Answer;
+use pool::Pool;
 use reach::Reach;
 use upload::Upload;
 
 /// What to ask an origin.
 #[derive(Debug)]
-pub struct Ask {
+pub struct Ask<'a> {
     /// The method.
     pub method: Method,
     /// Path and query.
-    pub target: String,
+    pub target: &'a str,
     /// The host the client asked for, as it is keyed, for sites that pass it on.
-    pub client_host: String,
+    pub client_host: &'a str,
     /// All fields but Host.
-    pub headers: HeaderMap,
+    pub headers: &'a HeaderMap,
 }
 
 /// One worker's connections to origins.
 #[derive(Debug, Clone)]
 pub struct Origins {
-    client: Client<Connector, Upload>,
-    /// For sites whose Host is not the origin's own: in HTTP/2 the name in the URL is the host.
-    http1: Client<Connector, Upload>,
+    /// For origins that may speak HTTP/2.
+    both: Client<Connector, Upload>,
+    /// For all others.
+    http1: Arc<Pool>,
     header_count_max: usize,
     response_timeout: Duration,
     reach: Arc<Reach>,
@@ -62,27 +66,24 @@ impl Origins {
     /// When the configured authorities cannot be used.
     pub fn new(config: &config::Origin, reach: Arc<Reach>) -> Result<Self, TrustError> {
         let [both, one] = connectors(config)?;
-        let client = |connector| {
-            Client::builder(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(config.idle_timeout)
-                .pool_max_idle_per_host(config.idle_connections)
-                .http1_max_buf_size(config.header_size)
-                .http1_max_headers(config.header_count)
-                .http2_max_header_list_size(u32::try_from(config.header_size).unwrap_or(u32::MAX))
-                .http2_initial_stream_window_size(1 << 20)
-                .http2_initial_connection_window_size(4 << 20)
-                // Else a connection that leads nowhere stays in use until TCP gives up.
-                .http2_keep_alive_interval(Duration::from_secs(10))
-                .http2_keep_alive_timeout(Duration::from_secs(5))
-                .set_host(false)
-                .build(connector)
-        };
-        let (client, http1) = (client(both), client(one));
+        let both = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(config.idle_timeout)
+            .pool_max_idle_per_host(config.idle_connections)
+            .http1_max_buf_size(config.header_size)
+            .http1_max_headers(config.header_count)
+            .http2_max_header_list_size(u32::try_from(config.header_size).unwrap_or(u32::MAX))
+            .http2_initial_stream_window_size(1 << 20)
+            .http2_initial_connection_window_size(4 << 20)
+            // Else a connection that leads nowhere stays in use until TCP gives up.
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .http2_keep_alive_timeout(Duration::from_secs(5))
+            .set_host(false)
+            .build(both);
         Ok(Self {
-            client,
-            http1,
+            both,
+            http1: Pool::new(one, config),
             header_count_max: config.header_count,
             response_timeout: config.response_timeout,
             reach,
@@ -94,13 +95,12 @@ impl Origins {
     ///
     /// # Errors
     /// When there is none.
-    pub async fn ask(&self, site: &Site, ask: Ask, body: RequestBody) -> Result<Response<Incoming>, Failure> {
+    pub async fn ask(&self, site: &Site, ask: &Ask<'_>, body: RequestBody) -> Result<Response<Answer>, Failure> {
         // A kept connection may be closed by the origin just as we use it: what is safe to repeat is asked once more.
-        let again = (ask.method.is_safe() && body.is_empty()).then(|| ask_again(&ask));
-        let first = self.send(site, ask, body).await;
-        let result = match (first, again) {
-            (Err(Failure::Closed), Some(again)) => self.send(site, again, RequestBody::Empty).await,
-            (first, _) => first,
+        let may_repeat = ask.method.is_safe() && body.is_empty();
+        let result = match self.send(site, ask, body).await {
+            Err(Failure::Closed) if may_repeat => self.send(site, ask, RequestBody::Empty).await,
+            first => first,
         };
         let counted = match &result {
             Ok(answer) if answer.status() == StatusCode::NOT_MODIFIED => Some(Fetched::NotModified),
@@ -118,31 +118,44 @@ impl Origins {
         result
     }
 
-    async fn send(&self, site: &Site, ask: Ask, body: RequestBody) -> Result<Response<Incoming>, Failure> {
-        let uri = Uri::builder()
-            .scheme(site.origin_scheme.clone())
-            .authority(site.origin.clone())
-            .path_and_query(ask.target)
-            .build()
-            .map_err(|_| Failure::Broken)?;
+    async fn send(&self, site: &Site, ask: &Ask<'_>, body: RequestBody) -> Result<Response<Answer>, Failure> {
+        let host = site.origin_host.clone().or_else(|| ask.client_host.parse().ok()).ok_or(Failure::Broken)?;
+        // In HTTP/2 the name in the URL is the host, so that it can be spoken only where that is the origin's own.
+        let is_own = host.as_bytes().eq_ignore_ascii_case(site.origin.as_str().as_bytes());
+        let maybe_http2 = site.origin_scheme == Scheme::HTTPS && is_own;
+        let uri = Uri::builder().path_and_query(ask.target);
+        let uri = match maybe_http2 {
+            true => uri.scheme(site.origin_scheme.clone()).authority(site.origin.clone()),
+            // It goes out as it is here.
+            false => uri,
+        };
+        let uri = uri.build().map_err(|_| Failure::Broken)?;
         let (upload, turn) = Upload::new(body);
         let mut request = Request::new(upload);
-        *request.method_mut() = ask.method;
+        *request.method_mut() = ask.method.clone();
         *request.uri_mut() = uri;
         *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = ask.headers;
-        let host = site.origin_host.clone().or_else(|| ask.client_host.parse().ok()).ok_or(Failure::Broken)?;
-        let own = host.as_bytes().eq_ignore_ascii_case(site.origin.as_str().as_bytes());
-        let client = if own { &self.client } else { &self.http1 };
+        *request.headers_mut() = ask.headers.clone();
         request.headers_mut().insert(HOST, host);
+        let asked = async {
+            match maybe_http2 {
+                true => self
+                    .both
+                    .request(request)
+                    .await
+                    .map(|answer| answer.map(Answer::driven_elsewhere))
+                    .map_err(|error| Failure::of(&error)),
+                false => self.http1.ask(connect::place(site), request).await,
+            }
+        };
         let answer = tokio::select! {
             biased;
-            answer = client.request(request) => answer,
+            answer = asked => answer,
             () = turn.overdue(self.response_timeout) => return Err(Failure::TimedOut),
         };
-        let answer = answer.map_err(|error| {
-            tracing::debug!(site = site.name, error = &error as &dyn std::error::Error, "origin failed");
-            turn.failure().unwrap_or_else(|| Failure::of(&error))
+        let answer = answer.map_err(|failure| {
+            tracing::debug!(site = site.name, %failure, "origin failed");
+            turn.failure().unwrap_or(failure)
         })?;
         // HTTP/1 counts as it reads; of HTTP/2 only the size is bounded there.
         if answer.headers().len() > self.header_count_max {
@@ -173,13 +186,4 @@ pub fn watch(
 ) -> Result<impl Future<Output = ()> + Send + 'static, TrustError> {
     let [both, _] = connectors(config)?;
     Ok(reach::watch(reach, view, both))
-}
-
-fn ask_again(ask: &Ask) -> Ask {
-    Ask {
-        method: ask.method.clone(),
-        target: ask.target.clone(),
-        client_host: ask.client_host.clone(),
-        headers: ask.headers.clone(),
-    }
 }

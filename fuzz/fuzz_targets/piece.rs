@@ -2,14 +2,13 @@
 //! same.
 #![no_main]
 
-use foyer::Code;
 use libfuzzer_sys::fuzz_target;
 use nearcast_edge::store::Piece;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(piece) = Piece::decode(&mut &*bytes) else { return };
+    let Ok(piece) = Piece::decode(bytes.to_vec().into()) else { return };
     let mut written = Vec::new();
     piece.encode(&mut written).expect("what was read can be written");
-    let again = Piece::decode(&mut written.as_slice()).expect("what was written can be read");
+    let again = Piece::decode(written.into()).expect("what was written can be read");
     assert_eq!(piece, again);
 });

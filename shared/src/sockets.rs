@@ -89,6 +89,8 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol, shared: bool) -> 
     if kind == Type::STREAM {
         // A restarted server must not wait for connections in TIME_WAIT.
         socket.set_reuse_address(true)?;
+        // Accepted connections inherit it. Answers are whole writes: waiting for more to send only delays them.
+        socket.set_tcp_nodelay(true)?;
     }
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
@@ -114,6 +116,14 @@ mod tests {
         let groups = udp(LOOPBACK, 2).unwrap();
         assert_eq!(groups.len(), 1);
         assert_eq!(groups[0][0].local_addr().unwrap(), groups[0][1].local_addr().unwrap());
+    }
+
+    #[test]
+    fn what_is_accepted_sends_at_once() {
+        let group = tcp(LOOPBACK, 1).unwrap();
+        group[0].set_nonblocking(false).unwrap();
+        let _client = std::net::TcpStream::connect(group[0].local_addr().unwrap()).unwrap();
+        assert!(group[0].accept().unwrap().0.nodelay().unwrap());
     }
 
     #[test]

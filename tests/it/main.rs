@@ -8,6 +8,7 @@ mod busy;
 mod cache;
 mod config;
 mod conformance;
+mod connections;
 mod crash;
 mod damage;
 mod dns;

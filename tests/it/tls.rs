@@ -100,3 +100,37 @@ fn a_reload_brings_new_certificates() {
     assert_eq!((answer.status, answer.text().contains("shop.key")), (409, true), "{}", answer.text());
     assert!(works(&new));
 }
+
+#[test]
+fn the_cipher_is_ours_to_choose_unless_the_client_has_none_for_aes() {
+    use rustls::CipherSuite as Suite;
+    let (origin, authority) = (hello(), Authority::new());
+    let (node, trusted) = (setup(&origin, &authority).start(), authority.trusted());
+    let chosen = |offered: &[Suite]| {
+        let mut provider = rustls::crypto::CryptoProvider::clone(&nearcast_shared::trust::provider());
+        provider.cipher_suites.retain(|suite| offered.contains(&suite.suite()));
+        provider.cipher_suites.sort_by_key(|suite| offered.iter().position(|wanted| *wanted == suite.suite()));
+        let builder = rustls::ClientConfig::builder_with_provider(provider.into());
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let config = builder.with_root_certificates(trusted.0.clone()).with_no_client_auth();
+        let name = "www.cdn.test".try_into().unwrap();
+        let mut session = rustls::ClientConnection::new(config.into(), name).unwrap();
+        let mut stream = std::net::TcpStream::connect(node.https()).unwrap();
+        session.complete_io(&mut stream).unwrap();
+        session.negotiated_cipher_suite().unwrap().suite()
+    };
+    let (short, long) = (Suite::TLS13_AES_128_GCM_SHA256, Suite::TLS13_AES_256_GCM_SHA384);
+    let chacha = Suite::TLS13_CHACHA20_POLY1305_SHA256;
+    let (old_short, old_long) =
+        (Suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, Suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384);
+    let rows: [(&[Suite], Suite); 5] = [
+        (&[long, chacha, short], short),
+        (&[long, chacha], long),
+        (&[chacha, long, short], chacha),
+        (&[chacha], chacha),
+        (&[old_long, old_short], old_short),
+    ];
+    for (offered, wanted) in rows {
+        assert_eq!(chosen(offered), wanted, "{offered:?}");
+    }
+}

@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use foldhash::fast::RandomState;
 use http::Response;
-use hyper::body::Incoming;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, oneshot};
 
@@ -14,6 +14,7 @@ use super::reader::Reader;
 use super::running::Running;
 use super::{Extent, Fill, FillKey};
 use crate::key::{StoreKey, UrlId};
+use crate::origin;
 
 const SHARDS: usize = 32;
 
@@ -25,7 +26,7 @@ pub struct Fills {
     /// All, also those that nobody joins any more.
     running: AtomicUsize,
     /// The same by URL: what they may still store.
-    by_url: [Mutex<HashMap<UrlId, OfUrl>>; SHARDS],
+    by_url: [Mutex<HashMap<UrlId, OfUrl, RandomState>>; SHARDS],
     /// Who puts a part to what is stored has the turn, so that no other's is lost.
     turns: [Mutex<()>; SHARDS],
 }
@@ -38,7 +39,7 @@ struct OfUrl {
     over: Option<Arc<Notify>>,
 }
 
-type Lanes = HashMap<Lane, Vec<(Extent, Arc<Fill>)>>;
+type Lanes = HashMap<Lane, Vec<(Extent, Arc<Fill>)>, RandomState>;
 
 /// Fills that may stand in for one another, as far as they bring the bytes that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,7 +77,7 @@ pub enum Joined {
 }
 
 /// Where an answer goes that must not be shared.
-pub type Unshared = oneshot::Sender<Response<Incoming>>;
+pub type Unshared = oneshot::Sender<Response<origin::Answer>>;
 
 /// What the leader needs to start the task.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ pub struct Lead {
     /// Where an answer goes that must not be shared.
     pub unshared: Unshared,
     /// The other end of it.
-    pub takes: oneshot::Receiver<Response<Incoming>>,
+    pub takes: oneshot::Receiver<Response<origin::Answer>>,
 }
 
 impl Fills {
@@ -186,7 +187,7 @@ impl Fills {
         self.running.fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn of_url(&self, url: UrlId) -> &Mutex<HashMap<UrlId, OfUrl>> {
+    fn of_url(&self, url: UrlId) -> &Mutex<HashMap<UrlId, OfUrl, RandomState>> {
         &self.by_url[url.0 as usize % SHARDS]
     }
 

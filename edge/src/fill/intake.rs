@@ -294,7 +294,7 @@ impl<'a> Intake<'a> {
             let found = edge.store.peek(&self.head.key).or(found);
             let Some(known) = self.known_spans(found) else { return };
             let body = Body::Spans(new().fold(known, |spans, span| with_span(&spans, span)));
-            let object = Arc::new(Object { length, body, ..self.head.object.clone() });
+            let object = Arc::new(Object { length, body, ..Object::clone(&self.head.object) });
             edge.store.put(self.head.key, Piece::Object(object.clone()));
             object
         };
@@ -302,11 +302,8 @@ impl<'a> Intake<'a> {
     }
 
     async fn put(&self, length: u64, body: Body) {
-        let object = Arc::new(Object { length, body, ..self.head.object.clone() });
-        if !self.task.put(self.head.key, &object) {
-            return;
-        }
-        self.task.add_variant(&self.head.vary, self.head.key, &object).await;
+        let object = Arc::new(Object { length, body, ..Object::clone(&self.head.object) });
+        self.task.put_whole(self.head, &object).await;
     }
 
     /// The parts of the same body in what is stored now.

@@ -8,7 +8,7 @@ use nearcast_shared::clock::Timestamp;
 
 use super::judge::Kept;
 use super::task::Task;
-use super::{Coming, Place};
+use super::{Coming, Head, Place};
 use crate::key::StoreKey;
 use crate::policy::freshness::Exchange;
 use crate::policy::validator;
@@ -104,6 +104,13 @@ impl Task<'_> {
                 !matches!(edge.store.peek(key), Some(Piece::Object(stored)) if stored.tick > object.tick)
             }
             Verdict::Gone => false,
+        }
+    }
+
+    /// Stores an answer that is all here, if it may be.
+    pub(super) async fn put_whole(&self, head: &Head, object: &Arc<Object>) {
+        if self.may_store(&head.key, object) && self.put(head.key, object) {
+            self.add_variant(&head.vary, head.key, object).await;
         }
     }
 

@@ -5,10 +5,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
+use http::header::{IF_RANGE, RANGE};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::Head;
 use super::intake::Intake;
@@ -58,7 +57,11 @@ enum Stop {
 
 impl Task<'_> {
     /// Receives the body: to readers as it comes, to the store in chunks, and at its sure end the object itself.
-    pub(super) async fn receive(&self, answer: Response<Incoming>, head: &Head) -> Result<(), Unfinished> {
+    pub(super) async fn receive(&self, answer: Response<origin::Answer>, head: &Head) -> Result<(), Unfinished> {
+        if head.object.is_inline() {
+            self.put_whole(head, &head.object).await;
+            return Ok(());
+        }
         let mut intake = Intake::new(self, head);
         let (mut body, mut skip) = (answer.into_body(), 0);
         let (mut tries, mut reached) = (0, 0);
@@ -99,7 +102,7 @@ impl Task<'_> {
     }
 
     /// Takes in all of `body` but its first `skip` bytes.
-    async fn take_all(&self, intake: &mut Intake<'_>, mut body: Incoming, mut skip: u64) -> Result<(), Stop> {
+    async fn take_all(&self, intake: &mut Intake<'_>, mut body: origin::Answer, mut skip: u64) -> Result<(), Stop> {
         loop {
             let bytes = match self.next(&mut body).await? {
                 Some(bytes) => bytes,
@@ -122,7 +125,7 @@ impl Task<'_> {
     }
 
     /// The next bytes; `None` at the sure end. Readers are told of what came before anything is waited for.
-    async fn next(&self, body: &mut Incoming) -> Result<Option<Bytes>, Stop> {
+    async fn next(&self, body: &mut origin::Answer) -> Result<Option<Bytes>, Stop> {
         loop {
             let mut frame = std::pin::pin!(body.frame());
             let at_once = std::future::poll_fn(|cx| Poll::Ready(frame.as_mut().poll(cx))).await;
@@ -141,7 +144,7 @@ impl Task<'_> {
                         return Ok(Some(bytes));
                     }
                 }
-                Err(error) if Failure::of_body(&error).is_disconnected() => {
+                Err(error) if Failure::of_exchange(&error).is_disconnected() => {
                     return Err(Stop::Broken("the origin broke off"));
                 }
                 Err(_) => return Err(Stop::Wrong("the origin's body is malformed")),
@@ -162,18 +165,15 @@ impl Task<'_> {
     }
 
     /// Asks for what is missing of the same body: the rest, and how many bytes of it came already. `Err`: there is none.
-    async fn resume(&self, intake: &mut Intake<'_>, head: &Head) -> Result<(Incoming, u64), Option<Failure>> {
+    async fn resume(&self, intake: &mut Intake<'_>, head: &Head) -> Result<(origin::Answer, u64), Option<Failure>> {
         let (at, end) = (intake.position(), intake.end());
         let original = head.object.original_headers();
         let now = self.worker.edge.clock.now();
-        let mut fields = self.plan.headers.clone();
-        for name in [RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
-            fields.remove(name);
-        }
+        let mut fields = self.unconditional().into_owned();
         // Without an end where it is the body's: an origin that knows it better says so.
         fields.insert(RANGE, range::bytes(at, end.filter(|end| Some(*end) != head.length)));
         fields.extend(validator::for_if_range(&original, now).map(|validator| (IF_RANGE, validator)));
-        let (answer, exchange) = self.send(fields, false, true).await.map_err(Some)?;
+        let (answer, exchange) = self.send(&fields, false, true).await.map_err(Some)?;
         if !origin::has_a_sure_end(&answer)
             || !validator::same_strong(&original, answer.headers(), exchange.response_time)
         {

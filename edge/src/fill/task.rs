@@ -1,10 +1,10 @@
 //! The task that runs a fill.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 
 use super::judge::{Judge, Kept};
@@ -19,7 +19,7 @@ use crate::policy::freshness::{By, Exchange};
 use crate::policy::reuse::{Failing, Reuse};
 use crate::policy::storable::NotStored;
 use crate::policy::{range, validator};
-use crate::store::object::{Base, Object, Variant};
+use crate::store::object::{Base, Body, INLINE_MAX, Object, Variant};
 use crate::variant;
 use crate::view::{Site, View};
 use crate::worker::Worker;
@@ -44,7 +44,7 @@ pub struct Plan {
     /// The URL's id.
     pub url: UrlId,
     /// The fields for the origin, by which answers are selected, too.
-    pub headers: HeaderMap,
+    pub headers: Arc<HeaderMap>,
     /// What is stored under that key and may be confirmed, completed, or stand in.
     pub stored: Option<Arc<Object>>,
     /// The URL's stored answers, when they vary: the origin may confirm any of them instead.
@@ -82,7 +82,7 @@ pub fn adopt(
     plan: Plan,
     fill: Arc<Fill>,
     (answer, exchange): Fetched,
-) -> Result<Arc<Head>, Box<Response<Incoming>>> {
+) -> Result<Arc<Head>, Box<Response<origin::Answer>>> {
     let seat = Seat::new(worker, &plan, fill);
     let task = Task { worker, view: &view, plan: &plan, fill: &seat.fill };
     // "Responses to POST requests are only cacheable when they include explicit freshness information" (RFC 9110
@@ -159,7 +159,7 @@ enum Mode {
 }
 
 /// An answer and when it came.
-pub type Fetched = (Response<Incoming>, Exchange);
+pub type Fetched = (Response<origin::Answer>, Exchange);
 
 pub(super) struct Task<'a> {
     pub(super) worker: &'a Worker,
@@ -170,7 +170,7 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     /// Asks the origin and publishes the answer. `Some`: a body is to be received.
-    async fn ask(&self, unshared: Unshared) -> Option<(Response<Incoming>, Arc<Head>)> {
+    async fn ask(&self, unshared: Unshared) -> Option<(Response<origin::Answer>, Arc<Head>)> {
         let mode = match self.plan.key.extent {
             Extent::Whole => Mode::Conditional,
             Extent::Part { first, end, .. } => Mode::Part { first, end },
@@ -208,10 +208,10 @@ impl Task<'_> {
             _ => false,
         };
         if !again {
-            return self.judge(answer, exchange, unshared);
+            return self.judge(answer, exchange, unshared).await;
         }
         match self.fetch(Mode::Plain).await {
-            Ok((answer, exchange)) => self.judge(answer, exchange, unshared),
+            Ok((answer, exchange)) => self.judge(answer, exchange, unshared).await,
             Err(failure) => {
                 self.fill.answer(Answer::Failed(failure));
                 None
@@ -220,11 +220,14 @@ impl Task<'_> {
     }
 
     /// Receives the body, and says how that ended.
-    async fn received(&self, answer: Response<Incoming>, head: &Head) -> Ending {
+    async fn received(&self, answer: Response<origin::Answer>, head: &Head) -> Ending {
         match self.receive(answer, head).await {
             Ok(()) => Ending::Complete,
             Err(unfinished) => {
                 tracing::debug!(url = %self.plan.address(), reason = unfinished.reason(), "fetch given up");
+                // What came is sent before the end is known: hyper would close the connection without it.
+                self.fill.tell();
+                tokio::task::yield_now().await;
                 match unfinished {
                     Unfinished::Unread => Ending::GivenUp,
                     Unfinished::Untaken => Ending::Paused,
@@ -235,30 +238,30 @@ impl Task<'_> {
     }
 
     async fn fetch(&self, mode: Mode) -> Result<Fetched, Failure> {
-        let mut fields = self.plan.headers.clone();
         // A fill is everybody's, whatever its first client wanted.
-        for name in [RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
-            fields.remove(name);
-        }
+        let mut fields = self.unconditional();
         let stored = self.plan.stored.as_ref().map(|stored| stored.original_headers());
         let conditional = matches!(mode, Mode::Conditional | Mode::Part { .. } | Mode::ClientsRange) && {
             // A tag of another variant would answer with all of that.
             let others = self.plan.others().filter(|_| mode == Mode::Conditional);
             let tags: Vec<HeaderValue> = others.filter_map(|other| other.tag.clone()).collect();
-            validator::make_conditional(&mut fields, stored.as_ref(), &tags)
+            (stored.is_some() || !tags.is_empty())
+                && validator::make_conditional(fields.to_mut(), stored.as_ref(), &tags)
         };
         match mode {
             Mode::Plain | Mode::Conditional => {}
             Mode::Part { first, end } => {
+                let fields = fields.to_mut();
                 fields.insert(RANGE, range::bytes(first, end));
                 fields.extend(self.plan.headers.get(IF_RANGE).cloned().map(|value| (IF_RANGE, value)));
             }
             Mode::ClientsRange => {
                 for name in [RANGE, IF_RANGE] {
-                    fields.extend(self.plan.headers.get(&name).cloned().map(|value| (name, value)));
+                    fields.to_mut().extend(self.plan.headers.get(&name).cloned().map(|value| (name, value)));
                 }
             }
             Mode::Missing { first, end } => {
+                let fields = fields.to_mut();
                 let whole = self.plan.stored.as_ref().map_or(0, |stored| stored.length);
                 fields.insert(RANGE, range::bytes(first, (end < whole).then_some(end)));
                 let now = self.worker.edge.clock.now();
@@ -266,19 +269,26 @@ impl Task<'_> {
                 fields.extend(validator.map(|validator| (IF_RANGE, validator)));
             }
         }
-        self.send(fields, conditional, !matches!(mode, Mode::Plain | Mode::Conditional)).await
+        self.send(&fields, conditional, !matches!(mode, Mode::Plain | Mode::Conditional)).await
+    }
+
+    /// The request's fields without what makes it one for a part, or for what has changed.
+    pub(super) fn unconditional(&self) -> Cow<'_, HeaderMap> {
+        let mut fields = Cow::Borrowed(&*self.plan.headers);
+        for name in [RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+            if fields.contains_key(&name) {
+                fields.to_mut().remove(name);
+            }
+        }
+        fields
     }
 
     /// Asks with these fields. `conditional`: a 304 may come; `partial`: a part may.
-    pub(super) async fn send(&self, fields: HeaderMap, conditional: bool, partial: bool) -> Result<Fetched, Failure> {
-        let ask = Ask {
-            method: Method::GET,
-            target: self.plan.sent_target.clone(),
-            client_host: self.plan.host.clone(),
-            headers: fields,
-        };
+    pub(super) async fn send(&self, fields: &HeaderMap, conditional: bool, partial: bool) -> Result<Fetched, Failure> {
+        let ask =
+            Ask { method: Method::GET, target: &self.plan.sent_target, client_host: &self.plan.host, headers: fields };
         let request_time = self.worker.edge.clock.now();
-        let answer = self.worker.origins.ask(&self.plan.site, ask, RequestBody::Empty).await?;
+        let answer = self.worker.origins.ask(&self.plan.site, &ask, RequestBody::Empty).await?;
         let response_time = self.worker.edge.clock.now();
         let unasked = match answer.status() {
             // Nobody asked whether: there is nothing it could be about.
@@ -301,7 +311,7 @@ impl Task<'_> {
     }
 
     /// Whether a part is of the body that is stored, and brings what is missing of it.
-    fn completes(&self, answer: &Response<Incoming>, exchange: Exchange) -> bool {
+    fn completes(&self, answer: &Response<origin::Answer>, exchange: Exchange) -> bool {
         let (Extent::Missing { .. }, Some(stored)) = (self.plan.key.extent, &self.plan.stored) else {
             return false;
         };
@@ -312,15 +322,15 @@ impl Task<'_> {
     }
 
     /// Decides whether the answer is shared and stored, and says so.
-    fn judge(
+    async fn judge(
         &self,
-        answer: Response<Incoming>,
+        mut answer: Response<origin::Answer>,
         exchange: Exchange,
         unshared: Unshared,
-    ) -> Option<(Response<Incoming>, Arc<Head>)> {
+    ) -> Option<(Response<origin::Answer>, Arc<Head>)> {
         match self.head(&answer, exchange) {
             Ok(head) => {
-                let head = Arc::new(head);
+                let head = Arc::new(self.with_body_at_hand(head, answer.body_mut()).await);
                 let (edge, now) = (&self.worker.edge, exchange.response_time);
                 let standing = edge.standing(&self.plan.site, self.plan.url, &head.object, now);
                 if standing.reuse(&RequestDirectives::default()) != Reuse::Fresh {
@@ -328,6 +338,9 @@ impl Task<'_> {
                     self.leave();
                 }
                 self.fill.answer(Answer::Stream(head.clone()));
+                if let Body::Inline(bytes) = &head.object.body {
+                    self.fill.push(bytes.clone());
+                }
                 Some((answer, head))
             }
             Err(reason) => {
@@ -340,6 +353,16 @@ impl Task<'_> {
                 None
             }
         }
+    }
+
+    /// A small body that came with its header is within the object from the beginning: nobody reads it piece by piece.
+    async fn with_body_at_hand(&self, head: Head, body: &mut origin::Answer) -> Head {
+        let Some(length) = head.length.filter(|length| head.is_whole() && *length <= INLINE_MAX) else { return head };
+        // It is at most as long as an inline body may be.
+        let Some(bytes) = body.all_at_hand(length as usize).await else { return head };
+        self.plan.site.metrics.fetched.inc_by(length);
+        let object = Object { body: Body::Inline(bytes), ..Arc::unwrap_or_clone(head.object) };
+        Head { object: Arc::new(object), ..head }
     }
 
     /// Remembers not to wait for answers of this URL; what is stored and no longer fresh is no longer what it answers.
@@ -377,7 +400,7 @@ impl Task<'_> {
         self.worker.edge.fills.leave(&self.plan.key, self.fill);
     }
 
-    fn head(&self, answer: &Response<Incoming>, exchange: Exchange) -> Result<Head, NotStored> {
+    fn head(&self, answer: &Response<origin::Answer>, exchange: Exchange) -> Result<Head, NotStored> {
         let fields = answer.headers();
         let is_part = answer.status() == StatusCode::PARTIAL_CONTENT;
         let (coming, length) = if is_part {
@@ -417,9 +440,9 @@ impl Task<'_> {
             [] => StoreKey::primary(plan.url, plan.https, &plan.parts, secret),
             _ => StoreKey::variant(plan.url, plan.https, &plan.parts, &selecting, secret),
         };
-        let object = Object { length: length.unwrap_or(0), ..object };
+        let object = Object { length: length.unwrap_or(0), body: Body::Spans(Vec::new()), ..object };
         let place = self.place(&object, length, coming, exchange.response_time);
-        Ok(Head { object, own, key, url: plan.url, length, coming, place, vary, selecting })
+        Ok(Head { object: Arc::new(object), own, key, url: plan.url, length, coming, place, vary, selecting })
     }
 }
 

@@ -71,6 +71,7 @@ impl Connection {
 pub struct Activity {
     running: AtomicU32,
     begun: AtomicU32,
+    resting: AtomicBool,
     /// Whoever is to learn that nothing is being answered any more.
     waiting: Mutex<Option<Waker>>,
 }
@@ -94,6 +95,16 @@ impl Activity {
         *self.waiting.lock() = Some(waker.clone());
         // It may have become idle between.
         self.is_busy()
+    }
+
+    /// Nothing is being answered, sent or read, and has not been for a while; or it is again.
+    pub fn rests(&self, rests: bool) {
+        self.resting.store(rests, Ordering::Relaxed);
+    }
+
+    /// Whether the connection is at rest.
+    pub fn is_at_rest(&self) -> bool {
+        self.resting.load(Ordering::Relaxed)
     }
 
     /// How many requests have begun so far.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -23,17 +24,22 @@ pub struct Patience {
     pub send: Duration,
 }
 
+/// How long a connection waits for the next request before nothing is kept for it but its socket.
+const REST: Duration = Duration::from_millis(500);
+
 /// A socket that gives up on slow clients.
 #[derive(Debug)]
 pub struct Guarded<S> {
     socket: S,
+    /// What was read before it was known who would want it.
+    ahead: Bytes,
     patience: Patience,
     activity: Arc<Activity>,
     reading: Alarm,
     writing: Alarm,
     /// What the read alarm is set for.
     waits_for: Waits,
-    http2: Option<bool>,
+    http2: bool,
 }
 
 /// What a connection waits for while it reads.
@@ -41,8 +47,10 @@ pub struct Guarded<S> {
 enum Waits {
     /// Nothing: an answer is on its way.
     Nothing,
-    /// The next request, which is the one after so many.
+    /// The next request.
     Request,
+    /// The next request, since [`REST`].
+    Rest,
     /// The rest of a header; `begun` requests came before it.
     Header { begun: u32 },
 }
@@ -52,23 +60,37 @@ impl<S> Guarded<S> {
     pub fn new(socket: S, patience: Patience, activity: Arc<Activity>) -> Self {
         Self {
             socket,
+            ahead: Bytes::new(),
             patience,
             activity,
             reading: Alarm::default(),
             writing: Alarm::default(),
             waits_for: Waits::Header { begun: 0 },
-            http2: None,
+            http2: false,
         }
     }
 
+    /// Has `bytes` be read once more: the start of a header.
+    pub fn unread(&mut self, bytes: Bytes) {
+        debug_assert!(self.ahead.is_empty(), "one reader at a time");
+        self.ahead = bytes;
+        self.activity.rests(false);
+        self.received();
+    }
+
+    /// The client speaks HTTP/2: its pings and settings are not the start of a header.
+    pub fn speaks_http2(&mut self) {
+        self.http2 = true;
+        self.waits_for = Waits::Request;
+        self.reading.clear();
+    }
+
     /// Takes note of bytes that came.
-    fn received(&mut self, bytes: &[u8]) {
-        // The preface of HTTP/2: its pings and settings must not count as the start of a header.
-        let http2 = *self.http2.get_or_insert_with(|| bytes.starts_with(b"PRI "));
+    fn received(&mut self) {
         let begun = self.activity.begun();
         self.waits_for = match self.waits_for {
-            Waits::Header { begun: before } if before == begun && !http2 => return,
-            _ if http2 => Waits::Request,
+            Waits::Header { begun: before } if before == begun => return,
+            _ if self.http2 => Waits::Request,
             _ => Waits::Header { begun },
         };
         self.reading.clear();
@@ -82,32 +104,60 @@ impl<S> Guarded<S> {
             self.reading.clear();
             return Poll::Pending;
         }
-        let begun = self.activity.begun();
-        let limit = match self.waits_for {
-            Waits::Header { begun: before } if before == begun => self.patience.header,
-            Waits::Request => self.patience.idle,
+        let (begun, Patience { header, idle, .. }) = (self.activity.begun(), self.patience);
+        let rest = REST.min(idle);
+        match self.waits_for {
+            // hyper reads ahead of the answer, and then no more: whether this is still a header must be looked at again.
+            Waits::Header { begun: before } if before == begun => return self.reading.poll(header, rest, cx),
+            Waits::Request | Waits::Rest => {}
             Waits::Nothing | Waits::Header { .. } => {
                 self.waits_for = Waits::Request;
                 self.reading.clear();
-                self.patience.idle
             }
-        };
-        self.reading.poll(limit, cx)
+        }
+        if self.waits_for == Waits::Request {
+            ready!(self.reading.poll(rest, rest, cx));
+            self.waits_for = Waits::Rest;
+            self.reading.clear();
+        }
+        // Whoever still has something to send is not at rest.
+        self.activity.rests(!self.writing.is_set());
+        self.reading.poll(idle - rest, idle, cx)
     }
 }
 
-/// A timer that exists only while it is needed.
+/// A timer for what is waited for now. It is kept when there is nothing to wait for any more, and may ring in vain: to set
+/// and to remove one for each request would cost more.
 #[derive(Debug, Default)]
-struct Alarm(Option<Pin<Box<Sleep>>>);
+struct Alarm {
+    due: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
 
 impl Alarm {
     fn clear(&mut self) {
-        self.0 = None;
+        self.due = None;
     }
 
-    fn poll(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
-        sleep.as_mut().poll(cx)
+    fn is_set(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// Rings `limit` after the first call since it was cleared. `look`: so much later the task is woken in any case.
+    fn poll(&mut self, limit: Duration, look: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        let due = *self.due.get_or_insert_with(|| Instant::now() + limit);
+        let next = || due.min(Instant::now() + look);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next())));
+        if timer.deadline() > due {
+            timer.as_mut().reset(next());
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if timer.deadline() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(next());
+        }
     }
 }
 
@@ -117,11 +167,17 @@ fn overdue(what: &'static str) -> io::Error {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         match Pin::new(&mut self.socket).poll_read(cx, buffer) {
             Poll::Ready(result) => {
+                self.activity.rests(false);
                 if buffer.filled().len() > before {
-                    self.received(&buffer.filled()[before..]);
+                    self.received();
                 }
                 Poll::Ready(result)
             }
@@ -141,8 +197,9 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
                 Poll::Ready(result)
             }
             Poll::Pending => {
+                self.activity.rests(false);
                 let limit = self.patience.send;
-                ready!(self.writing.poll(limit, cx));
+                ready!(self.writing.poll(limit, limit, cx));
                 Poll::Ready(Err(overdue("the client took nothing in time")))
             }
         }
@@ -246,6 +303,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn http2_may_ping_while_idle() {
         let (mut client, mut guarded, _connection) = pair();
+        guarded.speaks_http2();
         client.write_all(b"PRI * HTTP/2.0").await.unwrap();
         let mut buffer = [0; 64];
         assert!(guarded.read(&mut buffer).await.unwrap() > 0);

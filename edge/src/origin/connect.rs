@@ -6,11 +6,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::{Authority, Scheme};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
 use thiserror::Error;
 use tower_service::Service;
+
+use super::Failure;
+use crate::view::Site;
 
 /// Why there is no connection, where the system does not say so itself.
 #[derive(Debug, Error)]
@@ -55,8 +59,30 @@ fn share(timeout: Duration) -> Duration {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A connection, with TLS where it is spoken.
+pub(super) type Stream = <HttpsConnector<HttpConnector<Names>> as Service<Uri>>::Response;
+
+/// Where an origin is.
+pub(super) type Place = (Scheme, Authority);
+
+/// Where the origin of `site` is.
+pub(super) fn place(site: &Site) -> Place {
+    (site.origin_scheme.clone(), site.origin.clone())
+}
+
+/// Connects to an origin.
+pub(super) async fn to((scheme, authority): &Place, mut connector: Connector) -> Result<Stream, Failure> {
+    let uri = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/").build();
+    let uri = uri.map_err(|_| Failure::Unreachable)?;
+    let connected = async {
+        std::future::poll_fn(|cx| connector.poll_ready(cx)).await?;
+        connector.call(uri).await
+    };
+    connected.await.map_err(|error| Failure::of_connecting(&*error))
+}
+
 impl Service<Uri> for Connector {
-    type Response = <HttpsConnector<HttpConnector<Names>> as Service<Uri>>::Response;
+    type Response = Stream;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 

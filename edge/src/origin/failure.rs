@@ -141,8 +141,8 @@ impl Failure {
         }
     }
 
-    /// What an error in the middle of an answer's body comes down to.
-    pub fn of_body(error: &hyper::Error) -> Self {
+    /// What an error on a connection that stands comes down to.
+    pub fn of_exchange(error: &hyper::Error) -> Self {
         deepest(Some(error), false)
     }
 

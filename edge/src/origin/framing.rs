@@ -2,12 +2,11 @@
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version};
-use hyper::body::Incoming;
 
-use super::Failure;
+use super::{Answer, Failure};
 
 /// Refuses answers that hyper takes but we must not, and rights the lengths that they announce.
-pub(super) fn checked(mut answer: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
+pub(super) fn checked(mut answer: Response<Answer>) -> Result<Response<Answer>, Failure> {
     // "A server MUST NOT switch to a protocol that was not indicated by the client in the corresponding request's Upgrade
     // header field" (RFC 9110 section 7.8), and we never send one. hyper skips all other interim answers.
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -66,7 +65,7 @@ fn codings_are_ours(headers: &HeaderMap) -> bool {
 
 /// Whether the end of the answer's body can be told from a broken connection (RFC 9112 section 8): HTTP/2 says so
 /// itself, HTTP/1 by length or last chunk.
-pub fn has_a_sure_end(answer: &Response<Incoming>) -> bool {
+pub fn has_a_sure_end(answer: &Response<Answer>) -> bool {
     // hyper reads a body whose last transfer coding is not chunked until the connection closes.
     let last = answer.headers().get_all(TRANSFER_ENCODING).iter().next_back().and_then(|line| line.to_str().ok());
     let last = last.and_then(|line| line.rsplit(',').next()).map(str::trim);

@@ -17,16 +17,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 use nearcast_shared::health::sites::{self, SITES_MAX, SiteHash};
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
-use tower_service::Service;
 
 use super::Failure;
-use super::connect::Connector;
+use super::connect::{self, Connector, Place, place};
 use crate::view::{Site, View};
 
 /// Failures in a row that make an origin lost.
@@ -72,9 +70,6 @@ impl Contact {
         !self.is_lost || self.successes >= SUCCESSES
     }
 }
-
-/// Where an origin is.
-type Place = (Scheme, Authority);
 
 /// Origins that are doubted or lost.
 #[derive(Debug, Default)]
@@ -209,7 +204,11 @@ impl Reach {
 
 /// Tries what is doubted or lost, once a second, until it is dropped.
 pub(super) async fn watch(reach: Arc<Reach>, view: Arc<ArcSwap<View>>, connector: Connector) {
-    watch_by(&reach, &view, move |place| connect(place, connector.clone())).await;
+    watch_by(&reach, &view, move |place| {
+        let connector = connector.clone();
+        async move { connect::to(&place, connector).await.map(drop) }
+    })
+    .await;
 }
 
 /// A try that does not end holds up no other, nor the word of it.
@@ -253,26 +252,13 @@ where
     }
 }
 
-async fn connect(place: Place, mut connector: Connector) -> Result<(), Failure> {
-    let uri = Uri::builder().scheme(place.0).authority(place.1).path_and_query("/").build();
-    let uri = uri.map_err(|_| Failure::Unreachable)?;
-    let connected = async {
-        std::future::poll_fn(|cx| connector.poll_ready(cx)).await?;
-        connector.call(uri).await
-    };
-    connected.await.map(drop).map_err(|error| Failure::of_connecting(&*error))
-}
-
-fn place(site: &Site) -> Place {
-    (site.origin_scheme.clone(), site.origin.clone())
-}
-
 fn shown(place: &Place) -> String {
     format!("{}://{}", place.0, place.1)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::uri::{Authority, Scheme};
     use nearcast_shared::config::{Config, Inputs};
 
     use super::*;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
-use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::ClientRevalidation;
 use siphasher::sip::SipHasher24;
@@ -20,6 +19,7 @@ use crate::fill::task::{self, Plan};
 use crate::fill::{Answer, Extent, Fill, FillKey, Head, Joined};
 use crate::key::StoreKey;
 use crate::metrics::{Filled, Outcome};
+use crate::origin;
 use crate::policy::range::{self, Single};
 use crate::policy::reuse::{Failing, Reuse, Standing, Why};
 use crate::purge::{Subject, Verdict};
@@ -204,7 +204,7 @@ impl ClientExchange<'_> {
             let mut plan = Plan { detached: true, ..self.plan(&errand) };
             // The request is the cache's own: this client's no-store must not keep the answer from others.
             if self.wishes.no_store {
-                plan.headers.remove(CACHE_CONTROL);
+                Arc::make_mut(&mut plan.headers).remove(CACHE_CONTROL);
             }
             task::start(self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
         }
@@ -317,7 +317,7 @@ impl ClientExchange<'_> {
     fn supply_of(&self, head: &Head, errand: &Errand) -> Supply {
         // A body that the fetch itself keeps for its readers has no holes.
         let long = head.length.is_some_and(|length| length > INLINE_MAX);
-        let object = long.then(|| Arc::new(head.object.clone()));
+        let object = long.then(|| head.object.clone());
         self.supply(head.key, object.as_ref(), errand.base.as_ref())
     }
 
@@ -472,7 +472,7 @@ impl ClientExchange<'_> {
     }
 
     /// An answer that is this request's alone.
-    fn unshared(&self, answer: Response<Incoming>, status: &CacheStatus) -> Response<Body> {
+    fn unshared(&self, answer: Response<origin::Answer>, status: &CacheStatus) -> Response<Body> {
         self.with_status(self.passed_on(answer), status)
     }
 }

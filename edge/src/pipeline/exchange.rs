@@ -39,7 +39,7 @@ pub(super) struct ClientExchange<'a> {
     pub(super) peer: Peer,
     pub(super) parts: request::Parts,
     /// The fields for the origin, once they are needed.
-    forwarded: OnceLock<HeaderMap>,
+    forwarded: OnceLock<Arc<HeaderMap>>,
     pub(super) host: String,
     /// The port that the request came to.
     pub(super) port: u16,
@@ -69,7 +69,7 @@ impl<'a> ClientExchange<'a> {
         let peer = Peer { address: connection.peer, trusted, https, version: parts.version };
         let country = site.keying.country.then(|| country(worker, &site, peer, &parts.headers)).flatten();
         let looked_up = is_looked_up(&site, &parts.method, &target);
-        let forwarded = OnceLock::new();
+        let forwarded: OnceLock<Arc<HeaderMap>> = OnceLock::new();
         let forwarding = Forwarding {
             looked_up,
             keying: &site.keying,
@@ -77,7 +77,7 @@ impl<'a> ClientExchange<'a> {
             identity: &worker.edge.identity,
             country: country.as_deref(),
         };
-        let fields = || forwarded.get_or_init(|| fields(forwarding, &parts));
+        let fields = || forwarded.get_or_init(|| fields(forwarding, &parts).into()).as_ref();
         let keyed = Keyed::new(&site.keying, looked_up, target, fields, country.as_deref());
         let address = Address { site: &site.name, https, host: &host, target: &keyed.target, parts: &keyed.parts };
         let url = address.url_id(&worker.edge.secret);
@@ -147,7 +147,7 @@ impl<'a> ClientExchange<'a> {
             parts: self.keyed.parts.clone(),
             sent_target: self.keyed.sent_target().to_owned(),
             url: self.url,
-            headers: self.forwarded().clone(),
+            headers: self.forwarded_once().clone(),
             stored,
             base,
             needed: (0, 0),
@@ -161,6 +161,10 @@ impl<'a> ClientExchange<'a> {
 
     /// The client's fields as the origin gets them. Answers are selected by these: what is keyed is what is forwarded.
     pub(super) fn forwarded(&self) -> &HeaderMap {
+        self.forwarded_once()
+    }
+
+    fn forwarded_once(&self) -> &Arc<HeaderMap> {
         self.forwarded.get_or_init(|| {
             let forwarding = Forwarding {
                 looked_up: self.looked_up,
@@ -169,7 +173,7 @@ impl<'a> ClientExchange<'a> {
                 identity: &self.worker.edge.identity,
                 country: self.country.as_deref(),
             };
-            fields(forwarding, &self.parts)
+            fields(forwarding, &self.parts).into()
         })
     }
 

@@ -15,7 +15,7 @@ use crate::headers;
 use crate::key::{Address, GroupId, StoreKey, TagId, UrlId};
 use crate::keying::{self, query};
 use crate::metrics::Outcome;
-use crate::origin::{Ask, Failure};
+use crate::origin::{self, Ask, Failure};
 use crate::policy::control::SURROGATE_CONTROL;
 use crate::policy::freshness::{Exchange, Lifetime};
 use crate::policy::groups::{self, CACHE_GROUP_INVALIDATION, CACHE_GROUPS};
@@ -58,7 +58,7 @@ impl ClientExchange<'_> {
     /// "A cache MUST invalidate the target URI when it receives a non-error status code in response to an unsafe request
     /// method (including methods whose safety is unknown)"; "a "non-error response" is one with a 2xx (Successful) or 3xx
     /// (Redirection) status code" (the same section).
-    fn invalidate_what_changed(&self, answer: &Response<Incoming>) {
+    fn invalidate_what_changed(&self, answer: &Response<origin::Answer>) {
         let succeeded = answer.status().is_success() || answer.status().is_redirection();
         if self.parts.method.is_safe() || !succeeded {
             return;
@@ -79,13 +79,13 @@ impl ClientExchange<'_> {
         let status = CacheStatus::forward(why);
         let ask = Ask {
             method: self.parts.method.clone(),
-            target: self.keyed.sent_target().to_owned(),
-            client_host: self.host.clone(),
-            headers: self.forwarded().clone(),
+            target: self.keyed.sent_target(),
+            client_host: &self.host,
+            headers: self.forwarded(),
         };
         let tick = self.worker.edge.purges.tick();
         let request_time = self.now();
-        let answer = self.worker.origins.ask(&self.site, ask, body).await;
+        let answer = self.worker.origins.ask(&self.site, &ask, body).await;
         let response_time = self.now();
         let failing = match &answer {
             Ok(answer) if matches!(answer.status().as_u16(), 500 | 502..=504) => Some(Failing::Error),
@@ -126,7 +126,7 @@ impl ClientExchange<'_> {
     /// 4.3.5).
     fn learn_from_head(
         &self,
-        answer: &Response<Incoming>,
+        answer: &Response<origin::Answer>,
         key: StoreKey,
         object: &Arc<Object>,
         exchange: Exchange,
@@ -182,11 +182,11 @@ impl ClientExchange<'_> {
     /// section 9.3.3).
     fn keep_posted(
         &self,
-        answer: Response<Incoming>,
+        answer: Response<origin::Answer>,
         exchange: Exchange,
         status: &CacheStatus,
         purged: bool,
-    ) -> Result<Answered, Box<Response<Incoming>>> {
+    ) -> Result<Answered, Box<Response<origin::Answer>>> {
         let succeeded = answer.status().is_success() && answer.status() != StatusCode::PARTIAL_CONTENT;
         // It was asked for as the client had it: only where a GET of the URL would go on like that, too, is it that GET's.
         let rewritten = keying::has_parts(&self.site.keying) || self.keyed.sent_target() != self.keyed.target;
@@ -211,7 +211,7 @@ impl ClientExchange<'_> {
     }
 
     /// Whether a purge covers an answer to a request that began at `tick`.
-    fn is_purged_since(&self, tick: u64, answer: &Response<Incoming>) -> bool {
+    fn is_purged_since(&self, tick: u64, answer: &Response<origin::Answer>) -> bool {
         let edge = &self.worker.edge;
         let groups = groups::groups(answer.headers(), &CACHE_GROUPS);
         let groups: Vec<GroupId> = groups.iter().map(|group| self.address().group_id(group, &edge.secret)).collect();
@@ -240,7 +240,7 @@ impl ClientExchange<'_> {
         }
     }
 
-    pub(super) fn passed_on(&self, answer: Response<Incoming>) -> Response<Body> {
+    pub(super) fn passed_on(&self, answer: Response<origin::Answer>) -> Response<Body> {
         let read_timeout = self.worker.origins.read_timeout;
         let (mut parts, incoming) = answer.into_parts();
         headers::strip_hop_by_hop(&mut parts.headers);

@@ -220,6 +220,10 @@ fn in_usual_case(text: &str) -> String {
 /// most recent year in the past that had the same last two digits."
 fn full_year(text: &str, now: Timestamp) -> Option<String> {
     const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+    // It alone has these, and most dates are of another form.
+    if !text.contains('-') {
+        return None;
+    }
     let (day_name, rest) = text.split_once(", ")?;
     let (date, time) = rest.split_once(' ')?;
     let [day, month, short] = date.split('-').collect::<Vec<_>>().try_into().ok()?;

@@ -17,11 +17,11 @@
 //!
 //! What comes from disk may be anything: every length is checked against a limit before it is believed.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::Duration;
 
-use bytes::Bytes;
-use foyer::{Code, Error, ErrorKind, Result};
+use bytes::{Buf, Bytes};
+use foyer::{Error, ErrorKind, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
@@ -41,25 +41,13 @@ const TEXT_MAX: u32 = CHUNK as u32;
 /// No list of a valid piece is longer.
 const LIST_MAX: u32 = 4096;
 
-impl Code for StoreKey {
-    fn encode(&self, writer: &mut impl Write) -> Result<()> {
-        writer.write_all(&self.0).map_err(Error::io_error)
-    }
-
-    fn decode(reader: &mut impl Read) -> Result<Self> {
-        let mut bytes = [0; 32];
-        reader.read_exact(&mut bytes).map_err(Error::io_error)?;
-        Ok(Self(bytes))
-    }
-
-    fn estimated_size(&self) -> usize {
-        32
-    }
-}
-
-impl Code for Piece {
-    fn encode(&self, writer: &mut impl Write) -> Result<()> {
-        let mut out = Out(writer);
+impl Piece {
+    /// Appends its bytes to `out`.
+    ///
+    /// # Errors
+    /// When something of it is too long.
+    pub fn encode(&self, out: &mut impl Write) -> Result<()> {
+        let mut out = Out(out);
         out.u8(FORMAT)?;
         match self {
             Self::Base(base) => out.u8(b'b').and_then(|()| out.base(base)),
@@ -68,21 +56,21 @@ impl Code for Piece {
         }
     }
 
-    fn decode(reader: &mut impl Read) -> Result<Self> {
-        let mut from = From(reader);
+    /// The piece in `bytes`, which it shares: body and field values are not copied.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn decode(bytes: Bytes) -> Result<Self> {
+        let mut from = From(bytes);
         if from.u8()? != FORMAT {
             return Err(invalid("another format"));
         }
         match from.u8()? {
             b'b' => Ok(Self::Base(from.base()?.into())),
             b'o' => Ok(Self::Object(from.object()?.into())),
-            b'c' => Ok(Self::Chunk(from.text()?.into())),
+            b'c' => Ok(Self::Chunk(from.text()?)),
             _ => Err(invalid("unknown kind")),
         }
-    }
-
-    fn estimated_size(&self) -> usize {
-        self.weight()
     }
 }
 
@@ -214,13 +202,22 @@ fn flags(said: &ResponseDirectives) -> [&bool; 6] {
     [no_store, no_cache, private, public, must_revalidate, proxy_revalidate]
 }
 
-struct From<'r, R>(&'r mut R);
+/// What is not read yet.
+struct From(Bytes);
 
-impl<R: Read> From<'_, R> {
+impl From {
+    fn bytes(&mut self, length: usize) -> Result<Bytes> {
+        if length > self.0.len() {
+            return Err(invalid("it ends early"));
+        }
+        Ok(self.0.split_to(length))
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.0.read_exact(&mut bytes).map_err(Error::io_error)?;
-        Ok(bytes)
+        let (array, _) = self.0.split_first_chunk().ok_or_else(|| invalid("it ends early"))?;
+        let array = *array;
+        self.0.advance(N);
+        Ok(array)
     }
 
     fn u8(&mut self) -> Result<u8> {
@@ -239,14 +236,13 @@ impl<R: Read> From<'_, R> {
         Ok(n as usize)
     }
 
-    fn text(&mut self) -> Result<Vec<u8>> {
-        let mut text = vec![0; self.count(TEXT_MAX)?];
-        self.0.read_exact(&mut text).map_err(Error::io_error)?;
-        Ok(text)
+    fn text(&mut self) -> Result<Bytes> {
+        let length = self.count(TEXT_MAX)?;
+        self.bytes(length)
     }
 
     fn string(&mut self) -> Result<String> {
-        String::from_utf8(self.text()?).map_err(|_| invalid("not UTF-8"))
+        String::from_utf8(self.text()?.into()).map_err(|_| invalid("not UTF-8"))
     }
 
     fn name(&mut self) -> Result<HeaderName> {
@@ -258,7 +254,7 @@ impl<R: Read> From<'_, R> {
     }
 
     fn value(&mut self) -> Result<HeaderValue> {
-        HeaderValue::from_maybe_shared(Bytes::from(self.text()?)).map_err(|_| invalid("not a field value"))
+        HeaderValue::from_maybe_shared(self.text()?).map_err(|_| invalid("not a field value"))
     }
 
     fn fields(&mut self) -> Result<HeaderMap> {
@@ -333,7 +329,7 @@ impl<R: Read> From<'_, R> {
         if self.u8()? == 1 {
             let bytes = self.text()?;
             return if bytes.len() as u64 == length {
-                Ok(Body::Inline(bytes.into()))
+                Ok(Body::Inline(bytes))
             } else {
                 Err(invalid("a body of another length"))
             };
@@ -441,7 +437,7 @@ mod tests {
     fn there_and_back(piece: &Piece) -> Piece {
         let mut bytes = Vec::new();
         piece.encode(&mut bytes).unwrap();
-        Piece::decode(&mut bytes.as_slice()).unwrap()
+        Piece::decode(bytes.into()).unwrap()
     }
 
     #[test]
@@ -468,10 +464,10 @@ mod tests {
         let mut bytes = Vec::new();
         Piece::Object(object(Body::Inline(Bytes::from_static(b"hello")), 5).into()).encode(&mut bytes).unwrap();
         for end in 0..bytes.len() {
-            assert!(Piece::decode(&mut &bytes[..end]).is_err(), "cut at {end}");
+            assert!(Piece::decode(Bytes::copy_from_slice(&bytes[..end])).is_err(), "cut at {end}");
         }
         bytes[0] = FORMAT + 1;
-        assert!(Piece::decode(&mut bytes.as_slice()).is_err(), "another format");
+        assert!(Piece::decode(bytes.into()).is_err(), "another format");
     }
 
     proptest! {
@@ -479,7 +475,7 @@ mod tests {
         fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut framed = vec![FORMAT];
             framed.extend(bytes);
-            let _either = Piece::decode(&mut framed.as_slice());
+            let _either = Piece::decode(framed.into());
         }
     }
 }

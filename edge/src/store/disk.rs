@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use nearcast_shared::config;
@@ -17,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use super::counters::{Counters, DiskError, Dropped};
 use super::log::Shape;
 use super::queue::{Phase, Queue};
-use super::segments::Segments;
+use super::segments::{Blocks, Segments};
 use super::sites::Sites;
 use super::writer::{Course, DiskState, PORTION, Writer};
 use super::{Counts, DiskUsage, Piece, StoreError, folder, seconds};
@@ -27,13 +28,15 @@ use crate::key::StoreKey;
 const READERS: usize = 16;
 
 /// Locks for reads that run.
-const SHARDS: usize = 16;
+const SHARDS: usize = 64;
 
 /// One read, for all who want its piece.
 type Flight = Shared<oneshot::Receiver<Option<Piece>>>;
 
 /// Each with its number, since another may begin under the same key.
-type Shard = Mutex<HashMap<StoreKey, (u64, Flight)>>;
+type Running = HashMap<StoreKey, (u64, Flight), RandomState>;
+
+type Shard = Mutex<Running>;
 
 type Flights = [Shard; SHARDS];
 
@@ -105,7 +108,29 @@ impl Disk {
             return Some(piece);
         }
         self.segments.index.get(key)?;
+        let keep = match self.read_at_once(key, keep) {
+            Ok(piece) => return piece,
+            Err(keep) => keep,
+        };
         self.flight(key, keep)?.await.ok().flatten()
+    }
+
+    /// What the page cache has costs no change of threads. `Err`: it has to be read aside. The lock is held meanwhile, as when
+    /// a flight lands.
+    fn read_at_once<K: FnOnce(&Piece)>(&self, key: &StoreKey, keep: K) -> Result<Option<Piece>, K> {
+        let flights = shard(&self.flights, key).lock();
+        if flights.contains_key(key) {
+            return Err(keep);
+        }
+        match self.segments.read_at_once(key) {
+            Ok(piece) => {
+                if let Some(piece) = &piece {
+                    keep(piece);
+                }
+                Ok(piece)
+            }
+            Err(Blocks) => Err(keep),
+        }
     }
 
     fn flight(&self, key: &StoreKey, keep: impl FnOnce(&Piece) + Send + 'static) -> Option<Flight> {
@@ -270,7 +295,7 @@ impl Landing {
         }
     }
 
-    fn remove_from(&self, flights: &mut HashMap<StoreKey, (u64, Flight)>) -> bool {
+    fn remove_from(&self, flights: &mut Running) -> bool {
         flights.get(&self.key).is_some_and(|(number, _)| *number == self.number) && flights.remove(&self.key).is_some()
     }
 }

@@ -188,11 +188,6 @@ impl Object {
         freshness::current_age(self.initial_age, self.exchange, now)
     }
 
-    /// The same, of whose body nothing is here.
-    pub fn without_body(&self) -> Self {
-        Self { body: Body::Spans(Vec::new()), ..self.clone() }
-    }
-
     /// How it stands now; `grace` is the site's, and `verdict` what purges say of it.
     pub fn standing(&self, now: Timestamp, grace: Duration, verdict: Verdict) -> Standing<'_> {
         let since = |tick| now.since(Timestamp(i64::try_from(tick).unwrap_or(i64::MAX)));

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
@@ -30,7 +31,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    pieces: HashMap<StoreKey, Pending>,
+    pieces: HashMap<StoreKey, Pending, RandomState>,
     /// Oldest first. What was taken back or put again since is still in here under its old number.
     order: VecDeque<(StoreKey, u64)>,
     removals: Vec<StoreKey>,

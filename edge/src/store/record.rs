@@ -11,7 +11,7 @@
 //! Checksums are XXH64 of all that follows them, seeded with the number before them. They find what a disk does by
 //! itself; that a record is the one asked for is told by its key, which nobody outside can craft.
 
-use foyer::Code;
+use bytes::Bytes;
 use twox_hash::XxHash64;
 
 use super::Piece;
@@ -77,11 +77,11 @@ pub(super) fn verify(record: &[u8]) -> Result<StoreKey, Unreadable> {
 }
 
 /// The piece in the record of `key`.
-pub(super) fn read(record: &[u8], key: &StoreKey) -> Result<Piece, Unreadable> {
-    if verify(record)? != *key {
+pub(super) fn read(record: Bytes, key: &StoreKey) -> Result<Piece, Unreadable> {
+    if verify(&record)? != *key {
         return Err(Unreadable::Other);
     }
-    Piece::decode(&mut &record[HEADER..]).map_err(|_| Unreadable::Format)
+    Piece::decode(record.slice(HEADER..)).map_err(|_| Unreadable::Format)
 }
 
 /// One line of an index file.
@@ -157,6 +157,10 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn read(record: &[u8], key: &StoreKey) -> Result<Piece, Unreadable> {
+        super::read(Bytes::copy_from_slice(record), key)
+    }
 
     fn piece(bytes: &[u8]) -> Piece {
         Piece::Chunk(bytes.to_vec().into())

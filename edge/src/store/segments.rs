@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::Piece;
 use super::counters::{Counters, DiskError};
@@ -22,13 +23,22 @@ pub(super) struct Segments {
     pub(super) index: Index,
     /// Data files by number; they stay open, so that one that is reclaimed can be read to the end.
     files: RwLock<BTreeMap<u32, Arc<File>>>,
+    /// Whether the file system can read without blocking.
+    at_once: AtomicBool,
     /// What is counted.
     pub(super) counters: Arc<Counters>,
 }
 
+/// A read has to wait for the disk.
+#[derive(Debug)]
+pub(super) struct Blocks;
+
+/// Larger records are left to threads that may take their time over checksums.
+const AT_ONCE_MAX: u32 = 128 << 10;
+
 impl Segments {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { index: Index::new(), files: RwLock::default(), counters }
+        Self { index: Index::new(), files: RwLock::default(), at_once: AtomicBool::new(true), counters }
     }
 
     pub(super) fn add(&self, number: u32, file: Arc<File>) {
@@ -44,10 +54,43 @@ impl Segments {
     /// The piece under `key`, if it can be read. What cannot is counted and forgotten. Blocks.
     pub(super) fn read(&self, key: &StoreKey) -> Option<Piece> {
         let location = self.index.get(key)?;
-        let unreadable = match self.raw(location) {
+        self.piece(key, location, self.raw(location))
+    }
+
+    /// The same without blocking: `Err` when that would be needed, or when it is so large that a thread of its own is better.
+    pub(super) fn read_at_once(&self, key: &StoreKey) -> Result<Option<Piece>, Blocks> {
+        let Some(location) = self.index.get(key) else { return Ok(None) };
+        if location.bytes > AT_ONCE_MAX || !self.at_once.load(Ordering::Relaxed) {
+            return Err(Blocks);
+        }
+        let Some(file) = self.file(location) else { return Ok(None) };
+        let mut record = vec![0; location.bytes as usize];
+        let read = rustix::io::preadv2(
+            &file,
+            &mut [IoSliceMut::new(&mut record)],
+            location.offset.into(),
+            ReadWriteFlags::NOWAIT,
+        );
+        match read {
+            Ok(bytes) if bytes == record.len() => {
+                self.counters.read_bytes.fetch_add(location.bytes.into(), Ordering::Relaxed);
+                Ok(self.piece(key, location, Ok(Some(record))))
+            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                // The file system cannot tell.
+                self.at_once.store(false, Ordering::Relaxed);
+                Err(Blocks)
+            }
+            // Not all of it is in the page cache; or what is wrong is found again there.
+            Ok(_) | Err(_) => Err(Blocks),
+        }
+    }
+
+    fn piece(&self, key: &StoreKey, location: Location, record: io::Result<Option<Vec<u8>>>) -> Option<Piece> {
+        let unreadable = match record {
             // It was reclaimed since the index was asked.
             Ok(None) => return None,
-            Ok(Some(record)) => match record::read(&record, key) {
+            Ok(Some(record)) => match record::read(record.into(), key) {
                 Ok(piece) => return Some(piece),
                 // Not a fault: another key of the same hash.
                 Err(Unreadable::Other) => None,
@@ -63,9 +106,13 @@ impl Segments {
         None
     }
 
+    fn file(&self, location: Location) -> Option<Arc<File>> {
+        self.files.read().get(&location.segment).cloned()
+    }
+
     /// The bytes at a place, if it is there still.
     pub(super) fn raw(&self, location: Location) -> io::Result<Option<Vec<u8>>> {
-        let Some(file) = self.files.read().get(&location.segment).cloned() else { return Ok(None) };
+        let Some(file) = self.file(location) else { return Ok(None) };
         let mut bytes = vec![0; location.bytes as usize];
         file.read_exact_at(&mut bytes, location.offset.into())?;
         self.counters.read_bytes.fetch_add(location.bytes.into(), Ordering::Relaxed);

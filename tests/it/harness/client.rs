@@ -1,7 +1,7 @@
 //! Clients: HTTP/1.1 byte by byte, and hyper for HTTP/2 and TLS.
 
-use std::io::{BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
@@ -202,7 +202,8 @@ pub(crate) static RUNTIME: LazyLock<tokio::runtime::Runtime> =
 pub(crate) struct Trusted(pub(crate) Arc<rustls::RootCertStore>);
 
 impl Trusted {
-    async fn handshake(
+    /// TLS with `host`, for HTTP of that version.
+    pub(crate) async fn handshake(
         &self,
         stream: tokio::net::TcpStream,
         host: &str,
@@ -342,6 +343,18 @@ impl Plain {
     pub(crate) fn rest(&mut self, mut begun: Begun) -> Answer {
         let (body, end) = begun.incoming.read_all(&mut self.stream);
         Answer { status: status(&begun.head), fields: begun.head.fields, body, end }
+    }
+
+    /// Sends nothing any more.
+    pub(crate) fn half_close(&mut self) {
+        self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Everything until the other side closes.
+    pub(crate) fn reads_until_the_end(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        self.stream.read_to_end(&mut all).expect("the end in time");
+        all
     }
 
     /// Whether the other side closes the connection now, without another byte.

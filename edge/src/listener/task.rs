@@ -1,0 +1,229 @@
+//! One connection's task: TLS, what the client speaks, and requests until it ends. A connection that is at rest is its
+//! socket and little else: HTTP/1's buffers are there from a request's first byte on.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use nearcast_shared::health::own::Open;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+
+use super::connection::{Activity, Connection};
+use super::gathered;
+use super::guarded::{Guarded, Patience};
+use super::protocols::{Protocols, Speaks, next, speaks};
+use super::{Doors, Phase, Room, reached};
+use crate::body::Body;
+use crate::pipeline;
+use crate::worker::Worker;
+
+/// Until a connection that is beyond the limit must have got its answer.
+const BEYOND_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What the connections of one listener share.
+#[derive(Debug)]
+pub(super) struct Hall {
+    pub(super) worker: Arc<Worker>,
+    pub(super) doors: Doors,
+    pub(super) protocols: Protocols,
+    pub(super) port: u16,
+    pub(super) https: bool,
+}
+
+/// One connection's task.
+pub(super) struct Task {
+    pub(super) hall: Arc<Hall>,
+    pub(super) peer: IpAddr,
+    pub(super) room: Room,
+    pub(super) _open: Option<Open>,
+}
+
+impl Task {
+    pub(super) async fn run(self, stream: TcpStream) {
+        self.hall.worker.edge.metrics.connections.inc();
+        if self.room.is_beyond() {
+            let _cut_off = tokio::time::timeout(BEYOND_TIMEOUT, Box::pin(self.greet(stream))).await;
+        } else {
+            self.greet(stream).await;
+        }
+        self.hall.worker.edge.metrics.connections.dec();
+    }
+
+    async fn greet(&self, stream: TcpStream) {
+        if self.hall.https {
+            self.handshake(stream).await;
+        } else {
+            self.serve(stream, None).await;
+        }
+    }
+
+    async fn handshake(&self, stream: TcpStream) {
+        let doors = &self.hall.doors;
+        // What is large is behind pointers, else the task would have room for it for as long as it lives.
+        match Box::pin(tokio::time::timeout(doors.limits.tls_timeout, doors.tls.accept(stream))).await {
+            Ok(Ok(stream)) => {
+                let name = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
+                self.serve(Box::new(stream), name).await;
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.hall.worker.edge.metrics.tls_failures.inc();
+            }
+        }
+    }
+
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, name: Option<String>) {
+        let Hall { worker, doors, port, https, .. } = &*self.hall;
+        let limits = &doors.limits;
+        let patience = Patience { header: limits.header_timeout, idle: limits.idle_timeout, send: limits.send_timeout };
+        let activity = Arc::new(Activity::default());
+        let mut socket = Guarded::new(stream, patience, activity.clone());
+        let connection = Connection::new(self.peer, *port, *https, name, activity.clone());
+        let connection = Arc::new(connection.beyond(self.room.is_beyond()));
+        let asked = Notify::new();
+        let ask = |request: Request<Incoming>| {
+            asked.notify_one();
+            answer(worker.clone(), connection.clone(), request)
+        };
+        let mut leave = Leave { phase: doors.phase.clone(), connection: &connection, asked: &asked };
+        let spoken = tokio::select! {
+            spoken = speaks(&mut socket) => spoken,
+            () = leave.closing() => Ok(Speaks::Nothing),
+        };
+        match spoken {
+            Ok(Speaks::Http1) => self.http1(socket, ask, &activity, leave).await,
+            Ok(Speaks::Http2) => self.http2(socket, ask, leave).await,
+            Ok(Speaks::Nothing) => self.ended(socket.shutdown().await),
+            Err(error) => self.ended(Err(error)),
+        }
+    }
+
+    async fn http1<I, F>(
+        &self,
+        mut socket: Guarded<I>,
+        ask: impl Fn(Request<Incoming>) -> F,
+        activity: &Activity,
+        mut leave: Leave<'_>,
+    ) where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+    {
+        let mut service = service_fn(&ask);
+        loop {
+            let serving = self.hall.protocols.http1.serve_connection(TokioIo::new(socket), service);
+            let mut serving = Box::new(serving);
+            // At rest nothing is on its way, in neither direction: hyper has tried to send all it had, and has been told that
+            // nothing more is there to read.
+            let serves = poll_fn(|cx| match Pin::new(&mut *serving).poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending if activity.is_at_rest() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            let ended = tokio::select! {
+                biased;
+                ended = serves => ended,
+                () = leave.now() => {
+                    Pin::new(serving.as_mut()).graceful_shutdown();
+                    Some(serving.as_mut().await)
+                }
+            };
+            if let Some(ended) = ended {
+                return self.ended(ended);
+            }
+            let parts = serving.into_parts();
+            (socket, service) = (parts.io.into_inner(), parts.service);
+            let bytes = if parts.read_buf.is_empty() {
+                let at_rest = &self.hall.worker.edge.metrics.at_rest;
+                at_rest.inc();
+                let bytes = tokio::select! {
+                    bytes = next(&mut socket) => bytes,
+                    () = leave.now() => Ok(parts.read_buf),
+                };
+                at_rest.dec();
+                bytes
+            } else {
+                Ok(parts.read_buf)
+            };
+            match bytes {
+                Ok(bytes) if bytes.is_empty() => return self.ended(socket.shutdown().await),
+                Ok(bytes) => socket.unread(bytes),
+                Err(error) => return self.ended(Err(error)),
+            }
+        }
+    }
+
+    async fn http2<I, F>(&self, socket: Guarded<I>, ask: impl Fn(Request<Incoming>) -> F, mut leave: Leave<'_>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+    {
+        // hyper makes a task of each stream: what it moves there is to be small.
+        let service = service_fn(|request| Box::pin(ask(request)));
+        let http2 = &self.hall.protocols.http2;
+        let mut serving = gathered::turns(socket, |io| http2.serve_connection(TokioIo::new(io), service));
+        let ended = tokio::select! {
+            biased;
+            ended = &mut serving => ended,
+            () = leave.now() => {
+                serving.connection().graceful_shutdown();
+                serving.await
+            }
+        };
+        self.ended(ended);
+    }
+
+    fn ended<E: fmt::Display>(&self, ended: Result<(), E>) {
+        if let Err(error) = ended {
+            // A peer's mistake, a timeout or a broken connection: data, not an error.
+            tracing::debug!(peer = %self.peer, %error, "connection ended");
+        }
+    }
+}
+
+async fn answer(
+    worker: Arc<Worker>,
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let closes = connection.is_beyond() && request.version() < Version::HTTP_2;
+    let mut response = pipeline::serve(worker, connection, request).await;
+    if closes {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+/// When a connection is to end after what it does now.
+struct Leave<'a> {
+    phase: watch::Receiver<Phase>,
+    connection: &'a Connection,
+    asked: &'a Notify,
+}
+
+impl Leave<'_> {
+    /// The node closes.
+    async fn closing(&mut self) {
+        reached(&mut self.phase, Phase::Closing).await;
+        self.connection.drain();
+    }
+
+    /// The node closes, or there is no room for a second request.
+    async fn now(&mut self) {
+        let (asked, is_beyond) = (self.asked, self.connection.is_beyond());
+        tokio::select! {
+            () = self.closing() => {}
+            () = asked.notified(), if is_beyond => {}
+        }
+    }
+}
