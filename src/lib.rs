@@ -7,6 +7,7 @@ pub mod node;
 pub mod control;
 pub mod dnssec;
 pub mod geo;
+mod memory;
 pub mod prefetch;
 pub mod reload;
 pub mod state;

@@ -38,6 +38,7 @@ use crate::admin;
 use crate::control::{Addresses, Control, Generation};
 use crate::dnssec;
 use crate::geo::{GeoCollector, GeoDesk, watch as watch_geo};
+use crate::memory;
 use crate::prefetch;
 use crate::reload::{self, ReloadError};
 use crate::state::{State, StateError};
@@ -213,6 +214,7 @@ impl Node {
         let mut background = JoinSet::new();
         background.spawn_on(watch, runtime.handle());
         background.spawn_on(keeper::keep(health.clone()), runtime.handle());
+        background.spawn_on(memory::give_back(), runtime.handle());
         background.spawn_on(dnssec::watch(signers.clone(), state.clock_file()), runtime.handle());
         let probes = {
             let _in_control_runtime = runtime.enter();

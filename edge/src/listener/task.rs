@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use nearcast_shared::health::own::Open;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
+use tokio_rustls::server::TlsStream;
 
 use super::connection::{Activity, Connection};
 use super::gathered;
@@ -71,17 +72,22 @@ impl Task {
     }
 
     async fn handshake(&self, stream: TcpStream) {
-        let doors = &self.hall.doors;
-        // What is large is behind pointers, else the task would have room for it for as long as it lives.
-        match Box::pin(tokio::time::timeout(doors.limits.tls_timeout, doors.tls.accept(stream))).await {
-            Ok(Ok(stream)) => {
-                let name = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
-                self.serve(Box::new(stream), name).await;
-            }
-            Ok(Err(_)) | Err(_) => {
+        match self.agreed(stream).await {
+            Some((stream, name)) => self.serve(stream, name).await,
+            None => {
                 self.hall.worker.edge.metrics.tls_failures.inc();
             }
         }
+    }
+
+    /// The stream once both sides have agreed on its keys, and the name that the client asked for. A function of its own, and what is
+    /// large behind pointers: else the task would have room for it for as long as it lives.
+    async fn agreed(&self, stream: TcpStream) -> Option<(Box<TlsStream<TcpStream>>, Option<String>)> {
+        let doors = &self.hall.doors;
+        let accepts = Box::pin(tokio::time::timeout(doors.limits.tls_timeout, doors.tls.accept(stream)));
+        let stream = Box::new(accepts.await.ok()?.ok()?);
+        let name = stream.get_ref().1.server_name().map(str::to_ascii_lowercase);
+        Some((stream, name))
     }
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, name: Option<String>) {
@@ -89,7 +95,8 @@ impl Task {
         let limits = &doors.limits;
         let patience = Patience { header: limits.header_timeout, idle: limits.idle_timeout, send: limits.send_timeout };
         let activity = Arc::new(Activity::default());
-        let mut socket = Guarded::new(stream, patience, activity.clone());
+        // Behind a pointer, since each step of what follows would have room of its own for it.
+        let mut socket = Box::new(Guarded::new(stream, patience, activity.clone()));
         let connection = Connection::new(self.peer, *port, *https, name, activity.clone());
         let connection = Arc::new(connection.beyond(self.room.is_beyond()));
         let asked = Notify::new();
@@ -97,14 +104,15 @@ impl Task {
             asked.notify_one();
             answer(worker.clone(), connection.clone(), request)
         };
-        let mut leave = Leave { phase: doors.phase.clone(), connection: &connection, asked: &asked };
+        let leaves = pin!(leaves(doors.phase.clone(), &connection, &asked));
+        let mut leave = Leave { phase: doors.phase.clone(), is_beyond: self.room.is_beyond(), told: None, leaves };
         let spoken = tokio::select! {
             spoken = speaks(&mut socket) => spoken,
-            () = leave.closing() => Ok(Speaks::Nothing),
+            () = &mut leave => Ok(Speaks::Nothing),
         };
         match spoken {
-            Ok(Speaks::Http1) => self.http1(socket, ask, &activity, leave).await,
-            Ok(Speaks::Http2) => self.http2(socket, ask, leave).await,
+            Ok(Speaks::Http1) => self.http1(socket, ask, &activity, &mut leave).await,
+            Ok(Speaks::Http2) => Box::pin(self.http2(socket, ask, &mut leave)).await,
             Ok(Speaks::Nothing) => self.ended(socket.shutdown().await),
             Err(error) => self.ended(Err(error)),
         }
@@ -112,10 +120,10 @@ impl Task {
 
     async fn http1<I, F>(
         &self,
-        mut socket: Guarded<I>,
+        mut socket: Box<Guarded<I>>,
         ask: impl Fn(Request<Incoming>) -> F,
         activity: &Activity,
-        mut leave: Leave<'_>,
+        leave: &mut Leave<'_, impl Future<Output = ()>>,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
@@ -135,7 +143,7 @@ impl Task {
                 let ended = tokio::select! {
                     biased;
                     ended = serves => ended,
-                    () = leave.now() => {
+                    () = &mut *leave => {
                         Pin::new(serving.as_mut()).graceful_shutdown();
                         Some(serving.as_mut().await)
                     }
@@ -153,7 +161,7 @@ impl Task {
                 at_rest.inc();
                 let bytes = tokio::select! {
                     bytes = next(&mut socket) => bytes,
-                    () = leave.now() => Ok(Bytes::new()),
+                    () = &mut *leave => Ok(Bytes::new()),
                 };
                 at_rest.dec();
                 bytes
@@ -168,8 +176,12 @@ impl Task {
         }
     }
 
-    async fn http2<I, F>(&self, socket: Guarded<I>, ask: impl Fn(Request<Incoming>) -> F, mut leave: Leave<'_>)
-    where
+    async fn http2<I, F>(
+        &self,
+        socket: Box<Guarded<I>>,
+        ask: impl Fn(Request<Incoming>) -> F,
+        leave: &mut Leave<'_, impl Future<Output = ()>>,
+    ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
@@ -180,7 +192,7 @@ impl Task {
         let ended = tokio::select! {
             biased;
             ended = &mut serving => ended,
-            () = leave.now() => {
+            () = &mut *leave => {
                 serving.connection().graceful_shutdown();
                 serving.await
             }
@@ -209,26 +221,48 @@ async fn answer(
     Ok(response)
 }
 
-/// When a connection is to end after what it does now.
-struct Leave<'a> {
-    phase: watch::Receiver<Phase>,
-    connection: &'a Connection,
-    asked: &'a Notify,
+/// When a connection is to end after what it does now: the node closes, or there is no room for a second request.
+async fn leaves(mut phase: watch::Receiver<Phase>, connection: &Connection, asked: &Notify) {
+    tokio::select! {
+        () = reached(&mut phase, Phase::Closing) => connection.drain(),
+        () = asked.notified(), if connection.is_beyond() => {}
+    }
 }
 
-impl Leave<'_> {
-    /// The node closes.
-    async fn closing(&mut self) {
-        reached(&mut self.phase, Phase::Closing).await;
-        self.connection.drain();
+/// The same, but looked at only when the phase is another, or the task was not told of yet: to look takes a lock that all
+/// workers share, and a connection's task runs for each request.
+struct Leave<'a, F> {
+    phase: watch::Receiver<Phase>,
+    is_beyond: bool,
+    told: Option<Waker>,
+    leaves: Pin<&'a mut F>,
+}
+
+impl<F: Future<Output = ()>> Future for Leave<'_, F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let is_told = self.told.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        // An error says that the node is gone.
+        if is_told && !self.is_beyond && matches!(self.phase.has_changed(), Ok(false)) {
+            return Poll::Pending;
+        }
+        self.told = Some(cx.waker().clone());
+        self.leaves.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
     }
 
-    /// The node closes, or there is no room for a second request.
-    async fn now(&mut self) {
-        let (asked, is_beyond) = (self.asked, self.connection.is_beyond());
-        tokio::select! {
-            () = self.closing() => {}
-            () = asked.notified(), if is_beyond => {}
-        }
+    #[test]
+    fn the_state_of_a_connection_is_small() {
+        // It is there for each that is open, also at rest.
+        assert!(size(Task::run) <= 1152, "{}", size(Task::run));
     }
 }
