@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -233,6 +234,13 @@ impl Fill {
         }
     }
 
+    /// How long readers who wait may be left waiting for more to come than what they have not been told of; `None`: not at all.
+    fn pause(&self) -> Option<Duration> {
+        let state = self.state.lock();
+        let has_news = state.told < state.window.end();
+        has_news.then(|| pause(state.waiting())).flatten()
+    }
+
     /// How it ended, for whoever counts.
     fn result(&self) -> Filled {
         let state = self.state.lock();
@@ -321,6 +329,11 @@ impl State {
         self.readers.iter().flatten().filter(|reader| !reader.cut_off)
     }
 
+    /// Readers that wait for news.
+    fn waiting(&self) -> usize {
+        self.readers.iter().flatten().filter(|reader| reader.waker.is_some()).count()
+    }
+
     /// Wakes whoever waits for news, in one pass.
     fn wake_all(&mut self) {
         self.told = self.window.end();
@@ -336,6 +349,17 @@ const PACE: u64 = 4 << 20;
 /// Bytes that wake readers while more comes: a herd is not woken for each packet.
 const WAKE_EVERY: u64 = 64 << 10;
 
+/// How long so many readers are left waiting for more, so that waking them takes but a quarter of the time; `None`: too short to
+/// measure.
+fn pause(waiting: usize) -> Option<Duration> {
+    /// To wake one, have it read and send takes a quarter of that.
+    const EACH: Duration = Duration::from_micros(64);
+    const MAX: Duration = Duration::from_millis(32);
+    let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+    let pause = EACH.saturating_mul(waiting).min(MAX);
+    (pause >= Duration::from_millis(1)).then_some(pause)
+}
+
 /// Whom a fetch waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
@@ -349,6 +373,14 @@ enum Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_herd_waits_for_more_and_nobody_else() {
+        let rows = [(0, None), (1, None), (15, None), (16, Some(1024)), (100, Some(6400)), (100_000, Some(32_000))];
+        for (waiting, wanted) in rows {
+            assert_eq!(pause(waiting), wanted.map(Duration::from_micros), "{waiting}");
+        }
+    }
 
     #[test]
     fn a_large_body_of_unknown_length_becomes_large_on_its_way() {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{IF_RANGE, RANGE};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
+use tokio::time::Instant;
 
 use super::Head;
 use super::intake::Intake;
@@ -103,8 +104,9 @@ impl Task<'_> {
 
     /// Takes in all of `body` but its first `skip` bytes.
     async fn take_all(&self, intake: &mut Intake<'_>, mut body: origin::Answer, mut skip: u64) -> Result<(), Stop> {
+        let mut due = None;
         loop {
-            let bytes = match self.next(&mut body).await? {
+            let bytes = match self.next(&mut body, &mut due).await? {
                 Some(bytes) => bytes,
                 None if skip > 0 || intake.is_short() => return Err(Stop::Wrong("less than announced")),
                 None => return Ok(()),
@@ -124,15 +126,23 @@ impl Task<'_> {
         }
     }
 
-    /// The next bytes; `None` at the sure end. Readers are told of what came before anything is waited for.
-    async fn next(&self, body: &mut origin::Answer) -> Result<Option<Bytes>, Stop> {
+    /// The next bytes; `None` at the sure end. Readers are told of what came before anything is waited for, a herd of them not before
+    /// what it has not been told of is `due`.
+    async fn next(&self, body: &mut origin::Answer, due: &mut Option<Instant>) -> Result<Option<Bytes>, Stop> {
         loop {
             let mut frame = std::pin::pin!(body.frame());
-            let at_once = std::future::poll_fn(|cx| Poll::Ready(frame.as_mut().poll(cx))).await;
-            let frame = match at_once {
+            let mut now = std::future::poll_fn(|cx| Poll::Ready(frame.as_mut().poll(cx))).await;
+            if now.is_pending()
+                && let Some(pause) = self.fill.pause()
+            {
+                let due = *due.get_or_insert_with(|| Instant::now() + pause);
+                now = tokio::time::timeout_at(due, frame.as_mut()).await.map_or(Poll::Pending, Poll::Ready);
+            }
+            let frame = match now {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {
                     self.fill.tell();
+                    *due = None;
                     let waited = tokio::time::timeout(self.worker.origins.read_timeout, frame).await;
                     waited.map_err(|_| Stop::Broken("the origin stalled"))?
                 }
