@@ -46,6 +46,11 @@ impl Reader {
         .await
     }
 
+    /// The same, if it is there.
+    pub(super) fn answered(&self) -> Option<Answer> {
+        self.fill.state.lock().answer.clone()
+    }
+
     /// Reads bytes `first..end` of the body; `end` is `None` when its length is not known.
     pub fn body(self, head: Arc<Head>, store: Store, first: u64, end: Option<u64>) -> FillReader {
         self.moved_to(first);

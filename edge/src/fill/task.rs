@@ -1,13 +1,18 @@
 //! The task that runs a fill.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use nearcast_shared::clock::Timestamp;
+use tokio::runtime::Handle;
 
 use super::judge::{Judge, Kept};
+use super::reader::Reader;
 use super::receive::Unfinished;
 use super::{Answer, Coming, Ending, Extent, Fill, FillKey, Head, Unshared};
 use crate::body::RequestBody;
@@ -70,6 +75,45 @@ impl Plan {
 pub fn start(worker: &Arc<Worker>, view: Arc<View>, plan: Plan, fill: Arc<Fill>, unshared: Unshared) {
     let seat = Seat::new(worker, &plan, fill);
     worker.fills.spawn(run(seat, view, plan, unshared));
+}
+
+/// The same, driven by the request that caused it as long as that waits for the answer: most fills are over by then, so that nothing is
+/// handed from task to task.
+pub fn lead(worker: &Arc<Worker>, view: Arc<View>, plan: Plan, fill: Arc<Fill>, unshared: Unshared) -> Led {
+    let seat = Seat::new(worker, &plan, fill);
+    Led { runs: Some(Box::pin(worker.fills.track_future(run(seat, view, plan, unshared)))) }
+}
+
+/// A fill that is driven by its first reader. It goes on as a task of its own when that has its answer, or leaves.
+pub struct Led {
+    /// `None`: it is over.
+    runs: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Led {
+    /// Waits for what comes of asking the origin.
+    pub async fn answer(&mut self, reader: &Reader) -> Answer {
+        poll_fn(|cx| {
+            // Out of its place meanwhile: one that panics is not gone on with.
+            if let Some(mut runs) = self.runs.take()
+                && runs.as_mut().poll(cx).is_pending()
+            {
+                self.runs = Some(runs);
+            }
+            // Whatever brings the answer wakes the fill, and it is polled here.
+            reader.answered().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+impl Drop for Led {
+    fn drop(&mut self) {
+        // Without a runtime the node has ended.
+        if let (Some(runs), Ok(runtime)) = (self.runs.take(), Handle::try_current()) {
+            runtime.spawn(runs);
+        }
+    }
 }
 
 /// Takes in an answer that came already, to a request that was not a fill's. `Err`: it may not be stored for the URL.

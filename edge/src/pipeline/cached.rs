@@ -16,7 +16,7 @@ use crate::cache_status::{CacheStatus, Forward};
 use crate::deliver::{self, Supply};
 use crate::fill::holes::{Holes, Whose};
 use crate::fill::task::{self, Plan};
-use crate::fill::{Answer, Extent, Fill, FillKey, Head, Joined};
+use crate::fill::{Answer, Extent, Fill, FillKey, Head, Joined, Lead};
 use crate::key::StoreKey;
 use crate::metrics::{Filled, Outcome};
 use crate::origin;
@@ -361,24 +361,20 @@ impl ClientExchange<'_> {
     async fn follow(&self, errand: Errand) -> Result<Answered, StoreKey> {
         let why = errand.why;
         let widened = matches!(errand.extent, Extent::Part { .. } | Extent::Missing { .. });
-        let (reader, mut takes, leads) = match self.join(self.fill_key(&errand)) {
+        let (reader, answer, mut takes) = match self.join(self.fill_key(&errand)) {
             Joined::Full => return Ok(self.busy(&errand)),
-            Joined::Follower(reader) => (reader, None, false),
-            Joined::Leader(reader, lead) => {
-                let (unshared, takes) = (lead.unshared, lead.takes);
-                task::start(self.worker, self.view.clone(), self.plan(&errand), lead.fill, unshared);
-                (reader, Some(takes), true)
-            }
-        };
-        let answer = if leads {
-            reader.answer().await
-        } else {
-            match tokio::time::timeout(self.view.wait_max, reader.answer()).await {
-                Ok(answer) => answer,
+            Joined::Follower(reader) => match tokio::time::timeout(self.view.wait_max, reader.answer()).await {
+                Ok(answer) => (reader, answer, None),
                 // The origin may be slow to that one request alone.
                 Err(_) => return Ok(self.pass(why, None).await),
+            },
+            Joined::Leader(reader, Lead { fill, unshared, takes }) => {
+                let mut led = task::lead(self.worker, self.view.clone(), self.plan(&errand), fill, unshared);
+                let answer = led.answer(&reader).await;
+                (reader, answer, Some(takes))
             }
         };
+        let leads = takes.is_some();
         let now = self.now();
         let mut status = CacheStatus { collapsed: !leads, ..CacheStatus::forward(why) };
         match answer {
