@@ -138,15 +138,13 @@ pub fn for_origin(headers: &mut HeaderMap, peer: Peer, identity: &Identity, keye
         let unkeyed = overrides::is_override(name) && !keyed.iter().any(|keyed| keyed == name);
         unkeyed || (!peer.trusted && overrides::is_claim(name))
     });
-    append_to_list(headers, X_FORWARDED_FOR, &peer.address.to_string());
+    append_to_list(headers, X_FORWARDED_FOR, format_args!("{}", peer.address));
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if peer.https { "https" } else { "http" }));
-    append_to_list(headers, CDN_LOOP, &identity.loop_id);
+    append_to_list(headers, CDN_LOOP, format_args!("{}", identity.loop_id));
     add_via(headers, peer.version, identity);
     // Only ours: we act on what is addressed to us, and cannot vouch for who comes before.
     headers.remove(&SURROGATE_CAPABILITY);
-    if let Ok(value) = HeaderValue::try_from(format!("{}=\"Surrogate/1.0\"", identity.name)) {
-        headers.insert(SURROGATE_CAPABILITY, value);
-    }
+    append_to_list(headers, SURROGATE_CAPABILITY, format_args!("{}=\"Surrogate/1.0\"", identity.name));
 }
 
 /// Adds this node to Via (RFC 9110 section 7.6.3); `version` is that of the message as it was received.
@@ -158,18 +156,19 @@ pub fn add_via(headers: &mut HeaderMap, version: Version, identity: &Identity) {
         Version::HTTP_3 => "3.0",
         _ => "1.1",
     };
-    append_to_list(headers, VIA, &format!("{protocol} {}", identity.name));
+    append_to_list(headers, VIA, format_args!("{protocol} {}", identity.name));
 }
 
 /// Adds an element to a list field, as one line with what was there.
-fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: &str) {
-    let mut value = Vec::new();
+fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: fmt::Arguments<'_>) {
+    let mut text = Text::default();
     for line in headers.get_all(&name) {
-        value.extend_from_slice(line.as_bytes());
-        value.extend_from_slice(b", ");
+        text.0.extend_from_slice(line.as_bytes());
+        text.0.extend_from_slice(b", ");
     }
-    value.extend_from_slice(element.as_bytes());
-    if let Ok(value) = HeaderValue::from_bytes(&value) {
+    // Writing to it cannot fail.
+    let _infallible = text.write_fmt(element);
+    if let Ok(value) = text.value() {
         headers.insert(name, value);
     }
 }
@@ -380,7 +379,7 @@ mod tests {
             let [stranger, proxy, client]: [IpAddr; 3] = ["192.0.2.1", "10.0.0.1", "198.51.100.1"].map(|text| text.parse().unwrap());
             let trusts = |address| address == proxy;
             prop_assert_eq!(client_address(&headers, stranger, trusts), stranger);
-            append_to_list(&mut headers, X_FORWARDED_FOR, "198.51.100.1");
+            append_to_list(&mut headers, X_FORWARDED_FOR, format_args!("198.51.100.1"));
             prop_assert_eq!(client_address(&headers, proxy, trusts), client);
         }
     }
