@@ -26,7 +26,7 @@ use nearcast_shared::name::Name;
 const BATCH: usize = 64;
 
 /// Answers that are remembered by default.
-const REMEMBERED: usize = 16_384;
+const REMEMBERED: usize = 32_768;
 
 const CONFIG: &str = r#"
 [dns.dnssec]

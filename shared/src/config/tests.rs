@@ -448,7 +448,7 @@ fn remembered_answers_have_bounds() {
         let pop = "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n";
         parse(&format!("[dns]\n{line}\n{pop}")).map(|config| config.dns.remembered_answers)
     };
-    for (line, answers) in [("", 16_384), ("remembered-answers = 0", 0), ("remembered-answers = 1048576", 1 << 20)] {
+    for (line, answers) in [("", 32_768), ("remembered-answers = 0", 0), ("remembered-answers = 1048576", 1 << 20)] {
         assert_eq!(of(line).unwrap(), answers, "{line}");
     }
     let mistakes = of("remembered-answers = 1048577").unwrap_err().to_string();
