@@ -284,6 +284,7 @@ impl Node {
                     worker: number,
                     receive_buffer: config.dns.udp_receive_buffer,
                     answer_max: config.dns.udp_size,
+                    remembered: config.dns.remembered_answers,
                 },
                 streams: streams.clone(),
                 fatal: fatal_sender.clone(),

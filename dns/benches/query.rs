@@ -1,4 +1,5 @@
-//! What a query costs from its bytes to its answer's, without the kernel: in batches, as a thread of UDP answers them.
+//! What a query costs from its bytes to its answer's, without the kernel: in batches, as a thread of UDP answers them, with as many
+//! answers remembered as stands in brackets: with none each is made, with many all but the first are remembered.
 //!
 //! ```sh
 //! cargo bench --workspace --bench query
@@ -23,6 +24,9 @@ use nearcast_shared::name::Name;
 
 /// Queries of one call.
 const BATCH: usize = 64;
+
+/// Answers that are remembered by default.
+const REMEMBERED: usize = 32_768;
 
 const CONFIG: &str = r#"
 [dns.dnssec]
@@ -62,42 +66,46 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench]
-fn fixed(bencher: Bencher<'_, '_>) {
-    ask(bencher, |_| query("static.cdn.test", &opt(false, &[])), false);
+#[divan::bench(args = [0, REMEMBERED])]
+fn fixed(bencher: Bencher<'_, '_>, remembered: usize) {
+    ask(bencher, remembered, |_| query("static.cdn.test", &opt(false, &[])), false);
 }
 
-#[divan::bench]
-fn steered_with_ecs(bencher: Bencher<'_, '_>) {
-    ask(bencher, |n| query("www.cdn.test", &opt(false, &subnet(n))), false);
+#[divan::bench(args = [0, REMEMBERED])]
+fn steered_with_ecs(bencher: Bencher<'_, '_>, remembered: usize) {
+    ask(bencher, remembered, |n| query("www.cdn.test", &opt(false, &subnet(n))), false);
 }
 
-#[divan::bench]
-fn steered_by_source(bencher: Bencher<'_, '_>) {
-    ask(bencher, |_| query("www.cdn.test", &opt(false, &[])), true);
+#[divan::bench(args = [0, REMEMBERED])]
+fn steered_by_source(bencher: Bencher<'_, '_>, remembered: usize) {
+    ask(bencher, remembered, |_| query("www.cdn.test", &opt(false, &[])), true);
 }
 
-#[divan::bench]
-fn no_name(bencher: Bencher<'_, '_>) {
-    ask(bencher, |n| query(&format!("no-{n}.cdn.test"), &opt(false, &[])), false);
+#[divan::bench(args = [0, REMEMBERED])]
+fn no_name(bencher: Bencher<'_, '_>, remembered: usize) {
+    ask(bencher, remembered, |n| query(&format!("no-{n}.cdn.test"), &opt(false, &[])), false);
 }
 
-#[divan::bench]
-fn signed(bencher: Bencher<'_, '_>) {
-    ask(bencher, |_| query("static.cdn.test", &opt(true, &[])), false);
+#[divan::bench(args = [0, REMEMBERED])]
+fn signed(bencher: Bencher<'_, '_>, remembered: usize) {
+    ask(bencher, remembered, |_| query("static.cdn.test", &opt(true, &[])), false);
 }
 
-#[divan::bench]
-fn signed_steered_with_ecs(bencher: Bencher<'_, '_>) {
-    ask(bencher, |n| query("www.cdn.test", &opt(true, &subnet(n))), false);
+#[divan::bench(args = [0, REMEMBERED])]
+fn signed_steered_with_ecs(bencher: Bencher<'_, '_>, remembered: usize) {
+    ask(bencher, remembered, |n| query("www.cdn.test", &opt(true, &subnet(n))), false);
 }
 
 /// Has a batch of queries answered, the number of each of which makes it; from one address, or from many.
-fn ask(bencher: Bencher<'_, '_>, query: impl Fn(usize) -> Vec<u8>, spread: bool) {
+fn ask(bencher: Bencher<'_, '_>, remembered: usize, query: impl Fn(usize) -> Vec<u8>, spread: bool) {
     let ip = |n: usize| if spread { IpAddr::from(network(n)) } else { Ipv4Addr::LOCALHOST.into() };
     let queries: Vec<(Vec<u8>, SocketAddr)> =
         (0..BATCH * 64).map(|n| (query(n), SocketAddr::new(ip(n), 5353))).collect();
-    let mut datagrams = Datagrams::new(&PLANE);
+    let mut datagrams = Datagrams::new(&PLANE, remembered);
+    // What comes for the third time is remembered, if it can be.
+    for batch in queries.chunks(BATCH).chain(queries.chunks(BATCH)) {
+        datagrams.answer(batch, |_| {});
+    }
     let mut batches = queries.chunks(BATCH).cycle();
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         let batch = batches.next().unwrap_or_default();

@@ -14,21 +14,25 @@
 //!   section"). It then asks for the steered name itself.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use nearcast_shared::clock::Timestamp;
+use nearcast_shared::config::PolicyId;
 use nearcast_shared::health::HealthTable;
 use nearcast_shared::pop::PopId;
 use nearcast_shared::rtype;
 
+use crate::dnssec::Stage;
 use crate::explain::{explain_to, texts};
 use crate::extras::ExtendedError;
 use crate::message::{Fault, Question, Request};
 use crate::metrics::{Cause, LimitedKind, Rcode};
 use crate::name::{Lowered, Name};
-use crate::steering::{Asker, Family};
-use crate::texts::Texts;
-use crate::view::{Delegation, Found, Node, RrSet, Target, View, Zone};
+use crate::steering::choose::Chosen;
+use crate::steering::{Asker, Decision, Family};
+use crate::texts::{Alive, Texts};
+use crate::view::{Delegation, Found, Node, RrSet, Steered, Target, View, Zone};
 
 mod binding;
 mod denial;
@@ -52,6 +56,19 @@ pub(crate) struct Answer<'v> {
     pub(crate) additional: Vec<Set<'v>>,
     /// The scope for the client subnet option, if the query has one.
     pub(crate) scope: u8,
+    pub(crate) alike: Alike,
+}
+
+/// Who else would be answered the same in this second, to the same query but for its id, as long as nothing that answers are
+/// made of is replaced. The least of these that is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Alike {
+    /// Whoever asks.
+    Everyone,
+    /// This resolver: its address had a say.
+    Resolver,
+    /// Nobody: the moment, or the query's id, had a say.
+    Nobody,
 }
 
 /// What became of a request.
@@ -228,7 +245,8 @@ impl Outcome {
 
 impl<'v> Answer<'v> {
     pub(crate) fn empty(outcome: Outcome) -> Self {
-        Self { outcome, answers: Vec::new(), authority: Vec::new(), additional: Vec::new(), scope: 0 }
+        let (answers, authority, additional) = Default::default();
+        Self { outcome, answers, authority, additional, scope: 0, alike: Alike::Nobody }
     }
 
     /// Adds what the records of `set` point to, each once, as far as everyone gets the same there.
@@ -284,11 +302,13 @@ pub(crate) fn answer<'v>(
     if question.qclass != CLASS_IN || is_refused(question.qtype) {
         return Answer::empty(Outcome::Refused(Refusal::NotSupported));
     }
-    let asked = Asked { question, request, resolver, view, health, now, keys_now, texts };
+    let alike = Cell::new(Alike::Everyone);
+    let asked = Asked { question, request, resolver, view, health, now, keys_now, texts, alike };
     let mut answer = Answer::empty(Outcome::Static);
     if !asked.explain(&mut answer) {
         asked.fill(&mut answer);
     }
+    answer.alike = asked.alike.get();
     answer
 }
 
@@ -297,7 +317,7 @@ fn is_refused(qtype: u16) -> bool {
     qtype != 0 && qtype != rtype::ANY && (rtype::is_meta(qtype) || qtype == rtype::RRSIG)
 }
 
-/// A question that can be answered, and what is needed for it.
+/// A question that can be answered, and what is needed for it. What not everyone has alike is taken through methods that note it.
 struct Asked<'r, 'v> {
     question: &'r Question<'r>,
     request: &'r Request<'r>,
@@ -307,6 +327,8 @@ struct Asked<'r, 'v> {
     now: Timestamp,
     keys_now: Timestamp,
     texts: &'v Texts,
+    /// By what had a say until now.
+    alike: Cell<Alike>,
 }
 
 /// A name on the way from the one asked for, and where it stands.
@@ -361,7 +383,54 @@ impl<'v> Asked<'_, 'v> {
 
     /// Whether this resolver may ask for such a name.
     fn explains(&self, name: &[u8]) -> bool {
-        name.starts_with(texts::LABEL) && self.view.may_explain_to(self.resolver)
+        name.starts_with(texts::LABEL) && {
+            self.only(Alike::Resolver);
+            self.view.may_explain_to(self.resolver)
+        }
+    }
+
+    /// Notes that the answer is the same for no more than these.
+    fn only(&self, these: Alike) {
+        self.alike.set(self.alike.get().max(these));
+    }
+
+    /// Where the client of a steered name is sent. Of the time it goes by whole seconds.
+    fn decide(&self, place: Place<'v>, steered: Steered, family: Family) -> Decision<'v> {
+        let decision = self.view.guide().decide(steered, self.asker(), family, self.health, place.zone.ttl);
+        if decision.by_resolver {
+            self.only(Alike::Resolver);
+        }
+        decision
+    }
+
+    /// The addresses of PoPs, in an order that may be this query's own.
+    fn addresses(&self, chosen: &Chosen, policy: PolicyId, family: Family) -> Addresses {
+        let guide = self.view.guide();
+        if guide.policy(policy).policy.rotate {
+            self.only(Alike::Nobody);
+        }
+        guide.addresses(chosen, policy, family, self.health, self.request.id)
+    }
+
+    /// The texts of a name, which live by the millisecond. That there are none stays true, since time only takes them away.
+    fn texts_at(&self, name: &[u8]) -> Option<Alive<'v>> {
+        self.texts.at(name, self.now).inspect(|_| self.only(Alike::Nobody))
+    }
+
+    /// Whether the name exists because of a text.
+    fn has_text(&self, name: &[u8]) -> bool {
+        let has = self.texts.has(name, self.now);
+        if has {
+            self.only(Alike::Nobody);
+        }
+        has
+    }
+
+    /// What a signed zone shows of its keys, which goes by a clock of its own.
+    fn keys(&self, zone: &'v Zone) -> Option<&'v Stage> {
+        let keys = zone.keys.as_ref()?;
+        self.only(Alike::Nobody);
+        Some(keys.at(self.keys_now))
     }
 
     fn asker(&self) -> Asker {
@@ -411,12 +480,12 @@ impl<'v> Asked<'_, 'v> {
         match self.view.find(name) {
             Found::Outside if links == 0 => answer.outcome = Outcome::Refused(Refusal::NotOurs),
             Found::Outside => {}
-            Found::NoName(zone) if self.texts.has(name, self.now) => self.texts(answer, place(zone, None), name),
+            Found::NoName(zone) if self.has_text(name) => self.texts(answer, place(zone, None), name),
             Found::NoName(zone) => self.deny(answer, place(zone, None), Outcome::NoName),
             Found::Delegated(zone, delegation) => self.delegated(answer, owner, zone, &delegation, links),
             // RFC 4035 section 3.1.4.1: the DS set of a zone's own name is the parent zone's.
             Found::Node(zone, node) if qtype == rtype::DS && node.apex => self.parental(answer, owner, zone, node),
-            Found::Node(zone, node) if qtype == rtype::TXT && self.texts.at(name, self.now).is_some() => {
+            Found::Node(zone, node) if qtype == rtype::TXT && self.texts_at(name).is_some() => {
                 self.texts(answer, place(zone, Some(node)), name)
             }
             Found::Node(zone, node) => return self.at_node(answer, place(zone, Some(node)), node, links),
@@ -431,7 +500,7 @@ impl<'v> Asked<'_, 'v> {
         };
         let place = Place { owner, zone: parent, node: Some(node) };
         // RFC 7344 section 4: a parent takes over what its child offers. Ours does so at once.
-        let offered = || zone.keys.as_ref()?.at(self.keys_now).set(rtype::CDS);
+        let offered = || self.keys(zone)?.set(rtype::CDS);
         match (node.parental(), offered()) {
             (None, Some(offered)) => {
                 let keys = offered.rdata().map(Cow::Borrowed).collect();
@@ -473,14 +542,14 @@ impl<'v> Asked<'_, 'v> {
 
     /// What the name has of that type for everyone: of the zone's own name the keys, too.
     fn set_of(&self, place: Place<'v>, node: &'v Node, qtype: u16) -> Option<&'v RrSet> {
-        let of_keys = || place.zone.keys.as_ref().filter(|_| node.apex)?.at(self.keys_now).set(qtype);
+        let of_keys = || if node.apex { self.keys(place.zone)?.set(qtype) } else { None };
         node.set(qtype).or_else(of_keys)
     }
 
     /// What is at a name that has texts, with those that the zone itself has there.
     fn texts(&self, answer: &mut Answer<'v>, place: Place<'v>, name: &[u8]) {
         let qtype = self.question.qtype;
-        let Some(alive) = self.texts.at(name, self.now).filter(|_| matches!(qtype, rtype::TXT | rtype::ANY)) else {
+        let Some(alive) = self.texts_at(name).filter(|_| matches!(qtype, rtype::TXT | rtype::ANY)) else {
             return self.deny(answer, place, Outcome::NoData);
         };
         if qtype == rtype::ANY {

@@ -39,4 +39,4 @@ pub(crate) use budget::{Asker, Pool};
 pub(crate) use canonical::Set;
 pub(crate) use file::rewritten;
 pub(crate) use signers::{Local, Refused, Signatures};
-pub(crate) use zone::ZoneKeys;
+pub(crate) use zone::{Stage, ZoneKeys};

@@ -10,7 +10,7 @@ use crate::ecs::ClientSubnet;
 use crate::message::{Fault, decode};
 use crate::metrics::{CookieState, Lane, Transport};
 use crate::name::Name;
-use crate::respond::Desk;
+use crate::respond::{Desk, Sitting};
 use crate::server::Plane;
 
 /// A query as it is read.
@@ -106,6 +106,16 @@ pub fn respond(plane: &Plane, packet: &[u8], peer: SocketAddr) -> Vec<Said> {
     Transport::ALL.map(over).to_vec()
 }
 
+/// Answers `packet` three times, as a thread of UDP does that remembers: the third answer may be the second one.
+pub fn repeated(plane: &Plane, packet: &[u8], peer: SocketAddr) -> [Option<Vec<u8>>; 3] {
+    let mut desk = Desk::of_thread(1);
+    let mut sitting = Sitting::new(plane, &mut desk);
+    [(); 3].map(|()| {
+        let mut reply = Vec::new();
+        sitting.respond(packet, peer, &mut reply).is_ok().then_some(reply)
+    })
+}
+
 /// Answers as a thread of UDP does.
 #[derive(Debug)]
 pub struct Datagrams<'p> {
@@ -116,17 +126,17 @@ pub struct Datagrams<'p> {
 }
 
 impl<'p> Datagrams<'p> {
-    /// On this thread.
-    pub fn new(plane: &'p Plane) -> Self {
-        Self { plane, desk: Desk::of_thread(), reply: Vec::new(), _lane: Lane::take() }
+    /// On this thread, which may remember so many answers.
+    pub fn new(plane: &'p Plane, remembered: usize) -> Self {
+        Self { plane, desk: Desk::of_thread(remembered), reply: Vec::new(), _lane: Lane::take() }
     }
 
     /// Answers all of a batch; shows each reply.
     pub fn answer(&mut self, batch: &[(Vec<u8>, SocketAddr)], mut replied: impl FnMut(&[u8])) {
         let Self { plane, desk, reply, .. } = self;
-        let sight = plane.sight();
+        let mut sitting = Sitting::new(plane, desk);
         for (packet, peer) in batch {
-            if plane.respond_by(&sight, packet, *peer, Transport::Udp, desk, reply).is_ok() {
+            if sitting.respond(packet, *peer, reply).is_ok() {
                 replied(reply);
             }
         }

@@ -74,6 +74,11 @@ impl QueryLog {
         Self { lines: Lines::off(), share: 0 }
     }
 
+    /// Whether any query is looked at.
+    pub(crate) fn is_on(&self) -> bool {
+        self.lines.is_on()
+    }
+
     /// Whether the query with that draw is to be logged.
     pub(crate) fn wants(&self, draw: u64) -> bool {
         self.lines.is_on() && is_drawn(self.share, draw)

@@ -96,6 +96,11 @@ impl Manners {
         }
     }
 
+    /// Whether what clients got before decides what they get.
+    pub(crate) fn limits(&self) -> bool {
+        self.limiter.is_some()
+    }
+
     /// Judges who sent `request`. What should be a cookie and is none is a fault of it, where there are cookies.
     pub(crate) fn receive(
         &self,

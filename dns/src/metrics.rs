@@ -23,6 +23,7 @@ pub struct DnsMetrics {
     client_subnets: [Counter; ClientSubnetKind::ALL.len()],
     /// By family, then by class of length.
     scopes: [Vec<Counter>; 2],
+    remembered: Counter,
     dropped: [Counter; Dropped::ALL.len()],
     connections: [[Counter; ConnectionEvent::ALL.len()]; Transport::ALL.len()],
     open: [Gauge; Transport::ALL.len()],
@@ -350,6 +351,7 @@ impl DnsMetrics {
         let rankings = Family::<RankingLabels, Counter>::default();
         let subnets = Family::<SubnetLabels, Counter>::default();
         let scopes = Family::<ScopeLabels, Counter>::default();
+        let remembered = Counter::default();
         let dropped = Family::<DropLabels, Counter>::default();
         let connections = Family::<ConnectionLabels, Counter>::default();
         let open = Family::<OpenLabels, Gauge>::default();
@@ -363,6 +365,8 @@ impl DnsMetrics {
             registry.register("dns_client_subnets", "DNS queries by the client subnet they name", subnets.clone());
             let help = "Steered DNS answers to queries with a client subnet, by the length of the scope answered";
             registry.register("dns_scopes", help, scopes.clone());
+            let help = "DNS queries over UDP answered with what the same query was answered before";
+            registry.register("dns_remembered", help, remembered.clone());
             registry.register("dns_dropped", "DNS packets not answered", dropped.clone());
             let help = "What became of connections of DNS clients";
             registry.register("dns_connections", help, connections.clone());
@@ -381,6 +385,7 @@ impl DnsMetrics {
                     |(_, length): &(u8, &'static str)| scopes.get_or_create_owned(&ScopeLabels { family, length });
                 classes.iter().map(counter).collect()
             }),
+            remembered,
             dropped: Dropped::ALL.map(|reason| dropped.get_or_create_owned(&DropLabels { reason })),
             connections: Transport::ALL.map(|transport| {
                 let of = |event| connections.get_or_create_owned(&ConnectionLabels { transport, event });
@@ -453,14 +458,20 @@ impl DnsMetrics {
         &self.client_subnets[kind as usize]
     }
 
-    /// Of answers with a scope of that length, for a client at `address`.
-    pub(crate) fn scope(&self, address: IpAddr, length: u8) -> &Counter {
-        let (family, classes) = match address {
-            IpAddr::V4(_) => (0, V4_SCOPES),
-            IpAddr::V6(_) => (1, V6_SCOPES),
+    /// Of answers with a scope of that length, for a subnet of that kind, if it is one.
+    pub(crate) fn scope(&self, subnet: ClientSubnetKind, length: u8) -> Option<&Counter> {
+        let (family, classes) = match subnet {
+            ClientSubnetKind::None | ClientSubnetKind::Withheld => return None,
+            ClientSubnetKind::V4 => (0, V4_SCOPES),
+            ClientSubnetKind::V6 => (1, V6_SCOPES),
         };
         let class = classes.partition_point(|(longest, _)| *longest < length);
-        &self.scopes[family][class.min(classes.len() - 1)]
+        Some(&self.scopes[family][class.min(classes.len() - 1)])
+    }
+
+    /// Of answers that were made before.
+    pub(crate) fn remembered(&self) -> &Counter {
+        &self.remembered
     }
 
     /// The counters of a PoP, to be kept: this takes a lock.
@@ -507,7 +518,7 @@ mod tests {
     fn scopes_fall_into_classes() {
         let metrics = Metrics::new();
         let dns = DnsMetrics::register(&metrics);
-        let (v4, v6) = ("192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap());
+        let (v4, v6) = (ClientSubnetKind::V4, ClientSubnetKind::V6);
         let rows = [
             (v4, 0, "ipv4", "0"),
             (v4, 1, "ipv4", "1-8"),
@@ -518,9 +529,11 @@ mod tests {
             (v6, 49, "ipv6", "49-56"),
             (v6, 128, "ipv6", "57-128"),
         ];
-        for (address, length, family, class) in rows {
-            let before = dns.scope(address, length).get();
-            dns.scope(address, length).inc();
+        assert!(dns.scope(ClientSubnetKind::Withheld, 0).is_none());
+        for (kind, length, family, class) in rows {
+            let scope = dns.scope(kind, length).unwrap();
+            let before = scope.get();
+            scope.inc();
             let line = format!("nearcast_dns_scopes_total{{family=\"{family}\",length=\"{class}\"}} {}", before + 1);
             let text = metrics.render();
             assert!(text.lines().any(|have| have == line), "{line} is not in\n{text}");

@@ -3,6 +3,8 @@
 //! ```text
 //!   decode -> manners (no answer, or a short one?) -> answer -> manners (too much of that?) -> sign -> encode -> count, log
 //! ```
+//!
+//! Over UDP, before all of that, a thread looks into its memory.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use nearcast_shared::clock::Timestamp;
 use nearcast_shared::health::HealthTable;
 use smallvec::SmallVec;
 
-use crate::answer::{Answer, Moment, Outcome, answer};
+use crate::answer::{Alike, Answer, Moment, Outcome, Refusal, answer};
 use crate::dnssec::{Asker, Local, Refused};
 use crate::encode::{self, Opt};
 use crate::log::{self, Line};
@@ -26,20 +28,25 @@ use crate::server::Plane;
 use crate::texts::Texts;
 use crate::view::View;
 
+mod memory;
+
+use memory::Memory;
+
 const CLASS_IN: u16 = 1;
 
 /// What a listener, or a connection, keeps from query to query.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     signatures: Local,
+    memory: Memory,
     /// How long the connection may be idle now, over TCP and TLS.
     pub(crate) patience: Option<Duration>,
 }
 
 impl Desk {
-    /// Of a thread, of which there are few: with room for the signatures that it is asked for most.
-    pub(crate) fn of_thread() -> Self {
-        Self { signatures: Local::of_worker(), ..Self::default() }
+    /// Of a thread, of which there are few: with room for the signatures that it is asked for most, and for so many answers.
+    pub(crate) fn of_thread(remembered: usize) -> Self {
+        Self { signatures: Local::of_worker(), memory: Memory::new(remembered), ..Self::default() }
     }
 }
 
@@ -52,9 +59,59 @@ pub(crate) struct Sight {
     now: Timestamp,
 }
 
+/// A thread of UDP while it answers a batch.
+pub(crate) struct Sitting<'p> {
+    plane: &'p Plane,
+    sight: Sight,
+    desk: &'p mut Desk,
+    /// Whether answers are remembered. What was asked before decides what comes now where there are limits, and each query draws
+    /// where some are logged.
+    remembers: bool,
+}
+
+/// What is counted of an answer, be it made or remembered.
+#[derive(Debug, Clone, Copy)]
+struct Tally {
+    seen: Seen,
+    outcome: Outcome,
+    scope: u8,
+}
+
+impl<'p> Sitting<'p> {
+    pub(crate) fn new(plane: &'p Plane, desk: &'p mut Desk) -> Self {
+        let sight = plane.sight();
+        let remembers = desk.memory.is_there() && !sight.manners.limits() && !plane.log.is_on();
+        if remembers {
+            desk.memory.stand_on(&sight);
+        }
+        Self { plane, sight, desk, remembers }
+    }
+
+    /// As [`Plane::respond`] over UDP.
+    pub(crate) fn respond(&mut self, packet: &[u8], peer: SocketAddr, out: &mut Vec<u8>) -> Result<(), Dropped> {
+        let Self { plane, sight, desk, remembers } = self;
+        let client = nearcast_shared::net::unmapped(peer.ip());
+        let place = match remembers.then(|| desk.memory.find(packet, client)) {
+            Some(Ok(known)) => {
+                known.write(packet, out);
+                plane.metrics.remembered().inc();
+                plane.count(&sight.view, &known.tally);
+                return Ok(());
+            }
+            Some(Err(place)) => place,
+            None => None,
+        };
+        let told = plane.make(sight, packet, peer, Transport::Udp, desk, out)?;
+        if let Some(place) = place {
+            desk.memory.keep(place, packet, client, told, out);
+        }
+        Ok(())
+    }
+}
+
 impl Plane {
     /// What holds now; a batch is answered by one.
-    pub(crate) fn sight(&self) -> Sight {
+    fn sight(&self) -> Sight {
         Sight {
             view: self.view.load(),
             health: self.health.table(),
@@ -74,11 +131,11 @@ impl Plane {
         desk: &mut Desk,
         out: &mut Vec<u8>,
     ) -> Result<(), Dropped> {
-        self.respond_by(&self.sight(), packet, peer, transport, desk, out)
+        self.make(&self.sight(), packet, peer, transport, desk, out).map(|_| ())
     }
 
-    /// The same by what was loaded before.
-    pub(crate) fn respond_by(
+    /// The same by what was loaded before. Returns what was counted, and who else is answered so.
+    fn make(
         &self,
         sight: &Sight,
         packet: &[u8],
@@ -86,7 +143,7 @@ impl Plane {
         transport: Transport,
         desk: &mut Desk,
         out: &mut Vec<u8>,
-    ) -> Result<(), Dropped> {
+    ) -> Result<(Tally, Alike), Dropped> {
         let mut request = decode(packet).map_err(|silence| match silence {
             Silence::Short => Dropped::Short,
             Silence::Response => Dropped::Response,
@@ -115,11 +172,12 @@ impl Plane {
         let opt = Opt { udp_size: view.udp_size(), options: &options };
         let options = encode::encode(&request, &answer, &opt, limit, out);
         extras.pad(options, out, limit);
-        self.count(view, &guest, &request, &answer, out.len());
+        let tally = tally(&guest, &request, &answer, out.len());
+        self.count(view, &tally);
         if self.log.wants(guest.draw(&request)) {
             self.log.line(line(view, &guest, &request, Some(&answer), out.len()));
         }
-        Ok(())
+        Ok((tally, alike(&request, &answer)))
     }
 
     /// Counts and logs a query that was too much: what a flood is made of is best seen while it lasts.
@@ -142,26 +200,14 @@ impl Plane {
         }
     }
 
-    fn count(&self, view: &View, guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, bytes: usize) {
-        let question = request.question.as_ref();
-        self.metrics.count(&Seen {
-            kind: question.map_or(QueryType::Other, |question| QueryType::from_number(question.qtype)),
-            rcode: answer.outcome.rcode(),
-            transport: guest.transport,
-            bytes,
-            heard: heard(guest, request, Some(answer.outcome)),
-        });
-        self.count_steering(view, request, answer);
-    }
-
-    fn count_steering(&self, view: &View, request: &Request<'_>, answer: &Answer<'_>) {
-        match answer.outcome {
+    fn count(&self, view: &View, tally: &Tally) {
+        self.metrics.count(&tally.seen);
+        match tally.outcome {
             Outcome::Steered(sent) => {
                 view.steered_counter(sent.pop, sent.cause).inc();
                 self.metrics.ranking(RankingSource::of(sent.mapped)).inc();
-                let subnet = request.edns.and_then(|edns| edns.subnet);
-                if let Some(subnet) = subnet.and_then(|subnet| subnet.subnet()) {
-                    self.metrics.scope(subnet.address, answer.scope).inc();
+                if let Some(scope) = self.metrics.scope(tally.seen.heard.subnet, tally.scope) {
+                    scope.inc();
                 }
             }
             Outcome::Fallback => {
@@ -193,6 +239,46 @@ impl Plane {
     pub(crate) fn count_drop(&self, reason: Dropped) {
         self.metrics.dropped(reason).inc();
     }
+}
+
+fn tally(guest: &Guest, request: &Request<'_>, answer: &Answer<'_>, bytes: usize) -> Tally {
+    let question = request.question.as_ref();
+    let seen = Seen {
+        kind: question.map_or(QueryType::Other, |question| QueryType::from_number(question.qtype)),
+        rcode: answer.outcome.rcode(),
+        transport: guest.transport,
+        bytes,
+        heard: heard(guest, request, Some(answer.outcome)),
+    };
+    Tally { seen, outcome: answer.outcome, scope: answer.scope }
+}
+
+/// Who else would be answered the same, signatures, cookies and all.
+fn alike(request: &Request<'_>, answer: &Answer<'_>) -> Alike {
+    let of_outcome = match answer.outcome {
+        Outcome::Static
+        | Outcome::Steered(_)
+        | Outcome::Fallback
+        | Outcome::AllDown
+        | Outcome::NobodyUp
+        | Outcome::Referral
+        | Outcome::NoData
+        | Outcome::NoName
+        | Outcome::Refused(Refusal::NotOurs) => answer.alike,
+        Outcome::Explained
+        | Outcome::NoNameCompact
+        | Outcome::Unsigned
+        | Outcome::AboutServer
+        | Outcome::Cookie
+        | Outcome::BadCookie
+        | Outcome::Slipped
+        | Outcome::Refused(Refusal::NotSupported)
+        | Outcome::Fault(_) => Alike::Nobody,
+    };
+    // A signature may be due at any moment, and each use of one is counted.
+    let is_signed = answer.answers.iter().chain(&answer.authority).any(|set| !set.signatures.is_empty());
+    let has_cookie = request.edns.is_some_and(|edns| edns.cookie.is_some());
+    if is_signed || has_cookie { Alike::Nobody } else { of_outcome }
 }
 
 fn heard(guest: &Guest, request: &Request<'_>, outcome: Option<Outcome>) -> Heard {
@@ -244,3 +330,6 @@ fn line(view: &View, guest: &Guest, request: &Request<'_>, answer: Option<&Answe
         bytes,
     }
 }
+
+#[cfg(test)]
+mod tests;

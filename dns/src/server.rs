@@ -109,6 +109,8 @@ pub struct Udp {
     pub receive_buffer: usize,
     /// Bytes of the largest answer.
     pub answer_max: u16,
+    /// Answers that it may remember.
+    pub remembered: usize,
 }
 
 /// Answers queries on `sockets` until `shutdown` is ready: those over UDP on a thread of their own, others on the current

@@ -112,6 +112,8 @@ pub(crate) struct Survey {
 pub(crate) struct Decision<'g> {
     pub(crate) verdict: Verdict<'g>,
     pub(crate) coverage: Coverage,
+    /// The resolver's address had a say, or could have had one.
+    pub(crate) by_resolver: bool,
     /// The ranking is of the compiled map; else it was worked out from the geo data.
     pub(crate) mapped: bool,
 }
@@ -292,6 +294,8 @@ impl Guide {
             (coverage, it)
         };
         let (mut coverage, mut it) = circumstances(&located);
+        // Who throws for all is the resolver.
+        let mut by_resolver = asker.subnet.is_none() || coverage.scope == 0;
         let mut choose = |fit: Fit| {
             let chosen = it.choose(&located.ranking, fit);
             let lacks = !located.ranking.complete && chosen.as_ref().is_none_or(|chosen| chosen.wants_more);
@@ -314,8 +318,9 @@ impl Guide {
             (None, AllDown::NoData) => Verdict::AllDown,
             (None, AllDown::ServFail) => Verdict::ServFail,
         };
+        by_resolver |= coverage.scope == 0;
         let coverage = self.covered(coverage, &verdict, asker);
-        Decision { verdict, coverage, mapped: matches!(located.ranking, Cow::Borrowed(_)) }
+        Decision { verdict, coverage, by_resolver, mapped: matches!(located.ranking, Cow::Borrowed(_)) }
     }
 
     /// The addresses of the chosen PoPs that are up; those of a CNAME are not among them. `turn` says who comes first where

@@ -1,4 +1,5 @@
-//! Whatever comes, over whatever transport: a query is answered, once, with an answer that is one; what is no query is not.
+//! Whatever comes, over whatever transport: a query is answered, once, with an answer that is one, and the same again by who remembers it;
+//! what is no query is not.
 #![no_main]
 
 use std::net::SocketAddr;
@@ -11,10 +12,11 @@ use domain::rdata::AllRecordData;
 use hickory_proto::op::Message as ProtoMessage;
 use libfuzzer_sys::fuzz_target;
 use nearcast_dns::Plane;
-use nearcast_dns::fuzzing::{Read, Said, read, respond};
-use nearcast_fuzz::plane;
+use nearcast_dns::fuzzing::{Read, Said, read, repeated, respond};
+use nearcast_fuzz::{plane, unlimited};
 
 static PLANE: LazyLock<Plane> = LazyLock::new(plane);
+static UNLIMITED: LazyLock<Plane> = LazyLock::new(unlimited);
 
 /// Who may ask for explanations, and two who may not.
 const PEERS: [&str; 3] = ["192.0.2.1:53", "198.51.100.1:1024", "[2001:db8:100::1]:65535"];
@@ -41,6 +43,8 @@ fuzz_target!(|packet: &[u8]| {
             other => panic!("{other:?}"),
         }
     }
+    let [first, second, third] = repeated(&UNLIMITED, packet, peer);
+    assert!(first == second && second == third, "what was answered before: {first:?} {second:?} {third:?}");
     assert!(codes.windows(2).all(|pair| pair[0] == pair[1]), "by transport: {codes:?}");
 });
 

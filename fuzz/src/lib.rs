@@ -17,6 +17,17 @@ const CONFIG: &str = include_str!("plane.toml");
 
 /// A plane that answers from [`CONFIG`], and signs what it says, in a moment that never passes.
 pub fn plane() -> Plane {
+    plane_of(CONFIG)
+}
+
+/// The same without limits, so that it remembers.
+pub fn unlimited() -> Plane {
+    let (before, limits) = CONFIG.split_once("[dns.rate-limit]").expect("limits");
+    let (_, after) = limits.split_once("\n[").expect("what is behind them");
+    plane_of(&format!("{before}[{after}"))
+}
+
+fn plane_of(text: &str) -> Plane {
     let now = Timestamp::from_seconds(1_800_000_000);
     let folder = tempfile::tempdir().expect("a folder");
     let times =
@@ -27,7 +38,7 @@ pub fn plane() -> Plane {
 
     let inputs = Inputs { pop: Some("sin".to_owned()), ..Inputs::default() };
     let file = folder.path().join("plane.toml");
-    let config = Config::parse(CONFIG, &file, &inputs).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let config = Config::parse(text, &file, &inputs).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let (clock, registry) = (Clock::manual(now), Metrics::new());
     let metrics = Arc::new(DnsMetrics::register(&registry));
     let keys =

@@ -390,6 +390,8 @@ pub struct Dns {
     pub udp_size: u16,
     /// Bytes that each UDP socket may hold back: queries that came and were not looked at yet.
     pub udp_receive_buffer: usize,
+    /// Answers over UDP that each worker remembers; 0: none.
+    pub remembered_answers: usize,
     /// A connection, encrypted or not, is closed when no whole query came for so long.
     pub tcp_timeout: Duration,
     /// Open TCP connections of the node.

@@ -79,7 +79,7 @@ impl<'v> Asked<'_, 'v> {
     fn types_at(&self, place: Place<'v>) -> Vec<u16> {
         let mut types = Vec::new();
         let name = self.wire(place.owner).to_ascii_lowercase();
-        if self.texts.at(&name, self.now).is_some() || place.node.is_none() && self.explains(&name) {
+        if self.texts_at(&name).is_some() || place.node.is_none() && self.explains(&name) {
             types.push(rtype::TXT);
         }
         let Some(node) = place.node else { return types };
@@ -93,7 +93,7 @@ impl<'v> Asked<'_, 'v> {
         }
         types.extend(node.types().filter(|rtype| *rtype != rtype::CNAME));
         if node.apex {
-            let keys = place.zone.keys.as_ref().map(|keys| keys.at(self.keys_now));
+            let keys = self.keys(place.zone);
             let of_keys = [rtype::DNSKEY, rtype::CDS, rtype::CDNSKEY];
             types.extend(of_keys.into_iter().filter(|rtype| keys.is_some_and(|keys| keys.set(*rtype).is_some())));
         }

@@ -12,9 +12,7 @@ impl<'v> Asked<'_, 'v> {
     /// The HTTPS record, with the port and the addresses of the PoPs that A and AAAA name for this client. When these are not
     /// the same it is about that of A, and has the addresses of another only if that one listens on the same port.
     pub(super) fn binding(&self, answer: &mut Answer<'v>, place: Place<'v>, steered: Steered) {
-        let guide = self.view.guide();
-        let decide = |family| guide.decide(steered, self.asker(), family, self.health, place.zone.ttl);
-        let decisions = [Family::V4, Family::V6].map(|family| (family, decide(family)));
+        let decisions = [Family::V4, Family::V6].map(|family| (family, self.decide(place, steered, family)));
         let scope = decisions.iter().map(|(_, made)| made.coverage.scope).max().unwrap_or_default();
         if !answer.answers.is_empty() && scope > 0 {
             return;
@@ -49,9 +47,7 @@ impl<'v> Asked<'_, 'v> {
             (None, Some(port)) => {
                 let there = chosen()
                     .filter(|(_, chosen)| chosen.pops().iter().all(|pop| self.view.https_port(*pop) == Some(port)));
-                let hints = there.flat_map(|(family, chosen)| {
-                    guide.addresses(chosen, steered.policy, family, self.health, self.request.id)
-                });
+                let hints = there.flat_map(|(family, chosen)| self.addresses(chosen, steered.policy, family));
                 https(binding::rdata(port, &hints.collect::<Vec<_>>()))
             }
         };
@@ -63,9 +59,7 @@ impl<'v> Asked<'_, 'v> {
     /// whatever is asked for; the config lets no other records be beside it. Where only some are there is no such data for
     /// anybody, since resolvers keep that for everybody (RFC 7871 section 7.4).
     pub(super) fn pointer(&self, answer: &mut Answer<'v>, place: Place<'v>, steered: Steered) {
-        let guide = self.view.guide();
-        let decide = |family| guide.decide(steered, self.asker(), family, self.health, place.zone.ttl);
-        let points = |family: &Family| match decide(*family).verdict {
+        let points = |family: &Family| match self.decide(place, steered, *family).verdict {
             Verdict::Pops(chosen) => self.view.cname(chosen.first()).is_some(),
             Verdict::Addresses(_) | Verdict::NoData | Verdict::AllDown | Verdict::ServFail => false,
         };
@@ -73,7 +67,7 @@ impl<'v> Asked<'_, 'v> {
             Some(family) => self.steered(answer, place, steered, family),
             // All are down, which may be over soon.
             None => {
-                let ttl = decide(Family::V4).coverage.ttl_max.unwrap_or(u32::MAX);
+                let ttl = self.decide(place, steered, Family::V4).coverage.ttl_max.unwrap_or(u32::MAX);
                 self.deny_for(answer, place, Outcome::NoData, ttl);
             }
         }
@@ -81,8 +75,7 @@ impl<'v> Asked<'_, 'v> {
 
     /// The addresses, or the name, of the PoP for this client; after CNAMEs of ours only if everyone may have them.
     pub(super) fn steered(&self, answer: &mut Answer<'v>, place: Place<'v>, steered: Steered, family: Family) {
-        let guide = self.view.guide();
-        let decision = guide.decide(steered, self.asker(), family, self.health, place.zone.ttl);
+        let decision = self.decide(place, steered, family);
         if !answer.answers.is_empty() && decision.coverage.scope > 0 {
             return;
         }
@@ -93,10 +86,7 @@ impl<'v> Asked<'_, 'v> {
             Verdict::Pops(chosen) => {
                 let data = match self.view.cname(chosen.first()) {
                     Some(name) => Data::Cname(name),
-                    None => {
-                        let turn = self.request.id;
-                        Data::Addresses(family, guide.addresses(&chosen, steered.policy, family, self.health, turn))
-                    }
+                    None => Data::Addresses(family, self.addresses(&chosen, steered.policy, family)),
                 };
                 answer.answers.push(set(data));
                 let sent = Sent { pop: chosen.first(), cause: chosen.cause, mapped: decision.mapped };

@@ -17,7 +17,7 @@ use super::*;
 use crate::fixture;
 
 const DEADLINE: Duration = Duration::from_secs(10);
-const UDP: Udp = Udp { worker: 0, receive_buffer: 1 << 20, answer_max: 1232 };
+const UDP: Udp = Udp { worker: 0, receive_buffer: 1 << 20, answer_max: 1232, remembered: 64 };
 
 pub(super) fn streams() -> Streams {
     Streams {

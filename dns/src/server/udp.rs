@@ -21,8 +21,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing::{debug, info};
 
 use super::{Plane, Udp};
-use crate::metrics::{Dropped, Lane, Transport};
-use crate::respond::{Desk, Sight};
+use crate::metrics::{Dropped, Lane};
+use crate::respond::{Desk, Sitting};
 
 mod batch;
 mod beside;
@@ -48,7 +48,7 @@ const LAST_BATCHES: usize = 64;
 /// # Errors
 /// When there is no thread or file to be had.
 pub(super) fn start(sockets: Vec<UdpSocket>, udp: Udp, plane: Plane) -> io::Result<Beside> {
-    let Udp { worker, receive_buffer: asked, answer_max } = udp;
+    let Udp { worker, receive_buffer: asked, answer_max, remembered } = udp;
     for socket in &sockets {
         fragments::forbid(socket, answer_max)?;
     }
@@ -63,7 +63,7 @@ pub(super) fn start(sockets: Vec<UdpSocket>, udp: Udp, plane: Plane) -> io::Resu
     let lines = sockets.into_iter().map(line).collect::<io::Result<Vec<Line>>>()?;
     Beside::spawn(format!("dns-{worker}"), move |stopped| {
         let _lane = Lane::take();
-        Thread { plane, batch: Batch::new(), desk: Desk::of_thread() }.run(&lines, stopped, &pulse);
+        Thread { plane, batch: Batch::new(), desk: Desk::of_thread(remembered) }.run(&lines, stopped, &pulse);
     })
 }
 
@@ -125,8 +125,8 @@ impl Thread {
             }
         };
         line.ear.hears();
-        let sight = plane.sight();
-        batch.answer(|datagram, reply| match answer(plane, &sight, datagram, desk, reply) {
+        let mut sitting = Sitting::new(plane, desk);
+        batch.answer(|datagram, reply| match answer(&mut sitting, datagram, reply) {
             Ok(()) => true,
             Err(reason) => {
                 plane.count_drop(reason);
@@ -145,13 +145,7 @@ fn is_ready(file: &PollFd<'_>) -> bool {
     file.any().unwrap_or(true)
 }
 
-fn answer(
-    plane: &Plane,
-    sight: &Sight,
-    datagram: &Datagram<'_>,
-    desk: &mut Desk,
-    out: &mut Vec<u8>,
-) -> Result<(), Dropped> {
+fn answer(sitting: &mut Sitting<'_>, datagram: &Datagram<'_>, out: &mut Vec<u8>) -> Result<(), Dropped> {
     let peer = datagram.peer;
     if peer.port() == 0 || peer.ip().is_unspecified() {
         return Err(Dropped::Source);
@@ -159,5 +153,5 @@ fn answer(
     if datagram.cut {
         return Err(Dropped::Long);
     }
-    plane.respond_by(sight, datagram.bytes, peer, Transport::Udp, desk, out)
+    sitting.respond(datagram.bytes, peer, out)
 }

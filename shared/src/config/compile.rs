@@ -245,6 +245,8 @@ impl Compiler<'_> {
         Dns {
             udp_size: self.number("dns.udp-size", &dns.udp_size, 512..=4096, 1232),
             udp_receive_buffer: self.receive_buffer(&dns.udp_receive_buffer),
+            remembered_answers: self.number("dns.remembered-answers", &dns.remembered_answers, 0..=1 << 20, 32_768)
+                as usize,
             tcp_timeout: or_default!(self, timeout, "dns.tcp-timeout", dns.tcp_timeout, Duration::from_secs(10)),
             tcp_connections: connections(self, "dns.tcp-connections", &dns.tcp_connections, 1000),
             tcp_per_client: connections(self, "dns.tcp-per-client", &dns.tcp_per_client, 100),

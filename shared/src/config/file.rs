@@ -161,6 +161,7 @@ tables! {
     Dns {
         udp_size: At<u16>,
         udp_receive_buffer: At<String>,
+        remembered_answers: At<u32>,
         tcp_timeout: At<String>,
         tcp_connections: At<u32>,
         tcp_per_client: At<u32>,

@@ -441,3 +441,16 @@ fn the_receive_buffer_has_bounds() {
         assert!(mistakes.contains("dns.udp-receive-buffer: must be from 64 KiB to 256 MiB"), "{mistakes}");
     }
 }
+
+#[test]
+fn remembered_answers_have_bounds() {
+    let of = |line: &str| {
+        let pop = "[[pop]]\nname = \"fra\"\naddresses = [\"192.0.2.1\"]\n";
+        parse(&format!("[dns]\n{line}\n{pop}")).map(|config| config.dns.remembered_answers)
+    };
+    for (line, answers) in [("", 32_768), ("remembered-answers = 0", 0), ("remembered-answers = 1048576", 1 << 20)] {
+        assert_eq!(of(line).unwrap(), answers, "{line}");
+    }
+    let mistakes = of("remembered-answers = 1048577").unwrap_err().to_string();
+    assert!(mistakes.contains("dns.remembered-answers: must be from 0 to 1048576"), "{mistakes}");
+}
