@@ -1,12 +1,16 @@
-//! What each step of a hit from memory costs, without network and HTTP: so a regression is seen where it is made.
+//! What each step of a hit from memory costs, and all of it but the network: so a regression is seen where it is made.
 //!
 //! ```sh
 //! cargo bench --workspace --bench hit
 //! ```
 
-use std::pin::Pin;
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,29 +19,38 @@ use divan::counter::BytesCount;
 use divan::{AllocProfiler, Bencher, black_box};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, request};
 use http_body::Body as _;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use nearcast_edge::access_log::AccessLog;
 use nearcast_edge::body::Body;
 use nearcast_edge::cache_status::CacheStatus;
-use nearcast_edge::deliver::{self, Supply, Wanted};
+use nearcast_edge::deliver::{self, Supply, Told, Wanted};
 use nearcast_edge::fill::Fills;
 use nearcast_edge::forwarding::Forwarding;
-use nearcast_edge::headers::{Identity, Peer};
+use nearcast_edge::headers::{self, Identity, Peer};
 use nearcast_edge::key::{HashSecret, StoreKey, UrlId};
+use nearcast_edge::listener::connection::{Activity, Connection};
 use nearcast_edge::metrics::EdgeMetrics;
+use nearcast_edge::origin::Origins;
+use nearcast_edge::pipeline;
 use nearcast_edge::policy::control::Source;
 use nearcast_edge::policy::directives::{RequestDirectives, ResponseDirectives};
 use nearcast_edge::policy::freshness::{By, Exchange, Lifetime};
 use nearcast_edge::purge::{NodeId, Opening, PurgeMetrics, Purges};
 use nearcast_edge::remembered::Remembered;
 use nearcast_edge::request::{Door, admit};
-use nearcast_edge::store::object::{self, CHUNK, Hits, Object, Prepared, Span};
+use nearcast_edge::store::object::{self, CHUNK, Hits, Object, Span};
+use nearcast_edge::store::prepared::Prepared;
 use nearcast_edge::store::{Piece, Store};
 use nearcast_edge::view::View;
-use nearcast_edge::worker::Edge;
+use nearcast_edge::worker::{Edge, Worker};
 use nearcast_shared::clock::{Clock, Timestamp};
 use nearcast_shared::config::{Config, Inputs};
 use nearcast_shared::geo::GeoDb;
 use nearcast_shared::health::HealthBoard;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::task::TaskTracker;
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -67,10 +80,14 @@ fn main() {
     divan::main();
 }
 
+fn config() -> Config {
+    Config::parse(CONFIG, "nearcast.toml".as_ref(), &Inputs::default()).expect("a config")
+}
+
 fn edge() -> Arc<Edge> {
     let folder = std::env::temp_dir().join(format!("nearcast-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
-    let config = Config::parse(CONFIG, &folder.join("nearcast.toml"), &Inputs::default()).expect("a config");
+    let config = config();
     let (clock, metrics) = (Clock::manual(NOW), EdgeMetrics::default());
     let opening = Opening {
         path: &folder.join("purges"),
@@ -137,6 +154,7 @@ fn object(length: u64, body: object::Body) -> Arc<Object> {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    headers::take_out_of_buffers(&mut headers);
     Arc::new(Object {
         site: "www.cdn.test".to_owned(),
         https: false,
@@ -169,6 +187,86 @@ fn url() -> UrlId {
 
 fn primary() -> StoreKey {
     StoreKey::primary(url(), false, "", &SECRET)
+}
+
+/// The network of one connection: the same request whenever it is asked for, and all of the answer is taken at once.
+#[derive(Clone)]
+struct Wire {
+    request: &'static [u8],
+    asks: Rc<Cell<bool>>,
+    taken: Rc<Cell<usize>>,
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.asks.take() {
+            return Poll::Pending;
+        }
+        buffer.put_slice(self.request);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.taken.set(self.taken.get() + bytes.len());
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        self.taken.set(self.taken.get() + length);
+        Poll::Ready(Ok(length))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A load generator's request, and a browser's.
+const REQUESTS: [&str; 2] = [
+    "GET /assets/app-1a2b3c.js?v=7 HTTP/1.1\r\nHost: www.cdn.test\r\n\r\n",
+    "GET /assets/app-1a2b3c.js?v=7 HTTP/1.1\r\nHost: www.cdn.test\r\n\
+     User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0\r\n\
+     Accept: */*\r\nAccept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n\
+     Referer: http://www.cdn.test/\r\nCookie: session=0123456789abcdef; theme=dark\r\n\
+     Sec-Fetch-Dest: script\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Site: same-origin\r\n\r\n",
+];
+
+/// From the request's bytes to the answer's: hyper and all of the pipeline.
+#[divan::bench(args = [0, 1])]
+fn whole(bencher: Bencher<'_, '_>, which: usize) {
+    const BODY: Bytes = Bytes::from_static(&[7; 1024]);
+    EDGE.store.put(primary(), Piece::Object(object(1024, object::Body::Inline(BODY))));
+    let origins = Origins::new(&config().origin, EDGE.reach.clone()).expect("a pool");
+    let worker = Arc::new(Worker { edge: EDGE.clone(), origins, fills: TaskTracker::new() });
+    let peer = "192.0.2.1".parse().expect("an address");
+    let connection = Arc::new(Connection::new(peer, 80, false, None, Arc::new(Activity::default())));
+    let wire = Wire { request: REQUESTS[which].as_bytes(), asks: Rc::default(), taken: Rc::default() };
+    let service = service_fn(|request| {
+        let answer = pipeline::serve(worker.clone(), connection.clone(), request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut serving = pin!(http1::Builder::new().serve_connection(TokioIo::new(wire.clone()), service));
+    let mut context = Context::from_waker(Waker::noop());
+    bencher.bench_local(|| {
+        wire.asks.set(true);
+        assert!(serving.as_mut().poll(&mut context).is_pending(), "the connection goes on");
+        assert!(wire.taken.take() > 1024, "all of the answer came at once");
+    });
 }
 
 /// From the request's header to its site, host and target.
@@ -226,10 +324,8 @@ fn freshness(bencher: Bencher<'_, '_>) {
 fn header(bencher: Bencher<'_, '_>) {
     let (object, parts) = (object(4, object::Body::Inline(Bytes::from_static(b"body"))), browser());
     bencher.bench(|| {
-        let wanted = Wanted { method: &Method::GET, headers: black_box(&parts.headers), now: NOW };
-        let mut response = deliver::from_store(wanted, &object, &EDGE.identity, || supply(url()));
-        CacheStatus::hit(3595).complete(response.headers_mut(), None);
-        response
+        let wanted = Wanted { method: &Method::GET, headers: black_box(&parts.headers), plain: true, now: NOW };
+        deliver::from_store(wanted, &object, told(), || supply(url()))
     });
 }
 
@@ -242,10 +338,15 @@ fn chunks(bencher: Bencher<'_, '_>, count: u64) {
     (0..count).for_each(|number| EDGE.store.put(span.chunk(url, false, number * CHUNK), Piece::Chunk(chunk.clone())));
     let (object, parts) = (object(length, object::Body::Spans(vec![span])), browser());
     bencher.counter(BytesCount::new(length)).bench(|| {
-        let wanted = Wanted { method: &Method::GET, headers: &parts.headers, now: NOW };
-        let body = deliver::from_store(wanted, &object, &EDGE.identity, || supply(url)).into_body();
+        let wanted = Wanted { method: &Method::GET, headers: &parts.headers, plain: true, now: NOW };
+        let body = deliver::from_store(wanted, &object, told(), || supply(url)).into_body();
         assert_eq!(drain(body), length, "all chunks are in memory");
     });
+}
+
+fn told() -> Told<'static> {
+    static HIT: LazyLock<CacheStatus> = LazyLock::new(|| CacheStatus::hit(3595));
+    Told { identity: &EDGE.identity, status: &HIT, key: None }
 }
 
 fn supply(url: UrlId) -> Supply {

@@ -75,18 +75,17 @@ impl CacheStatus {
     /// more, and so is `detail` (RFC 9211 section 6).
     pub fn add_to(&self, headers: &mut HeaderMap, identity: &Identity, key: Option<&str>) {
         begin(headers, identity);
-        self.complete(headers, key);
+        if let Some(begun) = headers.get_mut(CACHE_STATUS) {
+            *begun = self.completed(begun, key);
+        }
     }
 
-    /// The same where the member was begun before.
-    pub fn complete(&self, headers: &mut HeaderMap, key: Option<&str>) {
-        let Some(begun) = headers.get_mut(CACHE_STATUS) else { return };
+    /// The field where the member was begun before.
+    pub fn completed(&self, begun: &HeaderValue, key: Option<&str>) -> HeaderValue {
         let mut text = Text::from(begun.as_bytes());
         // Writing to a text cannot fail.
         let _infallible = self.write(&mut text, key);
-        if let Ok(value) = text.value() {
-            *begun = value;
-        }
+        text.value().unwrap_or_else(|_| begun.clone())
     }
 
     fn write(&self, text: &mut Text, key: Option<&str>) -> std::fmt::Result {

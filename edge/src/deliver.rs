@@ -9,15 +9,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 use nearcast_shared::clock::Timestamp;
 
 use crate::body::Body;
-use crate::cache_status;
+use crate::cache_status::{self, CacheStatus};
 use crate::fill::Head;
 use crate::fill::holes::Holes;
 use crate::fill::reader::Reader;
-use crate::headers::{self, Identity, Text};
+use crate::headers::{self, CACHE_STATUS, Identity, Text};
 use crate::key::UrlId;
 use crate::policy::range::{self, Ranged};
 use crate::policy::validator;
 use crate::store::object::{self, Object};
+use crate::store::prepared::Moment;
 use crate::worker::Edge;
 
 pub mod assembly;
@@ -32,6 +33,8 @@ pub struct Wanted<'a> {
     pub method: &'a Method,
     /// Conditions and ranges.
     pub headers: &'a HeaderMap,
+    /// Whether there is none of them among the headers.
+    pub plain: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -96,18 +99,32 @@ impl Supply {
     }
 }
 
-/// The answer from a stored object, but for the end of Cache-Status. What is missing of it is fetched while it is read.
+/// What an answer from the store says of the cache.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// Who this node is.
+    pub identity: &'a Identity,
+    /// What it did.
+    pub status: &'a CacheStatus,
+    /// The key, for those who may see it.
+    pub key: Option<&'a str>,
+}
+
+/// The answer from a stored object. What is missing of it is fetched while it is read.
 pub fn from_store(
     wanted: Wanted<'_>,
     object: &Arc<Object>,
-    identity: &Identity,
+    told: Told<'_>,
     supply: impl FnOnce() -> Supply,
 ) -> Response<Body> {
-    let age = object.age(wanted.now).as_secs();
-    let mut headers = object.prepared.header(|| prepare(object, identity)).clone();
-    headers.insert(AGE, Text::number(age));
-    tell_browsers(&mut headers, object, age);
-    let (status, mut headers, take) = outline(wanted, object.status, headers, Some(object.length));
+    let headers = header(object, object.age(wanted.now).as_secs(), told);
+    let (status, mut headers, take) = if wanted.plain {
+        // It is prepared for that.
+        let nothing = wanted.method == Method::HEAD || !may_have_body(object.status);
+        (object.status, headers, if nothing { Take::Nothing } else { Take::All })
+    } else {
+        outline(wanted, object.status, headers, Some(object.length))
+    };
     let stored = |supply: Supply, first, end| {
         let mut body = supply.body(object);
         body.range(object, first, end);
@@ -127,6 +144,26 @@ pub fn from_store(
         }
     };
     respond(status, headers, body)
+}
+
+/// The header of the answer with all of a stored body.
+fn header(object: &Object, age: u64, told: Told<'_>) -> HeaderMap {
+    let Told { identity, status, key } = told;
+    // Of hits nothing else is said, but to those who may see more.
+    let moment = status.ttl.filter(|_| status.hit && key.is_none()).map(|ttl| Moment { age, ttl });
+    object.prepared.header(
+        moment,
+        || prepare(object, identity),
+        |headers, begun| {
+            headers.insert(AGE, Text::number(age));
+            if let Some(lifetime) = told_browsers(object, object.headers.get(CACHE_CONTROL), age) {
+                headers.insert(CACHE_CONTROL, lifetime);
+            }
+            if let Some(begun) = begun {
+                headers.insert(CACHE_STATUS, status.completed(begun, key));
+            }
+        },
+    )
 }
 
 /// The header of all answers from a stored object: with every field that they have, so that a copy of it need not grow.
@@ -168,7 +205,9 @@ pub fn from_fill(
         // field" (RFC 9111 section 4).
         headers.insert(AGE, HeaderValue::from(age));
     }
-    tell_browsers(&mut headers, &head.object, age);
+    if let Some(lifetime) = told_browsers(&head.object, headers.get(CACHE_CONTROL), age) {
+        headers.insert(CACHE_CONTROL, lifetime);
+    }
     let (status, mut headers, take) = outline(wanted, head.object.status, headers, head.length);
     if let object::Body::Inline(bytes) = &head.object.body {
         return Some(match take {
@@ -218,15 +257,14 @@ pub fn from_fill(
     Some(respond(status, headers, Body::assembled(body)))
 }
 
-/// What the operator has clients told of lifetimes. Clients subtract Age, so it is added.
-fn tell_browsers(headers: &mut HeaderMap, object: &Object, age: u64) {
-    let Some(ttl) = object.browser_ttl else { return };
-    let lifetime = format!("max-age={}", ttl.as_secs().saturating_add(age));
-    let value = match headers.get(CACHE_CONTROL).and_then(|rest| rest.to_str().ok()) {
+/// What the operator has clients told of lifetimes, beside the `rest`. Clients subtract Age, so it is added.
+fn told_browsers(object: &Object, rest: Option<&HeaderValue>, age: u64) -> Option<HeaderValue> {
+    let lifetime = format!("max-age={}", object.browser_ttl?.as_secs().saturating_add(age));
+    let value = match rest.and_then(|rest| rest.to_str().ok()) {
         Some(rest) => format!("{rest}, {lifetime}"),
         None => lifetime,
     };
-    headers.insert(CACHE_CONTROL, HeaderValue::try_from(value).expect("directives are visible ASCII"));
+    Some(HeaderValue::try_from(value).expect("directives are visible ASCII"))
 }
 
 /// Status and header of the answer, and how much of the body it takes. `length`: of the whole body, when known.

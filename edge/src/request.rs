@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::{COOKIE, HOST};
+use http::header::{CACHE_CONTROL, COOKIE, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, PRAGMA, RANGE};
 use http::uri::Authority;
-use http::{Method, Uri, request};
+use http::{HeaderMap, Method, Uri, request};
 
+use crate::headers::CDN_LOOP;
 use crate::refusal::Refusal;
 use crate::view::{Site, View};
 
@@ -32,6 +33,33 @@ pub struct Admitted<'a> {
     pub target: Cow<'a, str>,
 }
 
+/// Which fields a request has of those that make it another than a plain one for all of a page. One look at each name
+/// says it; to search for each of them costs as much as all else of a hit's policy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Special {
+    /// Directives for caches.
+    pub directives: bool,
+    /// A condition or a range.
+    pub selection: bool,
+    /// Which content networks it came through.
+    pub networks: bool,
+}
+
+impl Special {
+    /// Of a request with that header.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for name in headers.keys() {
+            match *name {
+                CACHE_CONTROL | PRAGMA => found.directives = true,
+                IF_NONE_MATCH | IF_MODIFIED_SINCE | RANGE => found.selection = true,
+                _ => found.networks |= *name == CDN_LOOP,
+            }
+        }
+        found
+    }
+}
+
 /// Finds the site, or refuses.
 ///
 /// # Errors
@@ -40,7 +68,8 @@ pub fn admit<'a>(parts: &'a request::Parts, door: Door<'_>, view: &'a View) -> R
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Refusal::Method);
     }
-    if field_count(parts) > view.header_count_max {
+    let is_over = |count| count > view.header_count_max;
+    if is_over(parts.headers.len()) && is_over(field_count(parts)) {
         return Err(Refusal::TooManyFields);
     }
     let (host, port) = split(authority(parts)?)?;
@@ -234,6 +263,29 @@ mod tests {
         for host in ["www.test:81", "other.test:81"] {
             let parts = parts("GET", "/", &[host]);
             assert!(admit(&parts, PLAIN, &view).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_special() {
+        let plain = Special::default();
+        let rows = [
+            ("x-other", plain),
+            ("cookie", plain),
+            ("if-range", plain),
+            ("cache-control", Special { directives: true, ..plain }),
+            ("pragma", Special { directives: true, ..plain }),
+            ("if-none-match", Special { selection: true, ..plain }),
+            ("if-modified-since", Special { selection: true, ..plain }),
+            ("range", Special { selection: true, ..plain }),
+            ("cdn-loop", Special { networks: true, ..plain }),
+        ];
+        for (name, wanted) in rows {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, http::HeaderValue::from_static("www.test"));
+            headers.insert(name, http::HeaderValue::from_static("1"));
+            headers.insert("user-agent", http::HeaderValue::from_static("test"));
+            assert_eq!(Special::of(&headers), wanted, "{name}");
         }
     }
 

@@ -24,6 +24,7 @@ mod folder;
 mod index;
 mod log;
 pub mod object;
+pub mod prepared;
 mod queue;
 mod record;
 mod segments;

@@ -16,7 +16,8 @@ use crate::policy::rules::Ruling;
 use crate::policy::storable::{self, Case, NotStored};
 use crate::policy::tags::{CACHE_TAG, SURROGATE_KEY, Tags};
 use crate::policy::validator;
-use crate::store::object::{Body, Hits, Object, Prepared};
+use crate::store::object::{Body, Hits, Object};
+use crate::store::prepared::Prepared;
 use crate::view::{Site, View};
 
 /// Whose request an answer is to.

@@ -12,7 +12,7 @@ use nearcast_shared::config::Rule;
 use super::purged;
 use crate::body::Body;
 use crate::cache_status::CacheStatus;
-use crate::deliver::{self, Supply, Wanted};
+use crate::deliver::{self, Supply, Told, Wanted};
 use crate::fill::FillKey;
 use crate::fill::task::Plan;
 use crate::forwarding::Forwarding;
@@ -27,7 +27,7 @@ use crate::policy::location;
 use crate::policy::reuse::Standing;
 use crate::policy::rules;
 use crate::refusal::Refusal;
-use crate::request::Admitted;
+use crate::request::{Admitted, Special};
 use crate::store::object::{Base, Object};
 use crate::variant;
 use crate::view::{Site, View};
@@ -51,6 +51,7 @@ pub(super) struct ClientExchange<'a> {
     pub(super) keyed: Keyed<'a>,
     pub(super) url: UrlId,
     pub(super) wishes: RequestDirectives,
+    special: Special,
 }
 
 pub(super) type Answered = (Response<Body>, Outcome);
@@ -66,7 +67,9 @@ impl<'a> ClientExchange<'a> {
         let Admitted { site, host, target } = admitted;
         let trusted = site.trusts(connection.peer);
         let https = headers::came_over_tls(&parts.headers, connection.is_https(), trusted);
-        let wishes = RequestDirectives::parse(&parts.headers);
+        let special = Special::of(&parts.headers);
+        let wishes =
+            if special.directives { RequestDirectives::parse(&parts.headers) } else { RequestDirectives::default() };
         let port = connection.door().port;
         let peer = Peer { address: connection.peer, trusted, https, version: parts.version };
         let country = site.keying.country.then(|| country(worker, site, peer, &parts.headers)).flatten();
@@ -82,11 +85,11 @@ impl<'a> ClientExchange<'a> {
         let fields = || forwarded.get_or_init(|| fields(forwarding, parts).into()).as_ref();
         let keyed = Keyed::new(&site.keying, looked_up, target, fields, country.as_deref());
         let url = site.hash.url_id(&host, &keyed.target);
-        Self { worker, view, site, peer, parts, forwarded, host, port, country, looked_up, keyed, url, wishes }
+        Self { worker, view, site, peer, parts, forwarded, host, port, country, looked_up, keyed, url, wishes, special }
     }
 
     pub(super) async fn answer(&self, body: Incoming) -> Answered {
-        if headers::is_looping(&self.parts.headers, &self.worker.edge.identity) {
+        if self.special.networks && headers::is_looping(&self.parts.headers, &self.worker.edge.identity) {
             return (self.refused(Refusal::Loop), Outcome::Refused);
         }
         match self.parts.method {
@@ -158,7 +161,7 @@ impl<'a> ClientExchange<'a> {
     }
 
     pub(super) fn wanted(&self, now: Timestamp) -> Wanted<'_> {
-        Wanted { method: &self.parts.method, headers: &self.parts.headers, now }
+        Wanted { method: &self.parts.method, headers: &self.parts.headers, plain: !self.special.selection, now }
     }
 
     /// The client's fields as the origin gets them. Answers are selected by these: what is keyed is what is forwarded.
@@ -209,9 +212,9 @@ impl<'a> ClientExchange<'a> {
         now: Timestamp,
         supply: impl FnOnce() -> Supply,
     ) -> Response<Body> {
-        let mut response = deliver::from_store(self.wanted(now), object, &self.worker.edge.identity, supply);
-        status.complete(response.headers_mut(), self.shown_key().as_deref());
-        response
+        let key = self.shown_key();
+        let told = Told { identity: &self.worker.edge.identity, status, key: key.as_deref() };
+        deliver::from_store(self.wanted(now), object, told, supply)
     }
 
     /// The key, for those who may see it.

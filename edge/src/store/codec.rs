@@ -26,7 +26,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
 use super::Piece;
-use super::object::{Base, Body, CHUNK, Hits, Object, Prepared, Span, Variant};
+use super::object::{Base, Body, CHUNK, Hits, Object, Span, Variant};
+use super::prepared::Prepared;
 use crate::key::{GroupId, StoreKey, TagId};
 use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;

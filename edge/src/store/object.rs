@@ -1,7 +1,7 @@
 //! What is stored of an answer.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use nearcast_shared::clock::Timestamp;
 
 use super::Store;
+use super::prepared::Prepared;
 use crate::key::{Address, GroupId, StoreKey, TagId, UrlId};
 use crate::policy::control::Source;
 use crate::policy::directives::ResponseDirectives;
@@ -95,30 +96,6 @@ impl Hits {
 }
 
 impl PartialEq for Hits {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-/// The header of all answers from an object, as far as it is the same each time; made when it is first a hit. Not stored, and
-/// no part of what an answer is: all are equal, and a copy that is about to be changed makes its own.
-#[derive(Debug, Default)]
-pub struct Prepared(OnceLock<Box<HeaderMap>>);
-
-impl Prepared {
-    /// The header, which `make` makes if it is the first time.
-    pub fn header(&self, make: impl FnOnce() -> HeaderMap) -> &HeaderMap {
-        self.0.get_or_init(|| Box::new(make()))
-    }
-}
-
-impl Clone for Prepared {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl PartialEq for Prepared {
     fn eq(&self, _: &Self) -> bool {
         true
     }
