@@ -1,5 +1,5 @@
-//! Fetching an object once, however many ask. A fill is a task of its own: the request that caused it may leave. Readers
-//! follow it at their own pace.
+//! Fetching an object once, however many ask. A fill is driven by the request that caused it, and becomes a task of its own when that
+//! has its answer, or leaves. Readers follow it at their own pace.
 //!
 //! ```text
 //! Asking --> Answer::Stream ------> Complete        readers stream from the window, or from the store behind it
@@ -349,12 +349,12 @@ const PACE: u64 = 4 << 20;
 /// Bytes that wake readers while more comes: a herd is not woken for each packet.
 const WAKE_EVERY: u64 = 64 << 10;
 
-/// How long so many readers are left waiting for more, so that waking them takes but a quarter of the time; `None`: too short to
-/// measure.
+/// How long so many readers are left waiting for more, so that waking them takes but an eighth of the time; `None`: too short for
+/// a timer.
 fn pause(waiting: usize) -> Option<Duration> {
-    /// To wake one, have it read and send takes a quarter of that.
-    const EACH: Duration = Duration::from_micros(64);
-    const MAX: Duration = Duration::from_millis(32);
+    /// To wake one, have it read and send takes an eighth of that.
+    const EACH: Duration = Duration::from_micros(128);
+    const MAX: Duration = Duration::from_millis(64);
     let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
     let pause = EACH.saturating_mul(waiting).min(MAX);
     (pause >= Duration::from_millis(1)).then_some(pause)
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_herd_waits_for_more_and_nobody_else() {
-        let rows = [(0, None), (1, None), (15, None), (16, Some(1024)), (100, Some(6400)), (100_000, Some(32_000))];
+        let rows = [(0, None), (1, None), (7, None), (8, Some(1024)), (100, Some(12_800)), (100_000, Some(64_000))];
         for (waiting, wanted) in rows {
             assert_eq!(pause(waiting), wanted.map(Duration::from_micros), "{waiting}");
         }
