@@ -123,11 +123,13 @@ mod tests {
             ("softly purged meanwhile", 5, 0, false, "5 us; ttl=0", true),
             ("a second later", 6, 54, false, "6 us; ttl=54", true),
             ("two later", 7, 53, false, "7 us; ttl=53", true),
-            ("the clock went back to what is kept", 5, 0, false, "5 us; ttl=0", false),
+            ("the clock went back", 5, 55, false, "5 us; ttl=55", true),
+            ("and stays", 5, 55, false, "5 us; ttl=55", true),
+            ("there", 5, 55, false, "5 us; ttl=55", false),
         ];
         for (name, age, ttl, alone, wanted, completed) in rows {
             assert_eq!(answer(&prepared, age, ttl, alone), (wanted.to_owned(), completed), "{name}");
         }
-        assert!(answer(&prepared.clone(), 5, 0, false).1, "a copy has its own");
+        assert!(answer(&prepared.clone(), 5, 55, false).1, "a copy has its own");
     }
 }
