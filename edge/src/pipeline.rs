@@ -44,7 +44,7 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
     if request.uri().path() == HEALTH_PATH {
         return health(&worker, &connection).map(|body| body.tracked(Tracker::new(None, None, started, busy)));
     }
-    let view = worker.edge.view.load();
+    let view = worker.edge.view.load_full();
     let (parts, body) = request.into_parts();
     let version = parts.version;
     let line = worker.edge.access_log.is_on().then(|| line(&worker, &connection, &parts));
