@@ -160,10 +160,12 @@ zone:
     return Target("knot", fleet.start("knot", command), dns=port)
 
 
-def start_echo(fleet: Fleet) -> Target:
+def start_echo(fleet: Fleet, workers: int = 1) -> Target:
     """Compiled for the occasion by whatever compiler links Rust programs here."""
-    base, port = fleet.folder("echo"), free_port()
+    name = "echo" if workers == 1 else f"echo-{workers}"
+    base, port = fleet.folder(name), free_port()
     compiler = shutil.which("cc") or "cc"
     source = Path(__file__).with_name("echo.c")
     subprocess.run([compiler, "-O2", "-o", str(base / "echo"), str(source)], check=True, timeout=60)
-    return Target("echo", fleet.start("echo", [str(base / "echo"), str(port)]), dns=port, floor=True)
+    command = [str(base / "echo"), str(port), str(workers)]
+    return Target(name, fleet.start(name, command, both=workers > 1), dns=port, floor=True)

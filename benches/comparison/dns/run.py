@@ -97,14 +97,17 @@ def line(cells: list[Cell], label: str) -> str:
     return f"| {label} | {' | '.join(texts)} | {against} | {ratio(ours, floor, Cell.median)} |"
 
 
-def pair(fleet: Fleet, one: Target, two: Target, options: argparse.Namespace) -> None:
-    """What a query costs with two workers, by what it costs with one: nothing may be fought over."""
+def pair(fleet: Fleet, one: Target, floor: Target, options: argparse.Namespace) -> None:
+    """What a query costs with two workers, by what it costs with one: nothing may be fought over. The second worker
+    shares the load's core; what that costs shows in the echo, whose workers share nothing."""
+    floors, two = start_echo(fleet, workers=2), start_nearcast(fleet, options.nearcast, many_zones, workers=2)
+    fleet.ready(two, lambda: check(two, dns_rows()[0]))
     rows = [row for row in dns_rows() if row.kind == "dns" and options.only in row.label]
     for row in rows[:2]:
-        cells = measured(fleet, row, [one, two], options)
-        note(f"{row.label}: {' beside '.join(f'{cell.target.name} {cell.text()}' for cell in cells)}"
-             f" µs a query; two workers cost {ratio(cells[1], cells[0], Cell.median)} of one"
-             " (the second shares the load's core)")
+        cells = measured(fleet, row, [one, two, floor, floors], options)
+        note(f"{row.label}: {' beside '.join(f'{cell.target.name} {cell.text()}' for cell in cells)} µs a query;"
+             f" two workers cost {ratio(cells[1], cells[0], Cell.median)} of one,"
+             f" two of the echo {ratio(cells[3], cells[2], Cell.median)}")
 
 
 def smoke(rows: list[Row], targets: list[Target]) -> None:
@@ -140,7 +143,6 @@ def run(fleet: Fleet, options: argparse.Namespace) -> None:
         print(line(cells, row.label), flush=True)
         note(f"{row.label}: " + "; ".join(cell.load() for cell in cells if cell.samples))
     if options.pair:
-        two = start_nearcast(fleet, options.nearcast, many_zones, workers=2)
-        pair(fleet, targets[0], fleet.ready(two, lambda: check(two, dns_rows()[0])), options)
+        pair(fleet, targets[0], targets[-1], options)
     for target in targets:
         fleet.stop(target)

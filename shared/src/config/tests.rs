@@ -432,7 +432,7 @@ fn the_receive_buffer_has_bounds() {
         parse(&format!("[dns]\n{line}\n{pop}")).map(|config| config.dns.udp_receive_buffer)
     };
     for (line, bytes) in
-        [("", 1 << 20), ("udp-receive-buffer = \"64 KiB\"", 64 << 10), ("udp-receive-buffer = \"256 MiB\"", 256 << 20)]
+        [("", 4 << 20), ("udp-receive-buffer = \"64 KiB\"", 64 << 10), ("udp-receive-buffer = \"256 MiB\"", 256 << 20)]
     {
         assert_eq!(of(line).unwrap(), bytes, "{line}");
     }

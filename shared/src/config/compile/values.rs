@@ -59,7 +59,7 @@ impl Compiler<'_> {
     /// What each UDP socket may hold back: 64 KiB to 256 MiB.
     pub(super) fn receive_buffer(&mut self, value: &At<String>) -> usize {
         const KEY: &str = "dns.udp-receive-buffer";
-        const DEFAULT: usize = 1 << 20;
+        const DEFAULT: usize = 4 << 20;
         let Some(value) = value else { return DEFAULT };
         let Some(bytes) = self.size(KEY, value) else { return DEFAULT };
         match usize::try_from(bytes) {
