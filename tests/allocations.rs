@@ -59,6 +59,21 @@ fn a_hit_allocates_no_more_than_it_did() {
         });
         (name, hits.min().unwrap(), most)
     });
+    let missed = {
+        let request = |number: usize| format!("GET /4096/{number} HTTP/1.1\r\nHost: www.cdn.test\r\nUser-Agent: test\r\n\r\n");
+        let requests: Vec<String> = (0..2000).map(request).collect();
+        let mut direct = Client::new(origin);
+        let count = |client: &mut Client| {
+            let rounds = requests.chunks(HITS).map(|requests| {
+                let before = allocations();
+                requests.iter().for_each(|request| _ = client.ask(request.as_bytes()));
+                (allocations() - before) as f64 / HITS as f64
+            });
+            rounds.collect::<Vec<_>>()
+        };
+        (count(&mut client), count(&mut direct))
+    };
+    println!("{missed:?}");
     drop(client);
     node.stop(std::future::pending(), std::future::pending());
     for (name, count, _) in counted {
@@ -147,7 +162,7 @@ fn answer_all(stream: &TcpStream) {
         let length = number(&target.as_bytes()[1..]);
         let vary = if target.ends_with("/varies") { "Vary: Accept-Encoding\r\n" } else { "" };
         let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nContent-Type: text/plain\r\n\
+            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nContent-Type: text/plain\r\n\
              Cache-Control: public, max-age=3600\r\nETag: \"v1\"\r\n{vary}\r\n"
         );
         writer.write_all(&[head.into_bytes(), vec![b'x'; length]].concat()).unwrap();

@@ -114,7 +114,7 @@ fn edge() -> Arc<Edge> {
         reach: Arc::default(),
         metrics,
         geo: Arc::new(ArcSwap::from_pointee(GeoDb::empty())),
-        identity: Identity { name: "nearcast-fra".to_owned(), loop_id: "nearcast-1".to_owned() },
+        identity: Identity::new("nearcast-fra", "nearcast-1"),
         secret: SECRET,
         access_log: AccessLog::off(),
         doh: None,

@@ -167,7 +167,7 @@ mod tests {
     use sfv::{BareItem, FieldType, Item, List, ListEntry, Parser};
 
     fn show(status: &CacheStatus, key: Option<&str>, before: &[&[u8]]) -> String {
-        let identity = Identity { name: "nearcast-fra".to_owned(), loop_id: String::new() };
+        let identity = Identity::new("nearcast-fra", "");
         let mut headers = HeaderMap::new();
         for value in before {
             headers.append(CACHE_STATUS, HeaderValue::from_bytes(value).unwrap());

@@ -185,6 +185,9 @@ fn may_have_body(status: StatusCode) -> bool {
     status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
 }
 
+/// Fields that an answer gets on its way: Age, Accept-Ranges, Via and Cache-Status.
+const ADDED: usize = 4;
+
 /// The answer from a fetch that may still run; `own`: to the request that caused it. `stored` is what was there before.
 /// `None`: the client wants bytes that neither brings.
 pub fn from_fill(
@@ -199,6 +202,7 @@ pub fn from_fill(
         Some(all) if own => all.clone(),
         _ => head.object.headers.clone(),
     };
+    headers.reserve(ADDED);
     let age = head.object.age(wanted.now).as_secs();
     if !own {
         // "When a stored response is used to satisfy a request without validation, a cache MUST generate an Age header
@@ -276,11 +280,11 @@ fn outline(
 ) -> (StatusCode, HeaderMap, Take) {
     // "A server MUST ignore the conditional request header fields .. if its response to the same request without those
     // conditions .. would be a status code other than a 2xx (Successful) or 412" (RFC 9110 section 13.2.1).
-    if status.is_success() && validator::client_has_it(wanted.headers, &headers, wanted.now) {
+    if !wanted.plain && status.is_success() && validator::client_has_it(wanted.headers, &headers, wanted.now) {
         return (StatusCode::NOT_MODIFIED, not_modified(headers), Take::Nothing);
     }
     let ranged = match length {
-        Some(length) if status == StatusCode::OK && wanted.method == Method::GET => {
+        Some(length) if !wanted.plain && status == StatusCode::OK && wanted.method == Method::GET => {
             range::ranged(wanted.headers, &headers, length, wanted.now)
         }
         _ => Ranged::Whole,

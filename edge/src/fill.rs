@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::key::{StoreKey, UrlId};
@@ -160,7 +161,8 @@ struct State {
     /// Where the window ended when readers were woken last.
     told: u64,
     end: Option<Ending>,
-    readers: Vec<Option<Following>>,
+    /// Mostly one.
+    readers: SmallVec<[Option<Following>; 1]>,
     /// How often readers took something.
     moves: u64,
     /// The fill itself, when it waits for readers to catch up.

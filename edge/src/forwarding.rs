@@ -31,6 +31,7 @@ impl Forwarding<'_> {
     /// The fields for the origin.
     pub fn fields(&self, client: &HeaderMap) -> HeaderMap {
         let mut fields = client.clone();
+        fields.reserve(headers::ADDED);
         range::take_out_flood(&mut fields);
         if self.looked_up {
             // A body of a GET is neither keyed nor forwarded.
@@ -76,7 +77,7 @@ mod tests {
     const SECRET: HashSecret = HashSecret([7; 16]);
 
     fn identity() -> Identity {
-        Identity { name: "nearcast-fra".to_owned(), loop_id: "nearcast-1234".to_owned() }
+        Identity::new("nearcast-fra", "nearcast-1234")
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
-use http::header::InvalidHeaderValue;
+use http::header::{Entry, InvalidHeaderValue};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use nearcast_shared::clock::Timestamp;
@@ -69,6 +69,44 @@ pub struct Identity {
     pub name: String,
     /// `nearcast-<node id>`, in CDN-Loop: other nodes and fleets must not take it for their own.
     pub loop_id: String,
+    /// What it says of itself in each request, made once.
+    said: Said,
+}
+
+#[derive(Debug, Clone)]
+struct Said {
+    via_1_1: HeaderValue,
+    via_2: HeaderValue,
+    cdn_loop: HeaderValue,
+    surrogate_capability: HeaderValue,
+}
+
+impl Identity {
+    /// # Panics
+    /// When they are no words: names of PoPs and ids of nodes are.
+    pub fn new(name: impl Into<String>, loop_id: impl Into<String>) -> Self {
+        let (name, loop_id) = (name.into(), loop_id.into());
+        let word = |text: String| HeaderValue::try_from(text).expect("it is made of words");
+        let said = Said {
+            via_1_1: word(format!("1.1 {name}")),
+            via_2: word(format!("2.0 {name}")),
+            cdn_loop: word(loop_id.clone()),
+            surrogate_capability: word(format!("{name}=\"Surrogate/1.0\"")),
+        };
+        Self { name, loop_id, said }
+    }
+
+    /// An element of Via (RFC 9110 section 7.6.3); `version` is that of the message as it was received.
+    fn via(&self, version: Version) -> HeaderValue {
+        let protocol = match version {
+            Version::HTTP_2 => return self.said.via_2.clone(),
+            Version::HTTP_09 => "0.9",
+            Version::HTTP_10 => "1.0",
+            Version::HTTP_3 => "3.0",
+            _ => return self.said.via_1_1.clone(),
+        };
+        format!("{protocol} {}", self.name).try_into().unwrap_or_else(|_| self.said.via_1_1.clone())
+    }
 }
 
 /// What is known of the client's side of a request.
@@ -129,6 +167,9 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(net::unmapped(address))
 }
 
+/// Fields that [`for_origin`] adds.
+pub const ADDED: usize = 5;
+
 /// Turns a client's header fields into those for the origin. Of those that could make the origin answer for another URL,
 /// only `keyed` ones pass.
 pub fn for_origin(headers: &mut HeaderMap, peer: Peer, identity: &Identity, keyed: &[HeaderName]) {
@@ -138,38 +179,34 @@ pub fn for_origin(headers: &mut HeaderMap, peer: Peer, identity: &Identity, keye
         let unkeyed = overrides::is_override(name) && !keyed.iter().any(|keyed| keyed == name);
         unkeyed || (!peer.trusted && overrides::is_claim(name))
     });
-    append_to_list(headers, X_FORWARDED_FOR, format_args!("{}", peer.address));
+    append_to_list(headers, X_FORWARDED_FOR, Text::of(format_args!("{}", peer.address)));
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(if peer.https { "https" } else { "http" }));
-    append_to_list(headers, CDN_LOOP, format_args!("{}", identity.loop_id));
+    append_to_list(headers, CDN_LOOP, identity.said.cdn_loop.clone());
     add_via(headers, peer.version, identity);
     // Only ours: we act on what is addressed to us, and cannot vouch for who comes before.
-    headers.remove(&SURROGATE_CAPABILITY);
-    append_to_list(headers, SURROGATE_CAPABILITY, format_args!("{}=\"Surrogate/1.0\"", identity.name));
+    headers.insert(SURROGATE_CAPABILITY, identity.said.surrogate_capability.clone());
 }
 
-/// Adds this node to Via (RFC 9110 section 7.6.3); `version` is that of the message as it was received.
+/// Adds this node to Via.
 pub fn add_via(headers: &mut HeaderMap, version: Version, identity: &Identity) {
-    let protocol = match version {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2.0",
-        Version::HTTP_3 => "3.0",
-        _ => "1.1",
-    };
-    append_to_list(headers, VIA, format_args!("{protocol} {}", identity.name));
+    append_to_list(headers, VIA, identity.via(version));
 }
 
 /// Adds an element to a list field, as one line with what was there.
-fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: fmt::Arguments<'_>) {
-    let mut text = Text::default();
-    for line in headers.get_all(&name) {
-        text.0.extend_from_slice(line.as_bytes());
-        text.0.extend_from_slice(b", ");
-    }
-    // Writing to it cannot fail.
-    let _infallible = text.write_fmt(element);
-    if let Ok(value) = text.value() {
-        headers.insert(name, value);
+fn append_to_list(headers: &mut HeaderMap, name: HeaderName, element: HeaderValue) {
+    match headers.entry(name) {
+        Entry::Vacant(none) => _ = none.insert(element),
+        Entry::Occupied(mut lines) => {
+            let mut text = Text::default();
+            for line in lines.iter() {
+                text.0.extend_from_slice(line.as_bytes());
+                text.0.extend_from_slice(b", ");
+            }
+            text.0.extend_from_slice(element.as_bytes());
+            if let Ok(value) = text.value() {
+                lines.insert(value);
+            }
+        }
     }
 }
 
@@ -188,6 +225,14 @@ pub fn record_date(fields: &mut HeaderMap, received: Timestamp) {
 pub struct Text(SmallVec<[u8; 128]>);
 
 impl Text {
+    /// The value that is this text.
+    fn of(text: fmt::Arguments<'_>) -> HeaderValue {
+        let mut value = Self::default();
+        // Writing to it cannot fail.
+        let _infallible = value.write_fmt(text);
+        value.value().expect("visible characters")
+    }
+
     /// The value.
     ///
     /// # Errors
@@ -198,10 +243,7 @@ impl Text {
 
     /// The value that is this number.
     pub fn number(number: u64) -> HeaderValue {
-        let mut text = Self::default();
-        // Writing to it cannot fail.
-        let _infallible = write!(text, "{number}");
-        text.value().expect("digits")
+        Self::of(format_args!("{number}"))
     }
 }
 
@@ -255,7 +297,7 @@ mod tests {
     }
 
     fn identity() -> Identity {
-        Identity { name: "nearcast-fra".to_owned(), loop_id: "nearcast-1234".to_owned() }
+        Identity::new("nearcast-fra", "nearcast-1234")
     }
 
     fn peer(trusted: bool) -> Peer {
@@ -379,7 +421,7 @@ mod tests {
             let [stranger, proxy, client]: [IpAddr; 3] = ["192.0.2.1", "10.0.0.1", "198.51.100.1"].map(|text| text.parse().unwrap());
             let trusts = |address| address == proxy;
             prop_assert_eq!(client_address(&headers, stranger, trusts), stranger);
-            append_to_list(&mut headers, X_FORWARDED_FOR, format_args!("198.51.100.1"));
+            append_to_list(&mut headers, X_FORWARDED_FOR, HeaderValue::from_static("198.51.100.1"));
             prop_assert_eq!(client_address(&headers, proxy, trusts), client);
         }
     }

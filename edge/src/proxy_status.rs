@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn every_value_is_one_member_with_a_token() {
-        let identity = Identity { name: "nearcast-fra_1".to_owned(), loop_id: String::new() };
+        let identity = Identity::new("nearcast-fra_1", "");
         let mut values = std::collections::HashSet::new();
         for kind in ErrorType::ALL {
             let value = kind.value(&identity).unwrap();

@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn every_refusal_says_who_and_why_and_no_more() {
-        let identity = Identity { name: "nearcast-fra".to_owned(), loop_id: String::new() };
+        let identity = Identity::new("nearcast-fra", "");
         let response = Refusal::Origin(Failure::Refused).response(&identity);
         assert_eq!(response.headers()[PROXY_STATUS], "nearcast-fra; error=connection_refused");
         assert_eq!(response.headers()[CACHE_CONTROL], "no-store");

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use foldhash::fast::RandomState;
 use http::Response;
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 use tokio::sync::{Notify, oneshot};
 
 use super::reader::Reader;
@@ -34,12 +35,15 @@ pub struct Fills {
 /// The fills of one URL.
 #[derive(Debug, Default)]
 struct OfUrl {
-    running: Vec<(FillKey, Arc<Fill>)>,
+    running: Few<(FillKey, Arc<Fill>)>,
     /// Whoever waits until none runs.
     over: Option<Arc<Notify>>,
 }
 
-type Lanes = HashMap<Lane, Vec<(Extent, Arc<Fill>)>, RandomState>;
+type Lanes = HashMap<Lane, Few<(Extent, Arc<Fill>)>, RandomState>;
+
+/// Mostly one.
+type Few<T> = SmallVec<[T; 1]>;
 
 /// Fills that may stand in for one another, as far as they bring the bytes that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -400,13 +400,13 @@ impl Task<'_> {
     }
 
     /// A small body that came with its header is within the object from the beginning: nobody reads it piece by piece.
-    async fn with_body_at_hand(&self, head: Head, body: &mut origin::Answer) -> Head {
+    async fn with_body_at_hand(&self, mut head: Head, body: &mut origin::Answer) -> Head {
         let Some(length) = head.length.filter(|length| head.is_whole() && *length <= INLINE_MAX) else { return head };
         // It is at most as long as an inline body may be.
         let Some(bytes) = body.all_at_hand(length as usize).await else { return head };
         self.plan.site.metrics.fetched.inc_by(length);
-        let object = Object { body: Body::Inline(bytes), ..Arc::unwrap_or_clone(head.object) };
-        Head { object: Arc::new(object), ..head }
+        Arc::make_mut(&mut head.object).body = Body::Inline(bytes);
+        head
     }
 
     /// Remembers not to wait for answers of this URL; what is stored and no longer fresh is no longer what it answers.

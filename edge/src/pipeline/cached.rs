@@ -100,7 +100,7 @@ impl ClientExchange<'_> {
             if object.is_none() && self.worker.edge.uncacheable.of(&key, now).is_some() {
                 return self.pass(Forward::Bypass, None).await;
             }
-            let errand = self.errand(key, object, base, why, fetch_part);
+            let errand = self.errand(key, object, base, why, fetch_part, now);
             match Box::pin(self.follow(errand)).await {
                 Ok(answered) => return answered,
                 Err(other_variant) => tried = Some(other_variant),
@@ -234,8 +234,8 @@ impl ClientExchange<'_> {
         base: Option<Arc<Base>>,
         why: Forward,
         fetch_part: bool,
+        now: Timestamp,
     ) -> Errand {
-        let now = self.now();
         // What is stale is asked about, and what is not here cannot be: then the part that is wanted or missing will do.
         let extent = match &object {
             Some(object) if object.is_complete() => Extent::Whole,
@@ -298,7 +298,6 @@ impl ClientExchange<'_> {
 
     fn join(&self, key: FillKey) -> Joined {
         let purges = &self.worker.edge.purges;
-        let now = self.now();
         // What a soft purge covers is stale for who comes now, and the next fetch is not.
         let (site, target) = (&self.site.name, &self.keyed.target);
         let covers = |fill: &Fill| {
@@ -307,7 +306,7 @@ impl ClientExchange<'_> {
             let (groups, tags) =
                 head.as_ref().map_or((&[][..], &[][..]), |head| (&head.object.groups, &head.object.tags));
             let (url, https, tick) = (self.url, self.peer.https, fill.tick);
-            purges.verdict(&Subject { site, url, https, target, groups, tags, tick }, now) != Verdict::Alive
+            purges.verdict(&Subject { site, url, https, target, groups, tags, tick }, self.now()) != Verdict::Alive
         };
         let joined = self.worker.edge.fills.join(key, covers, || purges.tick(), self.view.fills_max);
         if matches!(joined, Joined::Full) {
