@@ -61,7 +61,7 @@ impl Disk {
     /// Opens it aside: this returns at once.
     pub(super) fn open(disk: &config::Disk, sites: Arc<ArcSwap<Sites>>) -> Result<Self, StoreError> {
         let (folder, lock) = folder::prepare(disk)?;
-        let segments = Arc::new(Segments::new(Arc::new(Counters::default())));
+        let segments = Arc::new(Segments::new(&lock, Arc::new(Counters::default())));
         let queue = Arc::new(Queue::new(usize::try_from(disk.write_queue).unwrap_or(usize::MAX), PORTION));
         let beginning = Course { state: DiskState::Recovering, since: Instant::now(), recovery: None, bytes: 0 };
         let (sender, course) = watch::channel(beginning);

@@ -25,6 +25,8 @@ pub(super) struct Segments {
     files: RwLock<BTreeMap<u32, Arc<File>>>,
     /// Whether the file system can read without blocking.
     at_once: AtomicBool,
+    /// How it is told to.
+    unblocked: ReadWriteFlags,
     /// What is counted.
     pub(super) counters: Arc<Counters>,
 }
@@ -33,12 +35,19 @@ pub(super) struct Segments {
 #[derive(Debug)]
 pub(super) struct Blocks;
 
+/// What tmpfs calls itself (TMPFS_MAGIC in linux/magic.h).
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+
 /// Larger records are left to threads that may take their time over checksums.
 const AT_ONCE_MAX: u32 = 128 << 10;
 
 impl Segments {
-    pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self { index: Index::new(), files: RwLock::default(), at_once: AtomicBool::new(true), counters }
+    /// Of files like `folder`'s.
+    pub(super) fn new(folder: &File, counters: Arc<Counters>) -> Self {
+        // What is in memory is there always: tmpfs does not know NOWAIT.
+        let in_memory = rustix::fs::fstatfs(folder).is_ok_and(|system| system.f_type == TMPFS);
+        let unblocked = if in_memory { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
+        Self { index: Index::new(), files: RwLock::default(), at_once: AtomicBool::new(true), unblocked, counters }
     }
 
     pub(super) fn add(&self, number: u32, file: Arc<File>) {
@@ -69,7 +78,7 @@ impl Segments {
             &file,
             &mut [IoSliceMut::new(&mut record)],
             location.offset.into(),
-            ReadWriteFlags::NOWAIT,
+            self.unblocked,
         );
         match read {
             Ok(bytes) if bytes == record.len() => {
