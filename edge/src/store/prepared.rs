@@ -9,18 +9,23 @@ use parking_lot::RwLock;
 
 use crate::headers::CACHE_STATUS;
 
-/// The header, made when the object is first a hit. Not stored, and no part of what an answer is: all are equal, and a copy
-/// that is about to be changed makes its own.
-#[derive(Debug, Default)]
-pub struct Prepared(OnceLock<Box<Kept>>);
+/// The header, kept from the second hit on: much of what is stored is a hit once, and then given up. Not stored, and no part of
+/// what an answer is: all are equal, and a copy that is about to be changed makes its own.
+#[derive(Debug)]
+pub struct Prepared {
+    kept: OnceLock<Box<Kept>>,
+    /// The age of the last answer that was not as the kept one. Of what is a hit once in a while none needs to be kept anew.
+    noted: AtomicU64,
+}
+
+/// No answer is so old.
+const NEVER: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct Kept {
     /// The Cache-Status that each answer goes on with.
     begun: Option<HeaderValue>,
     latest: RwLock<Latest>,
-    /// The age of the last answer that was not as the kept one. Of what is a hit once in a while none needs to be kept anew.
-    noted: AtomicU64,
 }
 
 /// One header for all answers of a moment.
@@ -49,7 +54,13 @@ impl Prepared {
         begin: impl FnOnce() -> HeaderMap,
         complete: impl FnOnce(&mut HeaderMap, Option<&HeaderValue>),
     ) -> HeaderMap {
-        let kept = self.0.get_or_init(|| Box::new(Kept::new(begin())));
+        if self.kept.get().is_none() && self.is_first(moment) {
+            let mut header = begin();
+            let begun = header.get(CACHE_STATUS).cloned();
+            complete(&mut header, begun.as_ref());
+            return header;
+        }
+        let kept = self.kept.get_or_init(|| Box::new(Kept::new(begin())));
         let (mut header, same) = {
             let latest = kept.latest.read();
             (latest.header.clone(), moment.is_some() && latest.moment == moment)
@@ -57,7 +68,7 @@ impl Prepared {
         if !same {
             complete(&mut header, kept.begun.as_ref());
             if let Some(Moment { age, .. }) = moment
-                && kept.noted.swap(age, Ordering::Relaxed) == age
+                && self.noted.swap(age, Ordering::Relaxed) == age
             {
                 let latest = Latest { moment, header: header.clone() };
                 let _before = std::mem::replace(&mut *kept.latest.write(), latest);
@@ -65,12 +76,22 @@ impl Prepared {
         }
         header
     }
+
+    fn is_first(&self, moment: Option<Moment>) -> bool {
+        moment.is_none_or(|Moment { age, .. }| self.noted.swap(age, Ordering::Relaxed) == NEVER)
+    }
+}
+
+impl Default for Prepared {
+    fn default() -> Self {
+        Self { kept: OnceLock::new(), noted: AtomicU64::new(NEVER) }
+    }
 }
 
 impl Kept {
     fn new(header: HeaderMap) -> Self {
         let begun = header.get(CACHE_STATUS).cloned();
-        Self { begun, latest: RwLock::new(Latest { moment: None, header }), noted: AtomicU64::new(u64::MAX) }
+        Self { begun, latest: RwLock::new(Latest { moment: None, header }) }
     }
 }
 
@@ -127,7 +148,8 @@ mod tests {
             ("and stays", 5, 55, false, "5 us; ttl=55", true),
             ("there", 5, 55, false, "5 us; ttl=55", false),
         ];
-        for (name, age, ttl, alone, wanted, completed) in rows {
+        for (number, (name, age, ttl, alone, wanted, completed)) in rows.into_iter().enumerate() {
+            assert_eq!(prepared.kept.get().is_some(), number > 1, "before {name}");
             assert_eq!(answer(&prepared, age, ttl, alone), (wanted.to_owned(), completed), "{name}");
         }
         assert!(answer(&prepared.clone(), 5, 55, false).1, "a copy has its own");
