@@ -199,10 +199,7 @@ impl Node {
             reach: Arc::default(),
             metrics: edge_metrics,
             geo: geo.clone(),
-            identity: Identity::new(
-                format!("nearcast-{}", config.this_pop().name),
-                format!("nearcast-{}", state.node),
-            ),
+            identity: Identity::new(format!("nearcast-{}", config.this_pop().name), format!("nearcast-{}", state.node)),
             secret: state.secret,
             access_log,
             doh: config.dns.encrypted.on_sites.then(|| doh(plane.clone(), &config)),

@@ -60,7 +60,8 @@ fn a_hit_allocates_no_more_than_it_did() {
         (name, hits.min().unwrap(), most)
     });
     let missed = {
-        let request = |number: usize| format!("GET /4096/{number} HTTP/1.1\r\nHost: www.cdn.test\r\nUser-Agent: test\r\n\r\n");
+        let request =
+            |number: usize| format!("GET /4096/{number} HTTP/1.1\r\nHost: www.cdn.test\r\nUser-Agent: test\r\n\r\n");
         let requests: Vec<String> = (0..2000).map(request).collect();
         let mut direct = Client::new(origin);
         let count = |client: &mut Client| {

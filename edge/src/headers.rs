@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
-use http::header::{Entry, InvalidHeaderValue};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{Entry, InvalidHeaderValue};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::net;

@@ -67,7 +67,10 @@ impl Task<'_> {
         let (mut body, mut skip) = (answer.into_body(), 0);
         let (mut tries, mut reached) = (0, 0);
         loop {
-            let broken = match self.take_all(&mut intake, body, skip).await {
+            let taken = self.take_all(&mut intake, body, skip).await;
+            // What follows may wait.
+            self.fill.tell();
+            let broken = match taken {
                 Ok(()) => return intake.complete().await.map_err(Unfinished::Broken),
                 Err(Stop::Unread) => {
                     intake.keep_what_came().await;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -94,9 +95,9 @@ impl Led {
     /// Waits for what comes of asking the origin.
     pub async fn answer(&mut self, reader: &Reader) -> Answer {
         poll_fn(|cx| {
-            // Out of its place meanwhile: one that panics is not gone on with.
+            // One that panics has answered all who wait, and is not gone on with; nor does it end its leader's connection.
             if let Some(mut runs) = self.runs.take()
-                && runs.as_mut().poll(cx).is_pending()
+                && let Ok(Poll::Pending) = catch_unwind(AssertUnwindSafe(|| runs.as_mut().poll(cx)))
             {
                 self.runs = Some(runs);
             }
@@ -503,4 +504,36 @@ fn says_much_of_the_url(reason: NotStored, status: StatusCode) -> bool {
     let by_the_request =
         matches!(reason, NotStored::Authorization | NotStored::RequestNoStore | NotStored::Method | NotStored::Part);
     !about_the_request && !by_the_request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fill::Fills;
+    use crate::key::HashSecret;
+
+    /// As [`Seat`] does it.
+    struct Leaves(Arc<Fill>);
+
+    impl Drop for Leaves {
+        fn drop(&mut self) {
+            self.0.answer(Answer::Failed(Failure::Broken));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fill_that_panics_is_a_broken_answer_to_its_leader() {
+        let store = StoreKey::primary(UrlId(1), false, "", &HashSecret([0; 16]));
+        let key = FillKey { store, url: UrlId(1), authorized: false, extent: Extent::Whole };
+        let (fill, reader) = Fills::default().lone(key, 9);
+        let leaves = Leaves(fill);
+        let runs = Box::pin(async move {
+            let _leaves = leaves;
+            tokio::task::yield_now().await;
+            panic!("a bug");
+        });
+        let mut led = Led { runs: Some(runs) };
+        assert!(matches!(led.answer(&reader).await, Answer::Failed(Failure::Broken)));
+        assert!(led.runs.is_none());
+    }
 }

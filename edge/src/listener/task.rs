@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use nearcast_shared::health::own::Open;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
@@ -44,6 +45,22 @@ pub(super) struct Hall {
     pub(super) https: bool,
 }
 
+/// Counts as one for as long as it lives.
+struct Counted<'a>(&'a Gauge);
+
+impl<'a> Counted<'a> {
+    fn new(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// One connection's task.
 pub(super) struct Task {
     pub(super) hall: Arc<Hall>,
@@ -54,13 +71,12 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) async fn run(self, stream: TcpStream) {
-        self.hall.worker.edge.metrics.connections.inc();
+        let _counted = Counted::new(&self.hall.worker.edge.metrics.connections);
         if self.room.is_beyond() {
             let _cut_off = tokio::time::timeout(BEYOND_TIMEOUT, Box::pin(self.greet(stream))).await;
         } else {
             self.greet(stream).await;
         }
-        self.hall.worker.edge.metrics.connections.dec();
     }
 
     async fn greet(&self, stream: TcpStream) {

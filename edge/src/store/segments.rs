@@ -44,7 +44,7 @@ const AT_ONCE_MAX: u32 = 128 << 10;
 impl Segments {
     /// Of files like `folder`'s.
     pub(super) fn new(folder: &File, counters: Arc<Counters>) -> Self {
-        // What is in memory is there always: tmpfs does not know NOWAIT.
+        // tmpfs does not know NOWAIT. What it has is in memory, unless that was swapped out.
         let in_memory = rustix::fs::fstatfs(folder).is_ok_and(|system| system.f_type == TMPFS);
         let unblocked = if in_memory { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
         Self { index: Index::new(), files: RwLock::default(), at_once: AtomicBool::new(true), unblocked, counters }
@@ -74,12 +74,8 @@ impl Segments {
         }
         let Some(file) = self.file(location) else { return Ok(None) };
         let mut record = vec![0; location.bytes as usize];
-        let read = rustix::io::preadv2(
-            &file,
-            &mut [IoSliceMut::new(&mut record)],
-            location.offset.into(),
-            self.unblocked,
-        );
+        let read =
+            rustix::io::preadv2(&file, &mut [IoSliceMut::new(&mut record)], location.offset.into(), self.unblocked);
         match read {
             Ok(bytes) if bytes == record.len() => {
                 self.counters.read_bytes.fetch_add(location.bytes.into(), Ordering::Relaxed);
