@@ -82,16 +82,17 @@ struct Said {
 }
 
 impl Identity {
+    /// Of a node that is called so.
+    ///
     /// # Panics
-    /// When they are no words: names of PoPs and ids of nodes are.
+    /// When that is no words: names of PoPs and ids of nodes are.
     pub fn new(name: impl Into<String>, loop_id: impl Into<String>) -> Self {
         let (name, loop_id) = (name.into(), loop_id.into());
-        let word = |text: String| HeaderValue::try_from(text).expect("it is made of words");
         let said = Said {
-            via_1_1: word(format!("1.1 {name}")),
-            via_2: word(format!("2.0 {name}")),
-            cdn_loop: word(loop_id.clone()),
-            surrogate_capability: word(format!("{name}=\"Surrogate/1.0\"")),
+            via_1_1: Text::of(format_args!("1.1 {name}")),
+            via_2: Text::of(format_args!("2.0 {name}")),
+            cdn_loop: Text::of(format_args!("{loop_id}")),
+            surrogate_capability: Text::of(format_args!("{name}=\"Surrogate/1.0\"")),
         };
         Self { name, loop_id, said }
     }
@@ -105,7 +106,7 @@ impl Identity {
             Version::HTTP_3 => "3.0",
             _ => return self.said.via_1_1.clone(),
         };
-        format!("{protocol} {}", self.name).try_into().unwrap_or_else(|_| self.said.via_1_1.clone())
+        Text::of(format_args!("{protocol} {}", self.name))
     }
 }
 

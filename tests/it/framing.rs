@@ -49,16 +49,15 @@ fn answers_that_are_taken() {
     ];
     for (name, answer, stored) in rows {
         let (node, origin) = before(answer.replace("{}", FRESH));
+        // First: this origin closes each connection, and a POST that finds a kept one closing is not sent again.
+        let passed = node.ask(&Ask::new("POST", "/b"));
+        assert_eq!(shown(&passed), whole(200, "hello"), "{name} to a POST");
+        assert!(passed.field("content-length").is_none_or(|length| length == "5"), "{name} to a POST");
         for time in [1, 2] {
             let answer = node.get("/a");
             assert_eq!((shown(&answer), answer.is_hit()), (whole(200, "hello"), stored && time == 2), "{name}");
             assert!(answer.field("content-length").is_none_or(|length| length == "5"), "{name}");
         }
-        // This origin closes each connection; a POST that finds a kept one closing is not sent again.
-        let mut asked = (0..20).map(|_| node.ask(&Ask::new("POST", "/b")));
-        let passed = asked.find(|answer| shown(answer).0 != 502).unwrap();
-        assert_eq!(shown(&passed), whole(200, "hello"), "{name} to a POST");
-        assert!(passed.field("content-length").is_none_or(|length| length == "5"), "{name} to a POST");
         assert_eq!(shown(&node.ask_h2(&Ask::get("/a"))), whole(200, "hello"), "{name} to HTTP/2");
         assert_eq!(origin.count("/a"), if stored { 1 } else { 3 }, "{name}");
     }

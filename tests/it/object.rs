@@ -13,7 +13,8 @@ use crate::harness::{eventually, noise};
 
 const CHUNK: usize = 256 << 10;
 
-fn object(node: &Node, url: &str, more: &str) -> Value {
+/// What `GET /v1/object` says of a URL.
+pub(crate) fn object(node: &Node, url: &str, more: &str) -> Value {
     let url = url.replace(':', "%3A").replace('/', "%2F");
     let answer = node.admin("GET", &format!("/v1/object?url={url}{more}"), "");
     assert_eq!(answer.status, 200, "{}", answer.text());

@@ -6,9 +6,10 @@ use nearcast_shared::clock::{Clock, Timestamp};
 use crate::harness::client::{Answer, Ask};
 use crate::harness::gate::Gate;
 use crate::harness::node::{Node, Setup};
-use crate::harness::noise;
 use crate::harness::origin::{Origin, Reply, Seen};
 use crate::harness::wire::End;
+use crate::harness::{eventually, noise};
+use crate::object::object;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 pub(crate) const TAG: &str = "\"v1\"";
@@ -197,7 +198,8 @@ fn who_asks_for_the_same_part_waits_for_one_fetch() {
     let node = start(&origin);
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..5).map(|_| scope.spawn(|| range(&node, "bytes=10-19"))).collect();
-        origin.wait_for("/a", 1);
+        // One that looked into the store before all of it was there, and joins after that, would fetch for itself.
+        eventually("all five wait", || object(&node, "https://www.cdn.test/a", "")["fills"][0]["readers"] == 5);
         gate.open();
         for client in clients {
             let answer = client.join().unwrap();

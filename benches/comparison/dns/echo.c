@@ -23,7 +23,8 @@ int main(int count, char **words) {
         ;
     int socket_fd = socket(AF_INET, SOCK_DGRAM, 0);
     address.sin_port = htons(count > 1 ? atoi(words[1]) : 0);
-    if (socket_fd < 0 || setsockopt(socket_fd, SOL_SOCKET, SO_REUSEPORT, &shared, sizeof shared) < 0 || bind(socket_fd, (struct sockaddr *)&address, sizeof address) < 0) {
+    if (socket_fd < 0 || setsockopt(socket_fd, SOL_SOCKET, SO_REUSEPORT, &shared, sizeof shared) < 0 ||
+        bind(socket_fd, (struct sockaddr *)&address, sizeof address) < 0) {
         perror("echo");
         return 1;
     }
