@@ -2,10 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::ListenAddress;
+
+/// How the kernel finds out that a client is gone which nothing is sent to: its answer is slow to come, or its window is shut.
+const ALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
 
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -89,8 +94,9 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol, shared: bool) -> 
     if kind == Type::STREAM {
         // A restarted server must not wait for connections in TIME_WAIT.
         socket.set_reuse_address(true)?;
-        // Accepted connections inherit it. Answers are whole writes: waiting for more to send only delays them.
+        // Accepted connections inherit both. Answers are whole writes: waiting for more to send only delays them.
         socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&ALIVE)?;
     }
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
@@ -119,11 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_accepted_sends_at_once() {
+    fn what_is_accepted_sends_at_once_and_is_watched() {
         let group = tcp(LOOPBACK, 1).unwrap();
         group[0].set_nonblocking(false).unwrap();
         let _client = std::net::TcpStream::connect(group[0].local_addr().unwrap()).unwrap();
-        assert!(group[0].accept().unwrap().0.nodelay().unwrap());
+        let accepted = Socket::from(group[0].accept().unwrap().0);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
     }
 
     #[test]

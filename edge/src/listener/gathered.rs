@@ -3,7 +3,7 @@
 //! hyper writes and flushes each answer by itself. Over TLS that is a record and a system call for each. Here what is written
 //! is gathered, and a flush only marks that there is something to send. It goes when a full [`PIECE`] is there, and in any
 //! case when the connection's task has had its turn: [`Turns`] sees to that, so that nothing waits for something else to
-//! happen. What is larger than a piece is not copied.
+//! happen. What is larger than a piece is not copied. A socket that has nothing to read is not asked again in the same turn.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -29,6 +29,8 @@ struct Gathering<S> {
     sent: usize,
     /// Whether there was a flush, or a write, since the last real one was complete.
     owed: bool,
+    /// Whether there was nothing more to read when it was last asked in this turn.
+    dry: bool,
 }
 
 /// Drives a connection over `socket`. `connect` gets its end of the socket.
@@ -36,7 +38,7 @@ pub(super) fn turns<S, C>(socket: S, connect: impl FnOnce(Gathered<S>) -> C) -> 
 where
     C: Future,
 {
-    let gathering = Gathering { socket, held: Vec::new(), sent: 0, owed: false };
+    let gathering = Gathering { socket, held: Vec::new(), sent: 0, owed: false, dry: false };
     let gathered = Arc::new(Mutex::new(gathering));
     Turns { connection: Box::pin(connect(Gathered(gathered.clone()))), gathered, ended: None }
 }
@@ -66,6 +68,7 @@ where
     type Output = Result<(), Broken<E>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.gathered.lock().dry = false;
         if self.ended.is_none()
             && let Poll::Ready(ended) = self.connection.as_mut().poll(cx)
         {
@@ -174,7 +177,14 @@ impl<S: AsyncWrite + Unpin> Gathering<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.lock().socket).poll_read(cx, buffer)
+        let mut gathering = self.0.lock();
+        // HTTP/2 asks again after each request. Whoever was told to wait is woken, and has another turn.
+        if gathering.dry {
+            return Poll::Pending;
+        }
+        let read = Pin::new(&mut gathering.socket).poll_read(cx, buffer);
+        gathering.dry = read.is_pending();
+        read
     }
 }
 
@@ -409,6 +419,36 @@ mod tests {
         let frame = [Step::Write { length: PIECE + 9, cut: 9 }, Step::Flush];
         assert_eq!(run(frame.repeat(3), Vec::new()), [PIECE, PIECE, PIECE, 27]);
         assert_eq!(run(vec![Step::Write { length: 4 * PIECE + 5, cut: 9 }], Vec::new()), [4 * PIECE, 5]);
+    }
+
+    #[test]
+    fn a_dry_socket_is_asked_once_a_turn() {
+        let (mut client, socket) = tokio::io::duplex(64);
+        let mut turn = 0;
+        // Each turn reads three times; what comes between two reads of a turn is there in the next.
+        let mut turns = turns(socket, |mut io| {
+            poll_fn(move |cx| {
+                turn += 1;
+                let read: [usize; 3] = std::array::from_fn(|time| {
+                    let mut bytes = [0; 9];
+                    let mut buffer = ReadBuf::new(&mut bytes);
+                    let read = Pin::new(&mut io).poll_read(cx, &mut buffer);
+                    assert_eq!(read.is_pending(), buffer.filled().is_empty());
+                    if (turn, time) == (1, 0) {
+                        let sent = Pin::new(&mut client).poll_write(&mut Context::from_waker(Waker::noop()), b"frame");
+                        assert!(matches!(sent, Poll::Ready(Ok(5))));
+                    }
+                    buffer.filled().len()
+                });
+                assert_eq!(read, [[0, 0, 0], [5, 0, 0], [0, 0, 0]][turn - 1]);
+                if turn < 3 { Poll::Pending } else { Poll::Ready(Ok::<_, Infallible>(())) }
+            })
+        });
+        let bell = Arc::new(Bell::default());
+        let mut poll = || Pin::new(&mut turns).poll(&mut Context::from_waker(&Waker::from(bell.clone())));
+        assert!(poll().is_pending());
+        assert!(bell.0.load(Ordering::Relaxed), "it is told of what came");
+        assert!(poll().is_pending() && poll().is_ready());
     }
 
     #[test]

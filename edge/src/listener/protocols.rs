@@ -5,12 +5,10 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::TokioTimer;
 use nearcast_shared::config::Limits;
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -33,24 +31,21 @@ impl Protocols {
     pub(super) fn new(limits: &Limits) -> Self {
         let mut http1 = http1::Builder::new();
         http1
-            .timer(TokioTimer::new())
             // `Guarded` tells an idle connection from a header that does not end; hyper's own timer does not.
             .header_read_timeout(None)
             .max_buf_size(limits.header_size)
             .max_headers(limits.header_count)
             .keep_alive(true);
         let mut http2 = http2::Builder::new(AtOnce);
+        // Pings of hyper's would cost locks and looks at the clock with each request: the kernel finds out who is gone.
         http2
-            .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(20)
             .max_local_error_reset_streams(256)
             .initial_stream_window_size(256 << 10)
             .initial_connection_window_size(1 << 20)
-            .max_send_buf_size(256 << 10)
-            .keep_alive_interval(Some(limits.idle_timeout))
-            .keep_alive_timeout(Duration::from_secs(20));
+            .max_send_buf_size(256 << 10);
         Self { http1, http2 }
     }
 }

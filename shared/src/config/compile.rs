@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
+use tracing::Level;
 
 use super::file::{self, At, File};
 use super::mistake::{self, Gather};
@@ -336,8 +337,16 @@ impl Compiler<'_> {
     }
 
     fn log(&mut self, log: &file::Log) -> Log {
-        let level =
-            log.level.as_ref().and_then(|level| self.parse("log.level", level, "error, warn, info, debug or trace"));
+        let level = match log.level.as_ref().map(|level| (level.get_ref().as_str(), level.span())) {
+            None | Some(("info", _)) => Level::INFO,
+            Some(("error", _)) => Level::ERROR,
+            Some(("warn", _)) => Level::WARN,
+            Some(("debug", _)) => Level::DEBUG,
+            Some((_, span)) => {
+                self.gather.at(Some(span), "log.level", "must be error, warn, info or debug");
+                Level::INFO
+            }
+        };
         let format = match log.format.as_ref().map(|f| (f.get_ref().as_str(), f.span())) {
             None | Some(("text", _)) => LogFormat::Text,
             Some(("json", _)) => LogFormat::Json,
@@ -347,7 +356,7 @@ impl Compiler<'_> {
             }
         };
         let access = self.log_target(&log.access);
-        Log { level: level.unwrap_or(tracing::Level::INFO), format, access }
+        Log { level, format, access }
     }
 
     fn log_target(&self, given: &At<String>) -> LogTarget {
