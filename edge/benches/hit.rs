@@ -5,7 +5,6 @@
 //! ```
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -256,10 +255,7 @@ fn whole(bencher: Bencher<'_, '_>, which: usize) {
     let peer = "192.0.2.1".parse().expect("an address");
     let connection = Arc::new(Connection::new(peer, 80, false, None, Arc::new(Activity::default())));
     let wire = Wire { request: REQUESTS[which].as_bytes(), asks: Rc::default(), taken: Rc::default() };
-    let service = service_fn(|request| {
-        let answer = pipeline::serve(worker.clone(), connection.clone(), request);
-        async { Ok::<_, Infallible>(answer.await) }
-    });
+    let service = service_fn(|request| pipeline::serve(&worker, &connection, request));
     let mut serving = pin!(http1::Builder::new().serve_connection(TokioIo::new(wire.clone()), service));
     let mut context = Context::from_waker(Waker::noop());
     bencher.bench_local(|| {

@@ -46,7 +46,7 @@ pub struct Body {
 enum Source {
     Bytes(Bytes),
     Assembled(Box<Assembly>),
-    Origin(Timed<Answer>),
+    Origin(Box<Timed<Answer>>),
 }
 
 impl Source {
@@ -55,7 +55,7 @@ impl Source {
             Self::Bytes(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Bytes(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Assembled(body) => body.poll(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
-            Self::Origin(body) => Pin::new(body).poll_frame(cx),
+            Self::Origin(body) => Pin::new(body.as_mut()).poll_frame(cx),
         }
     }
 
@@ -94,7 +94,7 @@ impl Body {
 
     /// What the origin sends, as it comes.
     pub fn origin(body: Timed<Answer>) -> Self {
-        Self { source: Source::Origin(body), tracker: None }
+        Self { source: Source::Origin(Box::new(body)), tracker: None }
     }
 
     /// Lets `tracker` follow this body to its end.

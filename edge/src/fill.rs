@@ -338,6 +338,10 @@ impl State {
 
     /// Wakes whoever waits for news, in one pass.
     fn wake_all(&mut self) {
+        // A copy for all is cheaper than a write for each of many.
+        if pause(self.waiting()).is_some() {
+            self.window.join_from(self.told);
+        }
         self.told = self.window.end();
         for waker in self.readers.iter_mut().flatten().filter_map(|reader| reader.waker.take()) {
             waker.wake();

@@ -5,12 +5,17 @@
 //!                                     `- stale or absent -> collapse -> fill -> origin -> store -'
 //! ```
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, USER_AGENT};
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, request};
+use http::header::{CONNECTION, CONTENT_LENGTH, USER_AGENT};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use nearcast_shared::doh::Doh;
 use nearcast_shared::health::own::Says;
 use nearcast_shared::health::sites::SITES_FIELD;
 use nearcast_shared::health::{HEALTH_FIELD, HEALTH_PATH, LEAVING, OVERLOADED};
@@ -20,12 +25,13 @@ use crate::access_log::Line;
 use crate::body::Body;
 use crate::cache_status::CacheStatus;
 use crate::headers::{self, Identity};
-use crate::listener::connection::Connection;
+use crate::listener::connection::{Busy, Connection};
 use crate::metrics::Outcome;
 use crate::origin::Failure;
 use crate::refusal::Refusal;
 use crate::request::admit;
-use crate::track::Tracker;
+use crate::track::{Told, Tracker};
+use crate::view::Site;
 use crate::worker::Worker;
 
 mod cached;
@@ -35,23 +41,84 @@ mod passed;
 pub mod prefetch;
 mod purged;
 
+use cached::Lookup;
 use exchange::ClientExchange;
 
-/// Serves one request.
-pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Request<Incoming>) -> Response<Body> {
-    let started = Instant::now();
+/// What comes of a request.
+pub enum Answering {
+    /// Its answer: what memory has, and what the page cache has of the disk.
+    There(Option<Response<Body>>),
+    /// Its answer, once the origin or the disk was waited for.
+    Coming(Pin<Box<dyn Future<Output = Response<Body>> + Send>>),
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::There(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+            Self::Coming(coming) => coming.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+/// Serves one request. An answer that is there is no future, with room for all that a fetch may need.
+pub fn serve(worker: &Arc<Worker>, connection: &Arc<Connection>, request: Request<Incoming>) -> Answering {
+    let (parts, body) = request.into_parts();
     let busy = connection.busy();
-    if request.uri().path() == HEALTH_PATH {
-        return health(&worker, &connection).map(|body| body.tracked(Tracker::new(None, None, started, busy)));
+    match at_once(worker, connection, &parts) {
+        Ok((site, response, outcome)) => {
+            let line = line(worker, connection, &parts);
+            site.metrics.request(outcome);
+            site.metrics.first_byte.observe(Duration::ZERO);
+            Answering::There(Some(tracked(response, Some(site), outcome, line, busy)))
+        }
+        Err(lookup) => {
+            Answering::Coming(Box::pin(gradually(worker.clone(), connection.clone(), parts, body, lookup, busy)))
+        }
+    }
+}
+
+/// The answer, when nobody has to be waited for. Else what the store has, if that is known by now.
+fn at_once(
+    worker: &Arc<Worker>,
+    connection: &Connection,
+    parts: &request::Parts,
+) -> Result<(Arc<Site>, Response<Body>, Outcome), Option<Lookup>> {
+    let is_plain = matches!(parts.method, Method::GET | Method::HEAD) && parts.version >= Version::HTTP_11;
+    if !is_plain
+        || connection.is_beyond()
+        || parts.uri.path() == HEALTH_PATH
+        || doh(worker, connection, parts).is_some()
+    {
+        return Err(None);
+    }
+    let view = worker.edge.view.load();
+    let admitted = admit(parts, connection.door(), &view).map_err(|_| None)?;
+    let site = admitted.site;
+    let (response, outcome) = ClientExchange::new(worker, &view, connection, admitted, parts).at_once()?;
+    Ok((site.clone(), response, outcome))
+}
+
+/// The answer that something may have to be waited for; `lookup` is what the store has, if that is known.
+async fn gradually(
+    worker: Arc<Worker>,
+    connection: Arc<Connection>,
+    parts: request::Parts,
+    body: Incoming,
+    lookup: Option<Lookup>,
+    busy: Busy,
+) -> Response<Body> {
+    let line = line(&worker, &connection, &parts);
+    let started = Instant::now();
+    if parts.uri.path() == HEALTH_PATH {
+        let response = health(&worker, &connection).map(|body| body.tracked(Tracker::new(None, None, busy)));
+        return last_of(&connection, &parts, response);
     }
     let view = worker.edge.view.load_full();
-    let (parts, body) = request.into_parts();
-    let version = parts.version;
-    let line = worker.edge.access_log.is_on().then(|| line(&worker, &connection, &parts));
     let admitted = if connection.is_beyond() { Err(Refusal::Full) } else { admit(&parts, connection.door(), &view) };
-    // RFC 8484 section 5: "This protocol MUST be used with the https URI scheme".
-    let doh = worker.edge.doh.as_ref().filter(|doh| connection.is_https() && parts.uri.path() == doh.path);
-    let (site, mut response, outcome) = match (admitted, doh) {
+    let (site, mut response, outcome) = match (admitted, doh(&worker, &connection, &parts)) {
         (Err(refusal), _) => (None, refusal.response(&worker.edge.identity), Outcome::Refused),
         (Ok(admitted), Some(doh)) => {
             let (response, outcome) = doh::answer(doh, &worker, &view, connection.peer, &parts, body).await;
@@ -60,11 +127,11 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
         (Ok(admitted), None) => {
             let site = admitted.site;
             let exchange = ClientExchange::new(&worker, &view, &connection, admitted, &parts);
-            let (response, outcome) = exchange.answer(body).await;
+            let (response, outcome) = exchange.answer(body, lookup).await;
             (Some(site), response, outcome)
         }
     };
-    if version == Version::HTTP_10 {
+    if parts.version == Version::HTTP_10 {
         response = whole(response, &worker.edge.identity).await;
     }
     if outcome == Outcome::Refused {
@@ -78,14 +145,38 @@ pub async fn serve(worker: Arc<Worker>, connection: Arc<Connection>, request: Re
     let metrics = site.map_or(&view.no_site, |site| &site.metrics);
     metrics.request(outcome);
     metrics.first_byte.observe(started.elapsed());
-    let line = line.map(|mut line| {
-        line.status = response.status().as_u16();
-        line.cache = outcome.token();
-        line.site = site.map(|site| site.name.clone()).unwrap_or_default();
-        (line, worker.edge.clone())
+    last_of(&connection, &parts, tracked(response, site.cloned(), outcome, line, busy))
+}
+
+/// A connection for which there is no room ends with its first answer.
+fn last_of(connection: &Connection, parts: &request::Parts, mut response: Response<Body>) -> Response<Body> {
+    if connection.is_beyond() && parts.version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// An answer that is followed to its end.
+fn tracked(
+    response: Response<Body>,
+    site: Option<Arc<Site>>,
+    outcome: Outcome,
+    line: Option<Box<Told>>,
+    busy: Busy,
+) -> Response<Body> {
+    let line = line.map(|mut told| {
+        told.line.status = response.status().as_u16();
+        told.line.cache = outcome.token();
+        told.line.site = site.as_ref().map(|site| site.name.clone()).unwrap_or_default();
+        told
     });
-    let tracker = Tracker::new(site.cloned(), line, started, busy);
+    let tracker = Tracker::new(site, line, busy);
     response.map(|body| body.tracked(tracker))
+}
+
+/// DNS over HTTPS, where this request asks for it. RFC 8484 section 5: "This protocol MUST be used with the https URI scheme".
+fn doh<'w>(worker: &'w Worker, connection: &Connection, parts: &request::Parts) -> Option<&'w Doh> {
+    worker.edge.doh.as_ref().filter(|doh| connection.is_https() && parts.uri.path() == doh.path)
 }
 
 /// To an HTTP/1.0 client a body of unknown length ends where the connection does, so that a broken one looks complete. It
@@ -130,12 +221,16 @@ fn health(worker: &Worker, connection: &Connection) -> Response<Body> {
     response
 }
 
-fn line(worker: &Worker, connection: &Connection, parts: &request::Parts) -> Box<Line> {
+/// What the access log is to say of a request, if it is on.
+fn line(worker: &Worker, connection: &Connection, parts: &request::Parts) -> Option<Box<Told>> {
+    if !worker.edge.access_log.is_on() {
+        return None;
+    }
     let text = |name| {
         parts.headers.get(name).map(|value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
     let host = parts.uri.authority().map(ToString::to_string).or_else(|| text(header::HOST));
-    Box::new(Line {
+    let line = Box::new(Line {
         time: worker.edge.clock.now(),
         client: connection.peer,
         method: parts.method.to_string(),
@@ -149,7 +244,8 @@ fn line(worker: &Worker, connection: &Connection, parts: &request::Parts) -> Box
         site: String::new(),
         agent: text(USER_AGENT).unwrap_or_default(),
         broken: None,
-    })
+    });
+    Some(Box::new(Told { line, edge: worker.edge.clone(), since: Instant::now() }))
 }
 
 #[cfg(test)]
@@ -157,13 +253,14 @@ mod tests {
     use super::*;
 
     /// Bytes of what a function's future is.
-    fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
-        size_of::<F>()
+    fn size<A, B, C, D, E, F, G>(_: impl Fn(A, B, C, D, E, F) -> G) -> usize {
+        size_of::<G>()
     }
 
     #[test]
     fn the_state_of_a_request_is_small() {
-        // It is moved with each request, and HTTP/2 has one for each stream.
-        assert!(size(serve) <= 2304, "{}", size(serve));
+        // Each that is waited for has one, and what is there at once is moved as a whole, more than once.
+        assert!(size(gradually) <= 2432, "{}", size(gradually));
+        assert!(size_of::<Answering>() <= 192, "{}", size_of::<Answering>());
     }
 }

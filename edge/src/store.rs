@@ -37,6 +37,7 @@ pub use counters::{DiskError, Dropped};
 use disk::Disk;
 use object::{Base, Body, Object};
 use queue::Phase;
+pub use segments::Blocks;
 use sites::Sites;
 pub use tiers::TierUsage;
 use tiers::{Entry, Heir, Tiers};
@@ -247,19 +248,39 @@ impl Store {
 
     /// What is under `key`, in memory or on disk. What cannot be read counts as absent.
     pub async fn get(&self, key: &StoreKey) -> Option<Piece> {
-        if let Some(piece) = self.peek(key) {
-            return Some(piece);
+        match self.get_at_once(key) {
+            Ok(piece) => piece,
+            Err(Blocks) => {
+                let (inner, at) = (self.0.clone(), *key);
+                let keep = move |piece: &Piece| inner.tiers.put(at, piece.clone(), Standing::Settled);
+                self.0.estate.disk.as_ref()?.load(key, keep).await
+            }
         }
-        let (inner, at) = (self.0.clone(), *key);
-        let keep = move |piece: &Piece| inner.tiers.put(at, piece.clone(), Standing::Settled);
-        self.0.estate.disk.as_ref()?.load(key, keep).await
+    }
+
+    /// The same, unless a disk would have to be waited for.
+    ///
+    /// # Errors
+    /// When it would.
+    pub fn get_at_once(&self, key: &StoreKey) -> Result<Option<Piece>, Blocks> {
+        if let Some(piece) = self.peek(key) {
+            return Ok(Some(piece));
+        }
+        let Some(disk) = &self.0.estate.disk else { return Ok(None) };
+        disk.load_at_once(key, |piece| self.0.tiers.put(*key, piece.clone(), Standing::Settled))
     }
 
     /// What is under `key`, for whoever only looks: it is no sighting, and memory takes in nothing from disk for it.
     pub async fn look(&self, key: &StoreKey) -> Option<Piece> {
         match self.0.tiers.get(key) {
             Some(entry) => Some(entry.value().piece.clone()),
-            None => self.0.estate.disk.as_ref()?.load(key, |_| {}).await,
+            None => {
+                let disk = self.0.estate.disk.as_ref()?;
+                match disk.load_at_once(key, |_| {}) {
+                    Ok(piece) => piece,
+                    Err(Blocks) => disk.load(key, |_| {}).await,
+                }
+            }
         }
     }
 

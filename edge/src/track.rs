@@ -14,17 +14,26 @@ use crate::worker::Edge;
 #[derive(Debug)]
 pub struct Tracker {
     site: Option<Arc<Site>>,
-    /// What the access log is to say, and whose that is; if it is on.
-    line: Option<(Box<Line>, Arc<Edge>)>,
-    started: Instant,
+    line: Option<Box<Told>>,
     sent: u64,
     _busy: Busy,
 }
 
+/// What the access log is to say.
+#[derive(Debug)]
+pub struct Told {
+    /// That.
+    pub line: Box<Line>,
+    /// Whose log it is.
+    pub edge: Arc<Edge>,
+    /// When the request came.
+    pub since: Instant,
+}
+
 impl Tracker {
-    /// Follows a request that began at `started`. `line` is what the access log is to say, and whose that is; if it is on.
-    pub fn new(site: Option<Arc<Site>>, line: Option<(Box<Line>, Arc<Edge>)>, started: Instant, busy: Busy) -> Self {
-        Self { site, line, started, sent: 0, _busy: busy }
+    /// Follows a request of `site`; `line` is what the access log is to say, if it is on.
+    pub fn new(site: Option<Arc<Site>>, line: Option<Box<Told>>, busy: Busy) -> Self {
+        Self { site, line, sent: 0, _busy: busy }
     }
 
     /// So many bytes were handed to the connection; `passed`: straight from the origin.
@@ -37,8 +46,8 @@ impl Tracker {
 
     /// The answer broke off.
     pub fn broke_off(&mut self, error: &BodyError) {
-        if let Some((line, _)) = &mut self.line {
-            line.broken = Some(error.to_string());
+        if let Some(told) = &mut self.line {
+            told.line.broken = Some(error.to_string());
         }
     }
 }
@@ -48,9 +57,10 @@ impl Drop for Tracker {
         if let Some(site) = &self.site {
             site.metrics.sent.inc_by(self.sent);
         }
-        if let Some((mut line, edge)) = self.line.take() {
+        if let Some(told) = self.line.take() {
+            let Told { mut line, edge, since } = *told;
             line.bytes = self.sent;
-            line.duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            line.duration_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             edge.access_log.line(line);
         }
     }

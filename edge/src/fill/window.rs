@@ -34,6 +34,16 @@ impl Window {
         self.segments.push_back((at, bytes));
     }
 
+    /// Makes one segment of those from `offset` on.
+    pub(super) fn join_from(&mut self, offset: u64) {
+        let first = self.segments.partition_point(|(at, _)| *at < offset);
+        if self.segments.len() - first > 1 {
+            let (at, _) = self.segments[first];
+            let parts: Vec<Bytes> = self.segments.drain(first..).map(|(_, part)| part).collect();
+            self.segments.push_back((at, parts.concat().into()));
+        }
+    }
+
     /// Offset of the first byte that is still here.
     pub(super) fn start(&self) -> u64 {
         self.start
@@ -90,13 +100,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_what_was_pushed(lengths in proptest::collection::vec(1usize..50, 1..30)) {
+        fn what_is_read_is_what_was_pushed(
+            lengths in proptest::collection::vec((1usize..50, proptest::option::of(0u64..1000)), 1..30),
+        ) {
             let mut window = Window::default();
             let mut whole = Vec::new();
-            for length in lengths {
+            for (length, join_from) in lengths {
                 let part: Vec<u8> = (0..length).map(|i| (whole.len() + i) as u8).collect();
                 whole.extend_from_slice(&part);
                 window.push(part.into());
+                if let Some(offset) = join_from {
+                    window.join_from(offset);
+                    let after = window.segments.iter().filter(|(at, _)| *at >= offset).count();
+                    prop_assert!(after <= 1);
+                }
             }
             let (mut read, mut offset) = (Vec::new(), 0);
             while offset < window.end() {

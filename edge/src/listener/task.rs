@@ -1,7 +1,6 @@
 //! One connection's task: TLS, what the client speaks, and requests until it ends. A connection that is at rest is its
 //! socket and little else: HTTP/1's buffers are there from a request's first byte on.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -11,8 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -28,8 +26,7 @@ use super::gathered;
 use super::guarded::{Guarded, Patience};
 use super::protocols::{Protocols, Speaks, next, speaks};
 use super::{Doors, Phase, Room, reached};
-use crate::body::Body;
-use crate::pipeline;
+use crate::pipeline::{self, Answering};
 use crate::worker::Worker;
 
 /// Until a connection that is beyond the limit must have got its answer.
@@ -117,8 +114,10 @@ impl Task {
         let connection = Arc::new(connection.beyond(self.room.is_beyond()));
         let asked = Notify::new();
         let ask = |request: Request<Incoming>| {
-            asked.notify_one();
-            answer(worker.clone(), connection.clone(), request)
+            if connection.is_beyond() {
+                asked.notify_one();
+            }
+            pipeline::serve(worker, &connection, request)
         };
         let leaves = pin!(leaves(doors.phase.clone(), &connection, &asked));
         let mut leave = Leave { phase: doors.phase.clone(), is_beyond: self.room.is_beyond(), told: None, leaves };
@@ -134,15 +133,14 @@ impl Task {
         }
     }
 
-    async fn http1<I, F>(
+    async fn http1<I>(
         &self,
         mut socket: Box<Guarded<I>>,
-        ask: impl Fn(Request<Incoming>) -> F,
+        ask: impl Fn(Request<Incoming>) -> Answering,
         activity: &Activity,
         leave: &mut Leave<'_, impl Future<Output = ()>>,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
         let mut service = service_fn(&ask);
         loop {
@@ -192,19 +190,16 @@ impl Task {
         }
     }
 
-    async fn http2<I, F>(
+    async fn http2<I>(
         &self,
         socket: Box<Guarded<I>>,
-        ask: impl Fn(Request<Incoming>) -> F,
+        ask: impl Fn(Request<Incoming>) -> Answering,
         leave: &mut Leave<'_, impl Future<Output = ()>>,
     ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
-        // hyper makes a task of each stream: what it moves there is to be small.
-        let service = service_fn(|request| Box::pin(ask(request)));
         let http2 = &self.hall.protocols.http2;
-        let mut serving = gathered::turns(socket, |io| http2.serve_connection(TokioIo::new(io), service));
+        let mut serving = gathered::turns(socket, |io| http2.serve_connection(TokioIo::new(io), service_fn(ask)));
         let ended = tokio::select! {
             biased;
             ended = &mut serving => ended,
@@ -222,19 +217,6 @@ impl Task {
             tracing::debug!(peer = %self.peer, %error, "connection ended");
         }
     }
-}
-
-async fn answer(
-    worker: Arc<Worker>,
-    connection: Arc<Connection>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let closes = connection.is_beyond() && request.version() < Version::HTTP_2;
-    let mut response = pipeline::serve(worker, connection, request).await;
-    if closes {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response)
 }
 
 /// When a connection is to end after what it does now: the node closes, or there is no room for a second request.

@@ -24,8 +24,8 @@ use crate::policy::range::{self, Single};
 use crate::policy::reuse::{Failing, Reuse, Standing, Why};
 use crate::purge::{Subject, Verdict};
 use crate::refusal::Refusal;
-use crate::store::Piece;
 use crate::store::object::{Base, INLINE_MAX, Object, on_grid};
+use crate::store::{Blocks, Piece};
 
 /// A fill that turned out to be for another variant is left for the right one; more than this cannot be needed.
 const VARIANT_HOPS: usize = 3;
@@ -34,7 +34,7 @@ const VARIANT_HOPS: usize = 3;
 const FORCED_EVERY: Duration = Duration::from_secs(1);
 
 /// What the store has for a request.
-struct Lookup {
+pub(super) struct Lookup {
     /// Where its answer is, or goes.
     key: StoreKey,
     /// The answer, and what purges say of it.
@@ -57,7 +57,18 @@ struct Errand {
 }
 
 impl ClientExchange<'_> {
-    pub(super) async fn cached(&self) -> Answered {
+    /// The answer, when nobody has to be waited for: no origin, and no disk. Else what the store has, if that is known by now.
+    pub(super) fn at_once(&self) -> Result<Answered, Option<Lookup>> {
+        // What clients insist on is noted, once.
+        if !self.looked_up || self.special.directives || self.is_looping() {
+            return Err(None);
+        }
+        let lookup = self.lookup_at_once(None, &[]).map_err(|_| None)?;
+        self.served(&lookup).map_err(|_| Some(lookup))
+    }
+
+    /// The answer; `lookup` is what the store has, if that is known.
+    pub(super) async fn cached(&self, mut lookup: Option<Lookup>) -> Answered {
         if !self.looked_up {
             if self.wishes.only_if_cached {
                 return (self.refused(Refusal::OnlyIfCached), Outcome::Refused);
@@ -66,26 +77,15 @@ impl ClientExchange<'_> {
         }
         let mut tried = None;
         for _ in 0..VARIANT_HOPS {
-            let Lookup { key, found, absent, base, now } = self.lookup(tried).await;
-            let (why, fetch_part) = match &found {
-                Some((object, verdict)) => {
-                    let standing = object.standing(now, self.site.caching.grace, *verdict);
-                    match self.reuse(key, standing, now) {
-                        Reuse::Validate(Why::Request) => (Forward::Request, false),
-                        Reuse::Validate(Why::Stale | Why::Response) => (Forward::Stale, false),
-                        reuse => match self.missing(object, now) {
-                            Some(_) if !self.reads_in_parts(object, now) => (Forward::Partial, true),
-                            Some(_) | None => {
-                                if reuse == Reuse::StaleWhileRevalidate {
-                                    self.refresh(key, object.clone(), base.clone());
-                                }
-                                return self.hit(key, object, standing.ttl(), reuse, base.as_ref(), now);
-                            }
-                        },
-                    }
-                }
-                None => (absent, true),
+            let lookup = match lookup.take() {
+                Some(lookup) => lookup,
+                None => self.lookup(tried).await,
             };
+            let (why, fetch_part) = match self.served(&lookup) {
+                Ok(answered) => return answered,
+                Err(why) => why,
+            };
+            let Lookup { key, found, base, now, .. } = lookup;
             let object = found.map(|(object, _)| object);
             if self.wishes.only_if_cached {
                 return (self.refused(Refusal::OnlyIfCached), Outcome::Refused);
@@ -101,12 +101,32 @@ impl ClientExchange<'_> {
                 return self.pass(Forward::Bypass, None).await;
             }
             let errand = self.errand(key, object, base, why, fetch_part, now);
-            match Box::pin(self.follow(errand)).await {
+            match self.follow(errand).await {
                 Ok(answered) => return answered,
                 Err(other_variant) => tried = Some(other_variant),
             }
         }
         self.pass(Forward::VaryMiss, None).await
+    }
+
+    /// The answer from what is stored. `Err`: why the origin is asked, and whether for a missing part.
+    fn served(&self, lookup: &Lookup) -> Result<Answered, (Forward, bool)> {
+        let Lookup { key, found, absent, base, now } = lookup;
+        let Some((object, verdict)) = found else { return Err((*absent, true)) };
+        let standing = object.standing(*now, self.site.caching.grace, *verdict);
+        let reuse = self.reuse(*key, standing, *now);
+        match reuse {
+            Reuse::Validate(Why::Request) => return Err((Forward::Request, false)),
+            Reuse::Validate(Why::Stale | Why::Response) => return Err((Forward::Stale, false)),
+            Reuse::Fresh | Reuse::StaleAllowed | Reuse::StaleWhileRevalidate => {}
+        }
+        if self.missing(object, *now).is_some() && !self.reads_in_parts(object, *now) {
+            return Err((Forward::Partial, true));
+        }
+        if reuse == Reuse::StaleWhileRevalidate {
+            self.refresh(*key, object.clone(), base.clone());
+        }
+        Ok(self.hit(*key, object, standing.ttl(), reuse, base.as_ref(), *now))
     }
 
     /// What may be done with a stored answer, as far as this site's clients may insist.
@@ -152,15 +172,29 @@ impl ClientExchange<'_> {
 
     /// What is stored for this request. `hint` is where a running fill said that its variant goes.
     async fn lookup(&self, hint: Option<StoreKey>) -> Lookup {
-        let store = &self.worker.edge.store;
+        let mut read = Vec::new();
+        loop {
+            match self.lookup_at_once(hint, &read) {
+                Ok(lookup) => return lookup,
+                Err(key) => read.push((key, self.worker.edge.store.get(&key).await)),
+            }
+        }
+    }
+
+    /// The same without waiting for a disk; `read` is what was waited for. `Err`: what has to be, besides.
+    fn lookup_at_once(&self, hint: Option<StoreKey>, read: &[(StoreKey, Option<Piece>)]) -> Result<Lookup, StoreKey> {
+        let get = |key: &StoreKey| match read.iter().find(|(of, _)| of == key) {
+            Some((_, piece)) => Ok(piece.clone()),
+            None => self.worker.edge.store.get_at_once(key).map_err(|Blocks| *key),
+        };
         let primary = self.primary(self.peer.https);
-        let (key, absent, base) = match store.get(&primary).await {
+        let (key, absent, base) = match get(&primary)? {
             Some(Piece::Object(object)) => {
                 let now = self.now();
                 match self.usable(object, now) {
                     Some(found) => {
                         let (key, absent) = (primary, Forward::VaryMiss);
-                        return Lookup { key, found: Some(found), absent, base: None, now };
+                        return Ok(Lookup { key, found: Some(found), absent, base: None, now });
                     }
                     None => (hint.unwrap_or(primary), Forward::UriMiss, None),
                 }
@@ -173,13 +207,13 @@ impl ClientExchange<'_> {
         let is_listed = base.as_ref().is_none_or(|base| base.variants.iter().any(|variant| variant.key == key));
         let object = match key != primary && is_listed {
             false => None,
-            true => match store.get(&key).await {
+            true => match get(&key)? {
                 Some(Piece::Object(object)) => Some(object),
                 Some(Piece::Base(_) | Piece::Chunk(_)) | None => None,
             },
         };
         let now = self.now();
-        Lookup { key, found: object.and_then(|object| self.usable(object, now)), absent, base, now }
+        Ok(Lookup { key, found: object.and_then(|object| self.usable(object, now)), absent, base, now })
     }
 
     /// A stored answer as far as it is this URL's, not purged, and here; and what purges say of it.

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::Rule;
 
+use super::cached::Lookup;
 use super::purged;
 use crate::body::Body;
 use crate::cache_status::CacheStatus;
@@ -51,7 +52,7 @@ pub(super) struct ClientExchange<'a> {
     pub(super) keyed: Keyed<'a>,
     pub(super) url: UrlId,
     pub(super) wishes: RequestDirectives,
-    special: Special,
+    pub(super) special: Special,
 }
 
 pub(super) type Answered = (Response<Body>, Outcome);
@@ -88,17 +89,23 @@ impl<'a> ClientExchange<'a> {
         Self { worker, view, site, peer, parts, forwarded, host, port, country, looked_up, keyed, url, wishes, special }
     }
 
-    pub(super) async fn answer(&self, body: Incoming) -> Answered {
-        if self.special.networks && headers::is_looping(&self.parts.headers, &self.worker.edge.identity) {
+    /// The answer; `lookup` is what the store has, if that is known.
+    pub(super) async fn answer(&self, body: Incoming, lookup: Option<Lookup>) -> Answered {
+        if self.is_looping() {
             return (self.refused(Refusal::Loop), Outcome::Refused);
         }
         match self.parts.method {
             // A body of a GET is neither keyed nor forwarded.
-            Method::GET | Method::HEAD => self.cached().await,
-            // What is rarer than a hit is not to make the state of one larger, which is moved with each request.
+            Method::GET | Method::HEAD => self.cached(lookup).await,
+            // What is rarer than a miss is not to make the state of one larger.
             _ if purged::is_purge(&self.parts.method) => Box::pin(self.purge()).await,
             _ => Box::pin(self.pass_with(body)).await,
         }
+    }
+
+    /// Whether it has been here before.
+    pub(super) fn is_looping(&self) -> bool {
+        self.special.networks && headers::is_looping(&self.parts.headers, &self.worker.edge.identity)
     }
 
     /// The rule that takes it past the cache.

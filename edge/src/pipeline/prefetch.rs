@@ -77,7 +77,7 @@ pub async fn prefetch(
     let admitted = Admitted { site: &site, host: host.into(), target: target.into() };
     let (parts, ()) = request.into_parts();
     let exchange = ClientExchange::new(worker, &view, &connection, admitted, &parts);
-    let (response, outcome) = exchange.cached().await;
+    let (response, outcome) = exchange.cached(None).await;
     worker.edge.metrics.prefetched(outcome).inc();
     let status = response.status();
     let mut told = Prefetched { outcome, status, bytes: 0, stored: false, not_stored: None, error: None };

@@ -242,12 +242,21 @@ impl From {
         self.bytes(length)
     }
 
+    /// A text that is looked at and not kept.
+    fn seen<T>(&mut self, look: impl FnOnce(&[u8]) -> Option<T>, wanted: &'static str) -> Result<T> {
+        let length = self.count(TEXT_MAX)?;
+        let text = self.0.get(..length).ok_or_else(|| invalid("it ends early"))?;
+        let seen = look(text).ok_or_else(|| invalid(wanted))?;
+        self.0.advance(length);
+        Ok(seen)
+    }
+
     fn string(&mut self) -> Result<String> {
-        String::from_utf8(self.text()?.into()).map_err(|_| invalid("not UTF-8"))
+        self.seen(|text| Some(str::from_utf8(text).ok()?.to_owned()), "not UTF-8")
     }
 
     fn name(&mut self) -> Result<HeaderName> {
-        HeaderName::from_bytes(&self.text()?).map_err(|_| invalid("not a field name"))
+        self.seen(|text| HeaderName::from_bytes(text).ok(), "not a field name")
     }
 
     fn names(&mut self) -> Result<Vec<HeaderName>> {
@@ -259,8 +268,9 @@ impl From {
     }
 
     fn fields(&mut self) -> Result<HeaderMap> {
-        let mut fields = HeaderMap::new();
-        for _ in 0..self.count(LIST_MAX)? {
+        let count = self.count(LIST_MAX)?;
+        let mut fields = HeaderMap::with_capacity(count);
+        for _ in 0..count {
             let (name, value) = (self.name()?, self.value()?);
             fields.try_append(name, value).map_err(|_| invalid("too many fields"))?;
         }

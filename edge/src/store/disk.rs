@@ -101,36 +101,30 @@ impl Disk {
         self.segments.index.get(key).is_some() || self.queue.contains(key)
     }
 
-    /// What is under `key`. When that was on disk, `keep` is called with it, once for all who wait, unless another piece
+    /// What is under `key`. When that is on disk, `keep` is called with it, once for all who wait, unless another piece
     /// was put under the key meanwhile.
     pub(super) async fn load(&self, key: &StoreKey, keep: impl FnOnce(&Piece) + Send + 'static) -> Option<Piece> {
-        if let Some(piece) = self.queue.get(key) {
-            return Some(piece);
-        }
-        self.segments.index.get(key)?;
-        let keep = match self.read_at_once(key, keep) {
-            Ok(piece) => return piece,
-            Err(keep) => keep,
-        };
         self.flight(key, keep)?.await.ok().flatten()
     }
 
-    /// What the page cache has costs no change of threads. `Err`: it has to be read aside. The lock is held meanwhile, as when
-    /// a flight lands.
-    fn read_at_once<K: FnOnce(&Piece)>(&self, key: &StoreKey, keep: K) -> Result<Option<Piece>, K> {
+    /// The same of what waits to be written, is not there, or is in the page cache: that costs no change of threads.
+    pub(super) fn load_at_once(&self, key: &StoreKey, keep: impl FnOnce(&Piece)) -> Result<Option<Piece>, Blocks> {
+        if let Some(piece) = self.queue.get(key) {
+            return Ok(Some(piece));
+        }
+        if self.segments.index.get(key).is_none() {
+            return Ok(None);
+        }
+        // Held while it is read, as when a flight lands.
         let flights = shard(&self.flights, key).lock();
         if flights.contains_key(key) {
-            return Err(keep);
+            return Err(Blocks);
         }
-        match self.segments.read_at_once(key) {
-            Ok(piece) => {
-                if let Some(piece) = &piece {
-                    keep(piece);
-                }
-                Ok(piece)
-            }
-            Err(Blocks) => Err(keep),
+        let piece = self.segments.read_at_once(key)?;
+        if let Some(piece) = &piece {
+            keep(piece);
         }
+        Ok(piece)
     }
 
     fn flight(&self, key: &StoreKey, keep: impl FnOnce(&Piece) + Send + 'static) -> Option<Flight> {

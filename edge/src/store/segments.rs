@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
+use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::Piece;
@@ -25,15 +26,15 @@ pub(super) struct Segments {
     files: RwLock<BTreeMap<u32, Arc<File>>>,
     /// Whether the file system can read without blocking.
     at_once: AtomicBool,
-    /// How it is told to.
-    unblocked: ReadWriteFlags,
+    /// Whether what it has is in memory.
+    in_memory: bool,
     /// What is counted.
     pub(super) counters: Arc<Counters>,
 }
 
 /// A read has to wait for the disk.
-#[derive(Debug)]
-pub(super) struct Blocks;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocks;
 
 /// What tmpfs calls itself (TMPFS_MAGIC in linux/magic.h).
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
@@ -46,8 +47,7 @@ impl Segments {
     pub(super) fn new(folder: &File, counters: Arc<Counters>) -> Self {
         // tmpfs does not know NOWAIT. What it has is in memory, unless that was swapped out.
         let in_memory = rustix::fs::fstatfs(folder).is_ok_and(|system| system.f_type == TMPFS);
-        let unblocked = if in_memory { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT };
-        Self { index: Index::new(), files: RwLock::default(), at_once: AtomicBool::new(true), unblocked, counters }
+        Self { index: Index::new(), files: RwLock::default(), at_once: AtomicBool::new(true), in_memory, counters }
     }
 
     pub(super) fn add(&self, number: u32, file: Arc<File>) {
@@ -73,11 +73,19 @@ impl Segments {
             return Err(Blocks);
         }
         let Some(file) = self.file(location) else { return Ok(None) };
-        let mut record = vec![0; location.bytes as usize];
-        let read =
-            rustix::io::preadv2(&file, &mut [IoSliceMut::new(&mut record)], location.offset.into(), self.unblocked);
+        let (length, offset) = (location.bytes as usize, location.offset.into());
+        let mut record = Vec::new();
+        let read = if self.in_memory {
+            record.reserve_exact(length);
+            rustix::io::pread(&file, spare_capacity(&mut record), offset)
+        } else {
+            record.resize(length, 0);
+            rustix::io::preadv2(&file, &mut [IoSliceMut::new(&mut record)], offset, ReadWriteFlags::NOWAIT)
+        };
         match read {
-            Ok(bytes) if bytes == record.len() => {
+            Ok(bytes) if bytes >= length => {
+                // An allocator may give more room than it was asked for.
+                record.truncate(length);
                 self.counters.read_bytes.fetch_add(location.bytes.into(), Ordering::Relaxed);
                 Ok(self.piece(key, location, Ok(Some(record))))
             }
