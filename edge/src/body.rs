@@ -110,7 +110,11 @@ impl HttpBody for Body {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(self.source.poll(cx));
+        let frame = self.source.poll(cx);
+        if let Some(tracker) = &mut self.tracker {
+            tracker.waits_for_us(frame.is_pending());
+        }
+        let frame = ready!(frame);
         let passed = matches!(self.source, Source::Origin(_));
         if let Some(tracker) = &mut self.tracker {
             match &frame {

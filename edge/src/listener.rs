@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nearcast_shared::config::Limits;
 use nearcast_shared::health::own::Ear;
-use nearcast_shared::net;
+use nearcast_shared::{net, sockets};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -27,6 +27,9 @@ use task::{Hall, Task};
 /// Connections that are taken at once when as many are open as may. They get the health answer, so that who probes can tell
 /// a node that is asked for by too many from one that is dead; all else is turned away.
 pub const BEYOND_MAX: usize = 64;
+
+/// How much later the kernel gives a client up than we do: it counts what we cannot see.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// How far a node is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +63,7 @@ pub struct Doors {
 /// # Errors
 /// When the socket cannot be used.
 pub async fn serve(socket: StdListener, https: bool, worker: Arc<Worker>, mut doors: Doors) -> std::io::Result<usize> {
+    sockets::give_up_after(&socket, doors.limits.send_timeout + GRACE)?;
     let listener = TcpListener::from_std(socket)?;
     let port = listener.local_addr()?.port();
     let protocols = Protocols::new(&doors.limits);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::Guard;
 use http::header::{CONNECTION, CONTENT_LENGTH, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use http_body_util::{BodyExt, Limited};
@@ -30,8 +31,8 @@ use crate::metrics::Outcome;
 use crate::origin::Failure;
 use crate::refusal::Refusal;
 use crate::request::admit;
-use crate::track::{Told, Tracker};
-use crate::view::Site;
+use crate::track::{Noted, Tracker};
+use crate::view::{Site, View};
 use crate::worker::Worker;
 
 mod cached;
@@ -41,93 +42,137 @@ mod passed;
 pub mod prefetch;
 mod purged;
 
-use cached::Lookup;
+use cached::Known;
 use exchange::ClientExchange;
 
 /// What comes of a request.
-pub enum Answering {
-    /// Its answer: what memory has, and what the page cache has of the disk.
-    There(Option<Response<Body>>),
-    /// Its answer, once the origin or the disk was waited for.
+pub struct Answering(State);
+
+enum State {
+    /// Nobody had to be waited for: it is what memory has, or of the disk what is in the page cache.
+    There(Response<Body>),
+    /// Something is waited for. Only this is a future with room for all that a fetch may need.
     Coming(Pin<Box<dyn Future<Output = Response<Body>> + Send>>),
+    /// Answers before it are not taken yet: it is not looked at before its turn, so that what is so then is what counts.
+    Queued(Box<(Asked, Incoming)>),
+    /// It was given out.
+    Over,
+}
+
+/// A request, and what it came over.
+struct Asked {
+    worker: Arc<Worker>,
+    connection: Arc<Connection>,
+    parts: request::Parts,
+}
+
+/// Serves one request.
+pub fn serve(worker: &Arc<Worker>, connection: &Arc<Connection>, request: Request<Incoming>) -> Answering {
+    let (parts, body) = request.into_parts();
+    let whole = |parts| Asked { worker: worker.clone(), connection: connection.clone(), parts };
+    Answering(if connection.is_held_up() {
+        State::Queued(Box::new((whole(parts), body)))
+    } else {
+        let mut busy = connection.busy();
+        match at_once(worker, connection, &parts) {
+            Ok(there) => {
+                // hyper reads on before it sends an answer of HTTP/1. Were that one running, its end would wake the connection, for nothing.
+                if parts.version == Version::HTTP_2 {
+                    busy.waits_for_us(false);
+                }
+                State::There(there.tracked(line(worker, connection, &parts), busy))
+            }
+            Err(begun) => {
+                busy.waits_for_us(true);
+                State::Coming(Box::pin(gradually(whole(parts), body, begun, busy)))
+            }
+        }
+    })
 }
 
 impl Future for Answering {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::There(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
-            Self::Coming(coming) => coming.as_mut().poll(cx).map(Ok),
+        loop {
+            match std::mem::replace(&mut self.0, State::Over) {
+                State::There(response) => return Poll::Ready(Ok(response)),
+                State::Coming(mut coming) => {
+                    let polled = coming.as_mut().poll(cx);
+                    if polled.is_pending() {
+                        self.0 = State::Coming(coming);
+                    }
+                    return polled.map(Ok);
+                }
+                State::Queued(asked) => {
+                    let (asked, body) = *asked;
+                    let mut busy = asked.connection.busy();
+                    busy.waits_for_us(true);
+                    self.0 = State::Coming(Box::pin(gradually(asked, body, None, busy)));
+                }
+                State::Over => panic!("it was given out"),
+            }
         }
     }
 }
 
-/// Serves one request. An answer that is there is no future, with room for all that a fetch may need.
-pub fn serve(worker: &Arc<Worker>, connection: &Arc<Connection>, request: Request<Incoming>) -> Answering {
-    let (parts, body) = request.into_parts();
-    let busy = connection.busy();
-    match at_once(worker, connection, &parts) {
-        Ok((site, response, outcome)) => {
-            let line = line(worker, connection, &parts);
-            site.metrics.request(outcome);
-            site.metrics.first_byte.observe(Duration::ZERO);
-            Answering::There(Some(tracked(response, Some(site), outcome, line, busy)))
-        }
-        Err(lookup) => {
-            Answering::Coming(Box::pin(gradually(worker.clone(), connection.clone(), parts, body, lookup, busy)))
-        }
+/// An answer that is there.
+struct There {
+    site: Arc<Site>,
+    response: Response<Body>,
+    outcome: Outcome,
+}
+
+impl There {
+    /// Counted, and followed to its end.
+    fn tracked(self, line: Option<Box<Noted>>, busy: Busy) -> Response<Body> {
+        self.site.metrics.request(self.outcome);
+        self.site.metrics.first_byte.observe(Duration::ZERO);
+        tracked(self.response, Some(self.site), self.outcome, line, busy)
     }
 }
 
-/// The answer, when nobody has to be waited for. Else what the store has, if that is known by now.
-fn at_once(
-    worker: &Arc<Worker>,
-    connection: &Connection,
-    parts: &request::Parts,
-) -> Result<(Arc<Site>, Response<Body>, Outcome), Option<Lookup>> {
+/// What is known of a request that something has to be waited for: under which view, and what the store has.
+type Begun = Option<(Arc<View>, Known)>;
+
+/// The answer, when nobody has to be waited for.
+fn at_once(worker: &Arc<Worker>, connection: &Connection, parts: &request::Parts) -> Result<There, Begun> {
     let is_plain = matches!(parts.method, Method::GET | Method::HEAD) && parts.version >= Version::HTTP_11;
-    if !is_plain
-        || connection.is_beyond()
-        || parts.uri.path() == HEALTH_PATH
-        || doh(worker, connection, parts).is_some()
-    {
+    let is_ours = parts.uri.path() == HEALTH_PATH || doh(worker, connection, parts).is_some();
+    if !is_plain || is_ours || connection.is_beyond() {
         return Err(None);
     }
     let view = worker.edge.view.load();
     let admitted = admit(parts, connection.door(), &view).map_err(|_| None)?;
-    let site = admitted.site;
-    let (response, outcome) = ClientExchange::new(worker, &view, connection, admitted, parts).at_once()?;
-    Ok((site.clone(), response, outcome))
+    let site = admitted.site.clone();
+    match ClientExchange::new(worker, &view, connection, admitted, parts).at_once() {
+        Ok((response, outcome)) => Ok(There { site, response, outcome }),
+        Err(known) => Err(Some((Guard::into_inner(view), known))),
+    }
 }
 
-/// The answer that something may have to be waited for; `lookup` is what the store has, if that is known.
-async fn gradually(
-    worker: Arc<Worker>,
-    connection: Arc<Connection>,
-    parts: request::Parts,
-    body: Incoming,
-    lookup: Option<Lookup>,
-    busy: Busy,
-) -> Response<Body> {
-    let line = line(&worker, &connection, &parts);
+/// The answer that something may have to be waited for.
+async fn gradually(asked: Asked, body: Incoming, begun: Begun, mut busy: Busy) -> Response<Body> {
     let started = Instant::now();
+    let Asked { worker, connection, parts } = &asked;
     if parts.uri.path() == HEALTH_PATH {
-        let response = health(&worker, &connection).map(|body| body.tracked(Tracker::new(None, None, busy)));
-        return last_of(&connection, &parts, response);
+        busy.waits_for_us(false);
+        let response = health(worker, connection).map(|body| body.tracked(Tracker::new(None, None, busy)));
+        return last_of(connection, parts, response);
     }
-    let view = worker.edge.view.load_full();
-    let admitted = if connection.is_beyond() { Err(Refusal::Full) } else { admit(&parts, connection.door(), &view) };
-    let (site, mut response, outcome) = match (admitted, doh(&worker, &connection, &parts)) {
+    let line = line(worker, connection, parts);
+    let (view, known) = begun.unwrap_or_else(|| (worker.edge.view.load_full(), Known::Nothing));
+    let admitted = if connection.is_beyond() { Err(Refusal::Full) } else { admit(parts, connection.door(), &view) };
+    let (site, mut response, outcome) = match (admitted, doh(worker, connection, parts)) {
         (Err(refusal), _) => (None, refusal.response(&worker.edge.identity), Outcome::Refused),
         (Ok(admitted), Some(doh)) => {
-            let (response, outcome) = doh::answer(doh, &worker, &view, connection.peer, &parts, body).await;
+            let (response, outcome) = doh::answer(doh, worker, &view, connection.peer, parts, body).await;
             (Some(admitted.site), response, outcome)
         }
         (Ok(admitted), None) => {
             let site = admitted.site;
-            let exchange = ClientExchange::new(&worker, &view, &connection, admitted, &parts);
-            let (response, outcome) = exchange.answer(body, lookup).await;
+            let exchange = ClientExchange::new(worker, &view, connection, admitted, parts);
+            let (response, outcome) = exchange.answer(body, known).await;
             (Some(site), response, outcome)
         }
     };
@@ -145,7 +190,8 @@ async fn gradually(
     let metrics = site.map_or(&view.no_site, |site| &site.metrics);
     metrics.request(outcome);
     metrics.first_byte.observe(started.elapsed());
-    last_of(&connection, &parts, tracked(response, site.cloned(), outcome, line, busy))
+    busy.waits_for_us(false);
+    last_of(connection, parts, tracked(response, site.cloned(), outcome, line, busy))
 }
 
 /// A connection for which there is no room ends with its first answer.
@@ -161,14 +207,14 @@ fn tracked(
     response: Response<Body>,
     site: Option<Arc<Site>>,
     outcome: Outcome,
-    line: Option<Box<Told>>,
+    line: Option<Box<Noted>>,
     busy: Busy,
 ) -> Response<Body> {
-    let line = line.map(|mut told| {
-        told.line.status = response.status().as_u16();
-        told.line.cache = outcome.token();
-        told.line.site = site.as_ref().map(|site| site.name.clone()).unwrap_or_default();
-        told
+    let line = line.map(|mut noted| {
+        noted.line.status = response.status().as_u16();
+        noted.line.cache = outcome.token();
+        noted.line.site = site.as_ref().map(|site| site.name.clone()).unwrap_or_default();
+        noted
     });
     let tracker = Tracker::new(site, line, busy);
     response.map(|body| body.tracked(tracker))
@@ -222,7 +268,7 @@ fn health(worker: &Worker, connection: &Connection) -> Response<Body> {
 }
 
 /// What the access log is to say of a request, if it is on.
-fn line(worker: &Worker, connection: &Connection, parts: &request::Parts) -> Option<Box<Told>> {
+fn line(worker: &Worker, connection: &Connection, parts: &request::Parts) -> Option<Box<Noted>> {
     if !worker.edge.access_log.is_on() {
         return None;
     }
@@ -245,7 +291,7 @@ fn line(worker: &Worker, connection: &Connection, parts: &request::Parts) -> Opt
         agent: text(USER_AGENT).unwrap_or_default(),
         broken: None,
     });
-    Some(Box::new(Told { line, edge: worker.edge.clone(), since: Instant::now() }))
+    Some(Box::new(Noted { line, edge: worker.edge.clone(), since: Instant::now() }))
 }
 
 #[cfg(test)]
@@ -253,14 +299,14 @@ mod tests {
     use super::*;
 
     /// Bytes of what a function's future is.
-    fn size<A, B, C, D, E, F, G>(_: impl Fn(A, B, C, D, E, F) -> G) -> usize {
-        size_of::<G>()
+    fn size<A, B, C, D, E>(_: impl Fn(A, B, C, D) -> E) -> usize {
+        size_of::<E>()
     }
 
     #[test]
     fn the_state_of_a_request_is_small() {
         // Each that is waited for has one, and what is there at once is moved as a whole, more than once.
-        assert!(size(gradually) <= 2432, "{}", size(gradually));
+        assert!(size(gradually) <= 2560, "{}", size(gradually));
         assert!(size_of::<Answering>() <= 192, "{}", size_of::<Answering>());
     }
 }

@@ -250,15 +250,18 @@ impl Store {
     pub async fn get(&self, key: &StoreKey) -> Option<Piece> {
         match self.get_at_once(key) {
             Ok(piece) => piece,
-            Err(Blocks) => {
-                let (inner, at) = (self.0.clone(), *key);
-                let keep = move |piece: &Piece| inner.tiers.put(at, piece.clone(), Standing::Settled);
-                self.0.estate.disk.as_ref()?.load(key, keep).await
-            }
+            Err(Blocks) => self.load(key).await,
         }
     }
 
-    /// The same, unless a disk would have to be waited for.
+    /// What the disk has to be waited for.
+    pub async fn load(&self, key: &StoreKey) -> Option<Piece> {
+        let (inner, at) = (self.0.clone(), *key);
+        let keep = move |piece: &Piece| inner.tiers.put(at, piece.clone(), Standing::Settled);
+        self.0.estate.disk.as_ref()?.load(key, keep).await
+    }
+
+    /// What is under `key`, unless the disk would have to be waited for.
     ///
     /// # Errors
     /// When it would.

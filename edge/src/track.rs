@@ -14,14 +14,14 @@ use crate::worker::Edge;
 #[derive(Debug)]
 pub struct Tracker {
     site: Option<Arc<Site>>,
-    line: Option<Box<Told>>,
+    line: Option<Box<Noted>>,
     sent: u64,
-    _busy: Busy,
+    busy: Busy,
 }
 
 /// What the access log is to say.
 #[derive(Debug)]
-pub struct Told {
+pub struct Noted {
     /// That.
     pub line: Box<Line>,
     /// Whose log it is.
@@ -32,8 +32,13 @@ pub struct Told {
 
 impl Tracker {
     /// Follows a request of `site`; `line` is what the access log is to say, if it is on.
-    pub fn new(site: Option<Arc<Site>>, line: Option<Box<Told>>, busy: Busy) -> Self {
-        Self { site, line, sent: 0, _busy: busy }
+    pub fn new(site: Option<Arc<Site>>, line: Option<Box<Noted>>, busy: Busy) -> Self {
+        Self { site, line, sent: 0, busy }
+    }
+
+    /// Whether the client waits for more, or we for the client.
+    pub fn waits_for_us(&mut self, waits: bool) {
+        self.busy.waits_for_us(waits);
     }
 
     /// So many bytes were handed to the connection; `passed`: straight from the origin.
@@ -46,8 +51,8 @@ impl Tracker {
 
     /// The answer broke off.
     pub fn broke_off(&mut self, error: &BodyError) {
-        if let Some(told) = &mut self.line {
-            told.line.broken = Some(error.to_string());
+        if let Some(noted) = &mut self.line {
+            noted.line.broken = Some(error.to_string());
         }
     }
 }
@@ -57,8 +62,8 @@ impl Drop for Tracker {
         if let Some(site) = &self.site {
             site.metrics.sent.inc_by(self.sent);
         }
-        if let Some(told) = self.line.take() {
-            let Told { mut line, edge, since } = *told;
+        if let Some(noted) = self.line.take() {
+            let Noted { mut line, edge, since } = *noted;
             line.bytes = self.sent;
             line.duration_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             edge.access_log.line(line);

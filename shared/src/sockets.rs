@@ -4,11 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::ListenAddress;
 
-/// How the kernel finds out that a client is gone which nothing is sent to: its answer is slow to come, or its window is shut.
+/// How the kernel finds out that a client is gone to which nothing is on its way.
 const ALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
 
@@ -30,6 +30,14 @@ pub fn tcp(address: ListenAddress, workers: usize) -> io::Result<Vec<TcpListener
             })
         }
     }
+}
+
+/// Connections that `listener` accepts end when what was sent is not acknowledged, or not let in, for so long.
+///
+/// # Errors
+/// When the system does not do it.
+pub fn give_up_after(listener: &TcpListener, limit: Duration) -> io::Result<()> {
+    SockRef::from(listener).set_tcp_user_timeout(Some(limit))
 }
 
 /// UDP sockets for `address`: for each local address it stands for, one per worker. Replies leave from the address
@@ -128,11 +136,13 @@ mod tests {
     fn what_is_accepted_sends_at_once_and_is_watched() {
         let group = tcp(LOOPBACK, 1).unwrap();
         group[0].set_nonblocking(false).unwrap();
+        give_up_after(&group[0], Duration::from_secs(90)).unwrap();
         let _client = std::net::TcpStream::connect(group[0].local_addr().unwrap()).unwrap();
         let accepted = Socket::from(group[0].accept().unwrap().0);
         assert!(accepted.tcp_nodelay().unwrap());
         assert!(accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(90)));
     }
 
     #[test]

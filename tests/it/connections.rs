@@ -209,16 +209,37 @@ fn what_runs_over_http_2_is_answered_before_the_end() {
     stops.join().unwrap();
 }
 
-/// The preface, settings with the largest window, as large a one for the connection, and a request for `/a` (RFC 9113;
+/// The preface, settings with that window for a stream, a large one for the connection, and a request for `/a` (RFC 9113;
 /// RFC 7541 for its fields).
-fn greedy_request() -> Vec<u8> {
+fn request_with_window(stream: u32) -> Vec<u8> {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff];
+    let settings = [&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4][..], &stream.to_be_bytes()].concat();
     let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0];
     let host = HOST.as_bytes();
     let block = [&[0x82, 0x86, 0x04, 2][..], b"/a", &[0x01, host.len() as u8], host].concat();
     let headers = [&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1][..], &block].concat();
     [&preface[..], &settings, &window, &headers].concat()
+}
+
+fn greedy_request() -> Vec<u8> {
+    request_with_window(0x7fff_ffff)
+}
+
+#[test]
+fn a_client_over_http_2_that_lets_nothing_in_is_cut_off() {
+    // RFC 9113 section 6.9.2: a client may set the windows of streams to nothing, and never open them.
+    let origin = hello();
+    let node = Setup::new(&origin).set("limits.send-timeout", "\"300ms\"").start();
+    for (what, asked_before) in [("a miss", false), ("a hit", true)] {
+        if asked_before {
+            assert!(node.get("/a").is_hit());
+        }
+        let mut client = Plain::connect(node.http());
+        client.write(&request_with_window(0));
+        eventually(what, || node.metric("nearcast_http_connections ") == Some(1.0));
+        assert!(client.reads_until_the_end().len() > 9, "{what}: settings and a header");
+        eventually(what, || node.metric("nearcast_http_connections ") == Some(0.0));
+    }
 }
 
 #[test]

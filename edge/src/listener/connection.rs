@@ -59,10 +59,15 @@ impl Connection {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// A request begins; it ends when the returned value is dropped.
+    /// A request begins; it ends when the returned value is dropped. It runs from when it is first waited for, or its answer begun.
     pub fn busy(&self) -> Busy {
-        self.activity.begin();
-        Busy(self.activity.clone())
+        self.activity.begun.fetch_add(1, Ordering::Relaxed);
+        Busy { activity: self.activity.clone(), runs: false, waits_for_us: false }
+    }
+
+    /// Whether the client has not taken yet what it was sent.
+    pub fn is_held_up(&self) -> bool {
+        self.activity.held_up.load(Ordering::Relaxed)
     }
 }
 
@@ -70,18 +75,18 @@ impl Connection {
 #[derive(Debug, Default)]
 pub struct Activity {
     running: AtomicU32,
+    /// Of these, those that wait for us: for an answer, or for more of one.
+    ours: AtomicU32,
     begun: AtomicU32,
+    /// Whether they are streams of one connection, which may stand still when nothing is stuck below them.
+    streams: AtomicBool,
     resting: AtomicBool,
+    held_up: AtomicBool,
     /// Whoever is to learn that nothing is being answered any more.
     waiting: Mutex<Option<Waker>>,
 }
 
 impl Activity {
-    fn begin(&self) {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        self.begun.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Whether a request is being answered.
     pub fn is_busy(&self) -> bool {
         self.running.load(Ordering::Relaxed) > 0
@@ -95,6 +100,27 @@ impl Activity {
         *self.waiting.lock() = Some(waker.clone());
         // It may have become idle between.
         self.is_busy()
+    }
+
+    /// They are streams from now on.
+    pub fn has_streams(&self) {
+        self.streams.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether requests are being answered, and all of them wait for the client to take what there is.
+    pub fn waits_for_client(&self) -> bool {
+        self.is_busy() && self.ours.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether something is stuck on its way to the client.
+    pub fn holds_up(&self, held_up: bool) {
+        self.held_up.store(held_up, Ordering::Relaxed);
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waiting.lock().take() {
+            waker.wake();
+        }
     }
 
     /// Nothing is being answered, sent or read, and has not been for a while; or it is again.
@@ -115,14 +141,38 @@ impl Activity {
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub struct Busy(Arc<Activity>);
+pub struct Busy {
+    activity: Arc<Activity>,
+    runs: bool,
+    waits_for_us: bool,
+}
+
+impl Busy {
+    /// It runs, and waits for us, or for the client to take what there is.
+    pub fn waits_for_us(&mut self, waits: bool) {
+        let Activity { running, ours, streams, .. } = &*self.activity;
+        if !std::mem::replace(&mut self.runs, true) {
+            running.fetch_add(1, Ordering::Relaxed);
+        }
+        if std::mem::replace(&mut self.waits_for_us, waits) == waits {
+            return;
+        }
+        if waits {
+            ours.fetch_add(1, Ordering::Relaxed);
+        } else if ours.fetch_sub(1, Ordering::Relaxed) == 1 && streams.load(Ordering::Relaxed) {
+            // How long the client takes is to be looked at from now on.
+            self.activity.wake();
+        }
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        if self.0.running.fetch_sub(1, Ordering::Relaxed) == 1
-            && let Some(waker) = self.0.waiting.lock().take()
-        {
-            waker.wake();
+        if self.waits_for_us {
+            self.waits_for_us(false);
+        }
+        if self.runs && self.activity.running.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.activity.wake();
         }
     }
 }

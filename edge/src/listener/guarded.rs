@@ -40,6 +40,10 @@ pub struct Guarded<S> {
     /// What the read alarm is set for.
     waits_for: Waits,
     http2: bool,
+    /// Whether the client took anything since this was looked at.
+    took: bool,
+    /// Requests that had begun when this was looked at.
+    begun: u32,
 }
 
 /// What a connection waits for while it reads.
@@ -47,6 +51,8 @@ pub struct Guarded<S> {
 enum Waits {
     /// Nothing: an answer is on its way.
     Nothing,
+    /// The client, to let in more of the answers that are there: over HTTP/2 it can hold up all of them with nothing stuck here.
+    Client,
     /// The next request.
     Request,
     /// The next request, since [`REST`].
@@ -67,6 +73,8 @@ impl<S> Guarded<S> {
             writing: Alarm::default(),
             waits_for: Waits::Header { begun: 0 },
             http2: false,
+            took: false,
+            begun: 0,
         }
     }
 
@@ -81,6 +89,7 @@ impl<S> Guarded<S> {
     /// The client speaks HTTP/2: its pings and settings are not the start of a header.
     pub fn speaks_http2(&mut self) {
         self.http2 = true;
+        self.activity.has_streams();
         self.waits_for = Waits::Request;
         self.reading.clear();
     }
@@ -98,19 +107,28 @@ impl<S> Guarded<S> {
 
     /// Sets the alarm for what is waited for now, and tells whether it rang.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (begun, Patience { header, idle, send }) = (self.activity.begun(), self.patience);
+        let news = std::mem::take(&mut self.took) | (std::mem::replace(&mut self.begun, begun) != begun);
         // hyper does not read again by itself when an answer that it had to wait for is complete.
         if self.activity.is_busy_or_wakes(cx.waker()) {
-            self.waits_for = Waits::Nothing;
-            self.reading.clear();
-            return Poll::Pending;
+            let waits_for = if self.http2 && self.activity.waits_for_client() { Waits::Client } else { Waits::Nothing };
+            if news || self.waits_for != waits_for || waits_for == Waits::Nothing {
+                self.waits_for = waits_for;
+                self.reading.clear();
+            }
+            return if waits_for == Waits::Client { self.reading.poll(send, send, cx) } else { Poll::Pending };
         }
-        let (begun, Patience { header, idle, .. }) = (self.activity.begun(), self.patience);
+        if self.http2 && news {
+            // What was asked for meanwhile was answered at once.
+            self.waits_for = Waits::Request;
+            self.reading.clear();
+        }
         let rest = REST.min(idle);
         match self.waits_for {
             // hyper reads ahead of the answer, and then no more: whether this is still a header must be looked at again.
             Waits::Header { begun: before } if before == begun => return self.reading.poll(header, rest, cx),
             Waits::Request | Waits::Rest => {}
-            Waits::Nothing | Waits::Header { .. } => {
+            Waits::Nothing | Waits::Client | Waits::Header { .. } => {
                 self.waits_for = Waits::Request;
                 self.reading.clear();
             }
@@ -193,11 +211,15 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match written {
             Poll::Ready(result) => {
-                self.writing.clear();
+                if self.writing.is_set() {
+                    self.writing.clear();
+                    self.activity.holds_up(false);
+                }
                 Poll::Ready(result)
             }
             Poll::Pending => {
                 self.activity.rests(false);
+                self.activity.holds_up(true);
                 let limit = self.patience.send;
                 ready!(self.writing.poll(limit, limit, cx));
                 Poll::Ready(Err(overdue("the client took nothing in time")))
@@ -209,6 +231,7 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.took |= written.is_ready();
         self.watch(cx, written)
     }
 
@@ -218,6 +241,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.took |= written.is_ready();
         self.watch(cx, written)
     }
 
@@ -295,7 +319,8 @@ mod tests {
         client.write_all(b"GET").await.unwrap();
         let mut buffer = [0; 64];
         assert!(guarded.read(&mut buffer).await.unwrap() > 0);
-        let _busy = connection.busy();
+        let mut busy = connection.busy();
+        busy.waits_for_us(true);
         let waited = tokio::time::timeout(Duration::from_secs(1000), guarded.read(&mut buffer)).await;
         assert!(waited.is_err(), "not cut off");
     }
@@ -307,6 +332,45 @@ mod tests {
         client.write_all(b"PRI * HTTP/2.0").await.unwrap();
         let mut buffer = [0; 64];
         assert!(guarded.read(&mut buffer).await.unwrap() > 0);
+        assert_eq!(seconds_until_cut_off(&mut guarded).await, 75);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_over_http2_that_lets_nothing_in() {
+        let (mut client, mut guarded, connection) = pair();
+        guarded.speaks_http2();
+        client.write_all(b"PRI * HTTP/2.0").await.unwrap();
+        let mut buffer = [0; 64];
+        assert!(guarded.read(&mut buffer).await.unwrap() > 0);
+        let (mut busy, mut other) = (connection.busy(), connection.busy());
+        busy.waits_for_us(false);
+        // As long as one of them waits for us, it is our turn.
+        other.waits_for_us(true);
+        let wait = async |guarded: &mut Guarded<DuplexStream>, seconds| {
+            tokio::time::timeout(Duration::from_secs(seconds), guarded.read(&mut [0; 64])).await.is_err()
+        };
+        assert!(wait(&mut guarded, 1000).await);
+        other.waits_for_us(false);
+        assert!(wait(&mut guarded, 59).await);
+        guarded.write_all(b"frame").await.unwrap();
+        assert!(wait(&mut guarded, 59).await, "it took something");
+        drop(connection.busy());
+        assert!(wait(&mut guarded, 59).await, "it asked for something");
+        busy.waits_for_us(true);
+        assert!(wait(&mut guarded, 1000).await);
+        busy.waits_for_us(false);
+        assert_eq!(seconds_until_cut_off(&mut guarded).await, 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_after_what_was_answered_at_once() {
+        let (mut client, mut guarded, connection) = pair();
+        guarded.speaks_http2();
+        client.write_all(b"PRI * HTTP/2.0").await.unwrap();
+        assert!(guarded.read(&mut [0; 64]).await.unwrap() > 0);
+        let mut buffer = [0; 64];
+        assert!(tokio::time::timeout(Duration::from_secs(74), guarded.read(&mut buffer)).await.is_err());
+        drop(connection.busy());
         assert_eq!(seconds_until_cut_off(&mut guarded).await, 75);
     }
 

@@ -37,7 +37,7 @@ impl Protocols {
             .max_headers(limits.header_count)
             .keep_alive(true);
         let mut http2 = http2::Builder::new(AtOnce);
-        // Pings of hyper's would cost locks and looks at the clock with each request: the kernel finds out who is gone.
+        // Pings of hyper's would cost locks and looks at the clock with each request. The kernel finds out who is gone, `Guarded` who takes nothing.
         http2
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.header_size).unwrap_or(u32::MAX))

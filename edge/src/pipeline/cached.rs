@@ -47,6 +47,16 @@ pub(super) struct Lookup {
     now: Timestamp,
 }
 
+/// What is known of what the store has, before anything is waited for.
+pub(super) enum Known {
+    /// Nothing.
+    Nothing,
+    /// That what is under this key has to be read first.
+    Blocks(StoreKey),
+    /// All.
+    All(Lookup),
+}
+
 /// What to fetch, and why.
 struct Errand {
     key: StoreKey,
@@ -57,18 +67,18 @@ struct Errand {
 }
 
 impl ClientExchange<'_> {
-    /// The answer, when nobody has to be waited for: no origin, and no disk. Else what the store has, if that is known by now.
-    pub(super) fn at_once(&self) -> Result<Answered, Option<Lookup>> {
+    /// The answer, when nobody has to be waited for: no origin, and no disk.
+    pub(super) fn at_once(&self) -> Result<Answered, Known> {
         // What clients insist on is noted, once.
         if !self.looked_up || self.special.directives || self.is_looping() {
-            return Err(None);
+            return Err(Known::Nothing);
         }
-        let lookup = self.lookup_at_once(None, &[]).map_err(|_| None)?;
-        self.served(&lookup).map_err(|_| Some(lookup))
+        let lookup = self.lookup_at_once(None, &[]).map_err(Known::Blocks)?;
+        self.served(&lookup).map_err(|_| Known::All(lookup))
     }
 
-    /// The answer; `lookup` is what the store has, if that is known.
-    pub(super) async fn cached(&self, mut lookup: Option<Lookup>) -> Answered {
+    /// The answer, by what is `known`.
+    pub(super) async fn cached(&self, mut known: Known) -> Answered {
         if !self.looked_up {
             if self.wishes.only_if_cached {
                 return (self.refused(Refusal::OnlyIfCached), Outcome::Refused);
@@ -77,9 +87,10 @@ impl ClientExchange<'_> {
         }
         let mut tried = None;
         for _ in 0..VARIANT_HOPS {
-            let lookup = match lookup.take() {
-                Some(lookup) => lookup,
-                None => self.lookup(tried).await,
+            let lookup = match std::mem::replace(&mut known, Known::Nothing) {
+                Known::All(lookup) => lookup,
+                Known::Blocks(key) => self.lookup(tried, Some(key)).await,
+                Known::Nothing => self.lookup(tried, None).await,
             };
             let (why, fetch_part) = match self.served(&lookup) {
                 Ok(answered) => return answered,
@@ -166,17 +177,21 @@ impl ClientExchange<'_> {
 
     /// What of an answer to this request is stored, and where it is or goes.
     pub(super) async fn stored(&self) -> (StoreKey, Option<Arc<Object>>) {
-        let Lookup { key, found, .. } = self.lookup(None).await;
+        let Lookup { key, found, .. } = self.lookup(None, None).await;
         (key, found.map(|(object, _)| object))
     }
 
-    /// What is stored for this request. `hint` is where a running fill said that its variant goes.
-    async fn lookup(&self, hint: Option<StoreKey>) -> Lookup {
+    /// What is stored for this request. `hint` is where a running fill said that its variant goes; what is under the key that `blocks`
+    /// has to be read first.
+    async fn lookup(&self, hint: Option<StoreKey>, mut blocks: Option<StoreKey>) -> Lookup {
         let mut read = Vec::new();
         loop {
+            if let Some(key) = blocks {
+                read.push((key, self.worker.edge.store.load(&key).await));
+            }
             match self.lookup_at_once(hint, &read) {
                 Ok(lookup) => return lookup,
-                Err(key) => read.push((key, self.worker.edge.store.get(&key).await)),
+                Err(key) => blocks = Some(key),
             }
         }
     }

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use nearcast_shared::clock::Timestamp;
 use nearcast_shared::config::Rule;
 
-use super::cached::Lookup;
+use super::cached::Known;
 use super::purged;
 use crate::body::Body;
 use crate::cache_status::CacheStatus;
@@ -89,14 +89,14 @@ impl<'a> ClientExchange<'a> {
         Self { worker, view, site, peer, parts, forwarded, host, port, country, looked_up, keyed, url, wishes, special }
     }
 
-    /// The answer; `lookup` is what the store has, if that is known.
-    pub(super) async fn answer(&self, body: Incoming, lookup: Option<Lookup>) -> Answered {
+    /// The answer, by what is `known` of what the store has.
+    pub(super) async fn answer(&self, body: Incoming, known: Known) -> Answered {
         if self.is_looping() {
             return (self.refused(Refusal::Loop), Outcome::Refused);
         }
         match self.parts.method {
             // A body of a GET is neither keyed nor forwarded.
-            Method::GET | Method::HEAD => self.cached(lookup).await,
+            Method::GET | Method::HEAD => self.cached(known).await,
             // What is rarer than a miss is not to make the state of one larger.
             _ if purged::is_purge(&self.parts.method) => Box::pin(self.purge()).await,
             _ => Box::pin(self.pass_with(body)).await,

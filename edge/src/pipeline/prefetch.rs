@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, Request, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Collected};
 
+use super::cached::Known;
 use super::exchange::ClientExchange;
 use crate::body::{Body, BodyError};
 use crate::listener::connection::{Activity, Connection};
@@ -77,7 +78,7 @@ pub async fn prefetch(
     let admitted = Admitted { site: &site, host: host.into(), target: target.into() };
     let (parts, ()) = request.into_parts();
     let exchange = ClientExchange::new(worker, &view, &connection, admitted, &parts);
-    let (response, outcome) = exchange.cached(None).await;
+    let (response, outcome) = exchange.cached(Known::Nothing).await;
     worker.edge.metrics.prefetched(outcome).inc();
     let status = response.status();
     let mut told = Prefetched { outcome, status, bytes: 0, stored: false, not_stored: None, error: None };

@@ -269,7 +269,7 @@ impl From {
 
     fn fields(&mut self) -> Result<HeaderMap> {
         let count = self.count(LIST_MAX)?;
-        let mut fields = HeaderMap::with_capacity(count);
+        let mut fields = HeaderMap::with_capacity(count.min(64));
         for _ in 0..count {
             let (name, value) = (self.name()?, self.value()?);
             fields.try_append(name, value).map_err(|_| invalid("too many fields"))?;

@@ -101,13 +101,13 @@ impl Disk {
         self.segments.index.get(key).is_some() || self.queue.contains(key)
     }
 
-    /// What is under `key`. When that is on disk, `keep` is called with it, once for all who wait, unless another piece
-    /// was put under the key meanwhile.
+    /// Reads what is on disk under `key` aside. `keep` is called with it, once for all who wait, unless another piece was put
+    /// under the key meanwhile.
     pub(super) async fn load(&self, key: &StoreKey, keep: impl FnOnce(&Piece) + Send + 'static) -> Option<Piece> {
         self.flight(key, keep)?.await.ok().flatten()
     }
 
-    /// The same of what waits to be written, is not there, or is in the page cache: that costs no change of threads.
+    /// What is under `key`, if it waits to be written, is not there, or is in the page cache: that costs no change of threads.
     pub(super) fn load_at_once(&self, key: &StoreKey, keep: impl FnOnce(&Piece)) -> Result<Option<Piece>, Blocks> {
         if let Some(piece) = self.queue.get(key) {
             return Ok(Some(piece));

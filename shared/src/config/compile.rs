@@ -337,16 +337,11 @@ impl Compiler<'_> {
     }
 
     fn log(&mut self, log: &file::Log) -> Log {
-        let level = match log.level.as_ref().map(|level| (level.get_ref().as_str(), level.span())) {
-            None | Some(("info", _)) => Level::INFO,
-            Some(("error", _)) => Level::ERROR,
-            Some(("warn", _)) => Level::WARN,
-            Some(("debug", _)) => Level::DEBUG,
-            Some((_, span)) => {
-                self.gather.at(Some(span), "log.level", "must be error, warn, info or debug");
-                Level::INFO
-            }
-        };
+        const LEVELS: &str = "error, warn, info or debug";
+        let level = log.level.as_ref().and_then(|level| self.parse("log.level", level, LEVELS));
+        if level == Some(Level::TRACE) {
+            self.gather.at(log.level.as_ref().map(|level| level.span()), "log.level", format!("must be {LEVELS}"));
+        }
         let format = match log.format.as_ref().map(|f| (f.get_ref().as_str(), f.span())) {
             None | Some(("text", _)) => LogFormat::Text,
             Some(("json", _)) => LogFormat::Json,
@@ -356,7 +351,7 @@ impl Compiler<'_> {
             }
         };
         let access = self.log_target(&log.access);
-        Log { level, format, access }
+        Log { level: level.unwrap_or(Level::INFO), format, access }
     }
 
     fn log_target(&self, given: &At<String>) -> LogTarget {
