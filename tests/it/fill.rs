@@ -489,7 +489,7 @@ fn a_large_body_takes_no_room_of_its_own() {
     let process = Process::run(&Setup::new(&origin));
     let mut client = Plain::connect(process.http());
     let mut begun = client.begin(&Ask::get("/huge"));
-    let before = process.resident_kib();
+    let before = process.settled_kib();
     let piece = noise(MIB, 9);
     let mut grown = 0;
     for _ in 0..LENGTH / MIB {

@@ -47,7 +47,7 @@ fn three_hundred_clients_have_the_first_bytes_while_the_rest_is_still_to_come() 
     let (vast, gate) = (Vast::new(3 * MIB, 1), Gate::default());
     let origin = in_two(&vast, 64 << 10, &gate, None);
     let process = Process::run(&Setup::new(&origin));
-    let before = process.resident_kib();
+    let before = process.settled_kib();
     let begun = AtomicUsize::new(0);
     thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)

@@ -24,7 +24,7 @@ fn fill(length: u64, chunked: bool) {
         reply.vast(&vast, 0, vast.length)
     });
     let process = Process::run(&Setup::new(&origin).set("cache.memory", "\"32 MiB\""));
-    let before = process.resident_kib();
+    let before = process.settled_kib();
     let mut client = Plain::connect(process.http());
     for number in 0..TIER * 3 / 2 / (length + 2048) {
         let answer = client.ask(&Ask::get(&format!("/{number}")));
@@ -65,7 +65,7 @@ fn of_a_burst_goes_back() {
     let origin = Origin::start(|_| Reply::new(200).control("max-age=3600"));
     let process = Process::run(&Setup::new(&origin));
     Plain::connect(process.http()).ask(&Ask::get("/"));
-    let before = process.resident_kib();
+    let before = process.settled_kib();
     let mut clients: Vec<Plain> = (0..CLIENTS).map(|_| Plain::connect(process.http())).collect();
     for client in &mut clients {
         assert_eq!(client.ask(&Ask::get("/")).status, 200);

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::eventually;
-use super::node::Setup;
+use super::node::{Setup, admin};
 
 /// A running `nearcast`.
 pub(crate) struct Process {
@@ -100,6 +100,13 @@ impl Process {
     /// KiB that it has in memory.
     pub(crate) fn resident_kib(&self) -> u64 {
         self.proc_status("VmRSS:").trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The same, once it has made its maps: that is done aside, after it has begun to serve, and takes as much as all else.
+    pub(crate) fn settled_kib(&self) -> u64 {
+        let metrics = || admin(self.admin(), "GET", "/metrics", "").text();
+        eventually("the maps are made", || metrics().contains("nearcast_map_build_timestamp_seconds "));
+        self.resident_kib()
     }
 
     /// KiB that it had in memory at most.
