@@ -28,7 +28,7 @@ use task::{Hall, Task};
 /// a node that is asked for by too many from one that is dead; all else is turned away.
 pub const BEYOND_MAX: usize = 64;
 
-/// How much later the kernel gives a client up than we do: it counts what we cannot see.
+/// How much later the kernel gives a client up than we do: it sees what is gone from us.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// How far a node is on its way out.
@@ -63,7 +63,7 @@ pub struct Doors {
 /// # Errors
 /// When the socket cannot be used.
 pub async fn serve(socket: StdListener, https: bool, worker: Arc<Worker>, mut doors: Doors) -> std::io::Result<usize> {
-    sockets::give_up_after(&socket, doors.limits.send_timeout + GRACE)?;
+    sockets::give_up_after(&socket, doors.limits.send_timeout.saturating_add(GRACE))?;
     let listener = TcpListener::from_std(socket)?;
     let port = listener.local_addr()?.port();
     let protocols = Protocols::new(&doors.limits);

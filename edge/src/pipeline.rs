@@ -53,8 +53,6 @@ enum State {
     There(Response<Body>),
     /// Something is waited for. Only this is a future with room for all that a fetch may need.
     Coming(Pin<Box<dyn Future<Output = Response<Body>> + Send>>),
-    /// Answers before it are not taken yet: it is not looked at before its turn, so that what is so then is what counts.
-    Queued(Box<(Asked, Incoming)>),
     /// It was given out.
     Over,
 }
@@ -66,26 +64,23 @@ struct Asked {
     parts: request::Parts,
 }
 
-/// Serves one request.
+/// Serves one request. hyper asks for the answer at once: an HTTP/1 request that was sent ahead of others' answers is not read before these are
+/// with the kernel.
 pub fn serve(worker: &Arc<Worker>, connection: &Arc<Connection>, request: Request<Incoming>) -> Answering {
     let (parts, body) = request.into_parts();
-    let whole = |parts| Asked { worker: worker.clone(), connection: connection.clone(), parts };
-    Answering(if connection.is_held_up() {
-        State::Queued(Box::new((whole(parts), body)))
-    } else {
-        let mut busy = connection.busy();
-        match at_once(worker, connection, &parts) {
-            Ok(there) => {
-                // hyper reads on before it sends an answer of HTTP/1. Were that one running, its end would wake the connection, for nothing.
-                if parts.version == Version::HTTP_2 {
-                    busy.waits_for_us(false);
-                }
-                State::There(there.tracked(line(worker, connection, &parts), busy))
+    let mut busy = connection.busy();
+    Answering(match at_once(worker, connection, &parts) {
+        Ok(there) => {
+            // hyper reads on before it sends an answer of HTTP/1. Were that one running, its end would wake the connection, for nothing.
+            if parts.version == Version::HTTP_2 {
+                busy.waits_for_us(false);
             }
-            Err(begun) => {
-                busy.waits_for_us(true);
-                State::Coming(Box::pin(gradually(whole(parts), body, begun, busy)))
-            }
+            State::There(there.tracked(line(worker, connection, &parts), busy))
+        }
+        Err(begun) => {
+            busy.waits_for_us(true);
+            let asked = Asked { worker: worker.clone(), connection: connection.clone(), parts };
+            State::Coming(Box::pin(gradually(asked, body, begun, busy)))
         }
     })
 }
@@ -94,24 +89,16 @@ impl Future for Answering {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            match std::mem::replace(&mut self.0, State::Over) {
-                State::There(response) => return Poll::Ready(Ok(response)),
-                State::Coming(mut coming) => {
-                    let polled = coming.as_mut().poll(cx);
-                    if polled.is_pending() {
-                        self.0 = State::Coming(coming);
-                    }
-                    return polled.map(Ok);
+        match std::mem::replace(&mut self.0, State::Over) {
+            State::There(response) => Poll::Ready(Ok(response)),
+            State::Coming(mut coming) => {
+                let polled = coming.as_mut().poll(cx);
+                if polled.is_pending() {
+                    self.0 = State::Coming(coming);
                 }
-                State::Queued(asked) => {
-                    let (asked, body) = *asked;
-                    let mut busy = asked.connection.busy();
-                    busy.waits_for_us(true);
-                    self.0 = State::Coming(Box::pin(gradually(asked, body, None, busy)));
-                }
-                State::Over => panic!("it was given out"),
+                polled.map(Ok)
             }
+            State::Over => panic!("it was given out"),
         }
     }
 }

@@ -258,7 +258,9 @@ impl Store {
     pub async fn load(&self, key: &StoreKey) -> Option<Piece> {
         let (inner, at) = (self.0.clone(), *key);
         let keep = move |piece: &Piece| inner.tiers.put(at, piece.clone(), Standing::Settled);
-        self.0.estate.disk.as_ref()?.load(key, keep).await
+        let loaded = self.0.estate.disk.as_ref()?.load(key, keep).await;
+        // Another may have been put there meanwhile.
+        loaded.or_else(|| self.peek(key))
     }
 
     /// What is under `key`, unless the disk would have to be waited for.

@@ -12,6 +12,9 @@ use crate::config::ListenAddress;
 const ALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(3);
 
+/// How long that takes. A shorter user timeout would have it end after one question.
+const ALIVE_FOR: Duration = Duration::from_secs(90);
+
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
@@ -32,12 +35,15 @@ pub fn tcp(address: ListenAddress, workers: usize) -> io::Result<Vec<TcpListener
     }
 }
 
-/// Connections that `listener` accepts end when what was sent is not acknowledged, or not let in, for so long.
+/// Connections that `listener` accepts end when what was sent is not acknowledged, or not let in, for so long; not before they would for
+/// want of any sign of life.
 ///
 /// # Errors
 /// When the system does not do it.
 pub fn give_up_after(listener: &TcpListener, limit: Duration) -> io::Result<()> {
-    SockRef::from(listener).set_tcp_user_timeout(Some(limit))
+    /// The kernel has 31 bits for milliseconds.
+    const MOST: Duration = Duration::from_millis(i32::MAX as u64);
+    SockRef::from(listener).set_tcp_user_timeout(Some(limit.clamp(ALIVE_FOR, MOST)))
 }
 
 /// UDP sockets for `address`: for each local address it stands for, one per worker. Replies leave from the address
@@ -136,13 +142,17 @@ mod tests {
     fn what_is_accepted_sends_at_once_and_is_watched() {
         let group = tcp(LOOPBACK, 1).unwrap();
         group[0].set_nonblocking(false).unwrap();
-        give_up_after(&group[0], Duration::from_secs(90)).unwrap();
+        give_up_after(&group[0], Duration::from_secs(100)).unwrap();
         let _client = std::net::TcpStream::connect(group[0].local_addr().unwrap()).unwrap();
         let accepted = Socket::from(group[0].accept().unwrap().0);
         assert!(accepted.tcp_nodelay().unwrap());
         assert!(accepted.keepalive().unwrap());
         assert_eq!(accepted.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
-        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(90)));
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(100)));
+        for (limit, set) in [(Duration::ZERO, ALIVE_FOR), (Duration::MAX, Duration::from_millis(i32::MAX as u64))] {
+            give_up_after(&group[0], limit).unwrap();
+            assert_eq!(SockRef::from(&group[0]).tcp_user_timeout().unwrap(), Some(set));
+        }
     }
 
     #[test]

@@ -64,11 +64,6 @@ impl Connection {
         self.activity.begun.fetch_add(1, Ordering::Relaxed);
         Busy { activity: self.activity.clone(), runs: false, waits_for_us: false }
     }
-
-    /// Whether the client has not taken yet what it was sent.
-    pub fn is_held_up(&self) -> bool {
-        self.activity.held_up.load(Ordering::Relaxed)
-    }
 }
 
 /// Requests of a connection that are being answered, for the timeouts below HTTP.
@@ -81,7 +76,6 @@ pub struct Activity {
     /// Whether they are streams of one connection, which may stand still when nothing is stuck below them.
     streams: AtomicBool,
     resting: AtomicBool,
-    held_up: AtomicBool,
     /// Whoever is to learn that nothing is being answered any more.
     waiting: Mutex<Option<Waker>>,
 }
@@ -110,11 +104,6 @@ impl Activity {
     /// Whether requests are being answered, and all of them wait for the client to take what there is.
     pub fn waits_for_client(&self) -> bool {
         self.is_busy() && self.ours.load(Ordering::Relaxed) == 0
-    }
-
-    /// Whether something is stuck on its way to the client.
-    pub fn holds_up(&self, held_up: bool) {
-        self.held_up.store(held_up, Ordering::Relaxed);
     }
 
     fn wake(&self) {

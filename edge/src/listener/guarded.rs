@@ -27,6 +27,9 @@ pub struct Patience {
 /// How long a connection waits for the next request before nothing is kept for it but its socket.
 const REST: Duration = Duration::from_millis(500);
 
+/// So many times as long as for a byte is waited for a client to open a window of HTTP/2: that is done in large steps.
+const WINDOW: u32 = 4;
+
 /// A socket that gives up on slow clients.
 #[derive(Debug)]
 pub struct Guarded<S> {
@@ -40,8 +43,9 @@ pub struct Guarded<S> {
     /// What the read alarm is set for.
     waits_for: Waits,
     http2: bool,
-    /// Whether the client took anything since this was looked at.
-    took: bool,
+    /// Bytes that the client took and sent since this was looked at.
+    took: usize,
+    sent: usize,
     /// Requests that had begun when this was looked at.
     begun: u32,
 }
@@ -73,7 +77,8 @@ impl<S> Guarded<S> {
             writing: Alarm::default(),
             waits_for: Waits::Header { begun: 0 },
             http2: false,
-            took: false,
+            took: 0,
+            sent: 0,
             begun: 0,
         }
     }
@@ -99,6 +104,8 @@ impl<S> Guarded<S> {
         let begun = self.activity.begun();
         self.waits_for = match self.waits_for {
             Waits::Header { begun: before } if before == begun => return,
+            // What opens a window is seen by what is written then.
+            Waits::Client => return,
             _ if self.http2 => Waits::Request,
             _ => Waits::Header { begun },
         };
@@ -108,7 +115,9 @@ impl<S> Guarded<S> {
     /// Sets the alarm for what is waited for now, and tells whether it rang.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (begun, Patience { header, idle, send }) = (self.activity.begun(), self.patience);
-        let news = std::mem::take(&mut self.took) | (std::mem::replace(&mut self.begun, begun) != begun);
+        // Answers to pings and settings are as long as these: they are no answer that the client takes.
+        let news = self.took > self.sent || self.begun != begun;
+        (self.took, self.sent, self.begun) = (0, 0, begun);
         // hyper does not read again by itself when an answer that it had to wait for is complete.
         if self.activity.is_busy_or_wakes(cx.waker()) {
             let waits_for = if self.http2 && self.activity.waits_for_client() { Waits::Client } else { Waits::Nothing };
@@ -116,17 +125,21 @@ impl<S> Guarded<S> {
                 self.waits_for = waits_for;
                 self.reading.clear();
             }
-            return if waits_for == Waits::Client { self.reading.poll(send, send, cx) } else { Poll::Pending };
+            return match waits_for {
+                Waits::Client => self.reading.poll(send.saturating_mul(WINDOW), send, cx),
+                _ => Poll::Pending,
+            };
         }
-        if self.http2 && news {
-            // What was asked for meanwhile was answered at once.
+        let is_header = matches!(self.waits_for, Waits::Header { begun: before } if before == begun);
+        // What was asked for meanwhile was answered at once; or the end of an answer is stuck, and the client is not idle.
+        if (self.http2 && news) || (self.writing.is_set() && !is_header) {
             self.waits_for = Waits::Request;
             self.reading.clear();
         }
         let rest = REST.min(idle);
         match self.waits_for {
             // hyper reads ahead of the answer, and then no more: whether this is still a header must be looked at again.
-            Waits::Header { begun: before } if before == begun => return self.reading.poll(header, rest, cx),
+            Waits::Header { .. } if is_header => return self.reading.poll(header, rest, cx),
             Waits::Request | Waits::Rest => {}
             Waits::Nothing | Waits::Client | Waits::Header { .. } => {
                 self.waits_for = Waits::Request;
@@ -179,6 +192,10 @@ impl Alarm {
     }
 }
 
+fn length(written: &Poll<io::Result<usize>>) -> usize {
+    if let Poll::Ready(Ok(length)) = written { *length } else { 0 }
+}
+
 fn overdue(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
@@ -194,6 +211,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         match Pin::new(&mut self.socket).poll_read(cx, buffer) {
             Poll::Ready(result) => {
                 self.activity.rests(false);
+                self.sent += buffer.filled().len() - before;
                 if buffer.filled().len() > before {
                     self.received();
                 }
@@ -211,15 +229,11 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match written {
             Poll::Ready(result) => {
-                if self.writing.is_set() {
-                    self.writing.clear();
-                    self.activity.holds_up(false);
-                }
+                self.writing.clear();
                 Poll::Ready(result)
             }
             Poll::Pending => {
                 self.activity.rests(false);
-                self.activity.holds_up(true);
                 let limit = self.patience.send;
                 ready!(self.writing.poll(limit, limit, cx));
                 Poll::Ready(Err(overdue("the client took nothing in time")))
@@ -231,7 +245,7 @@ impl<S: AsyncWrite + Unpin> Guarded<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.took |= written.is_ready();
+        self.took += length(&written);
         self.watch(cx, written)
     }
 
@@ -241,7 +255,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
-        self.took |= written.is_ready();
+        self.took += length(&written);
         self.watch(cx, written)
     }
 
@@ -262,6 +276,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
     use crate::listener::connection::Connection;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -351,15 +367,37 @@ mod tests {
         };
         assert!(wait(&mut guarded, 1000).await);
         other.waits_for_us(false);
-        assert!(wait(&mut guarded, 59).await);
+        assert!(wait(&mut guarded, 239).await);
         guarded.write_all(b"frame").await.unwrap();
-        assert!(wait(&mut guarded, 59).await, "it took something");
+        assert!(wait(&mut guarded, 239).await, "it took something");
         drop(connection.busy());
-        assert!(wait(&mut guarded, 59).await, "it asked for something");
+        assert!(wait(&mut guarded, 239).await, "it asked for something");
         busy.waits_for_us(true);
         assert!(wait(&mut guarded, 1000).await);
         busy.waits_for_us(false);
-        assert_eq!(seconds_until_cut_off(&mut guarded).await, 60);
+        assert!(wait(&mut guarded, 200).await);
+        client.write_all(b"ping").await.unwrap();
+        assert!(guarded.read(&mut buffer).await.unwrap() > 0);
+        guarded.write_all(b"pong").await.unwrap();
+        assert_eq!(seconds_until_cut_off(&mut guarded).await, 40, "pings are no answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_the_end_of_an_answer_slowly_is_not_idle() {
+        let (mut client, mut guarded, connection) = pair();
+        client.write_all(b"GET").await.unwrap();
+        assert!(guarded.read(&mut [0; 64]).await.unwrap() > 0);
+        drop(connection.busy());
+        for second in 0..20 {
+            let sends_and_reads = poll_fn(|cx| {
+                while let Poll::Ready(written) = Pin::new(&mut guarded).poll_write(cx, &[0; 64]) {
+                    assert!(written.unwrap() > 0);
+                }
+                Pin::new(&mut guarded).poll_read(cx, &mut ReadBuf::new(&mut [0; 64]))
+            });
+            assert!(tokio::time::timeout(Duration::from_secs(30), sends_and_reads).await.is_err(), "{second}");
+            client.read_exact(&mut [0; 9]).await.unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -151,7 +151,7 @@ impl Task {
                 // that nothing more is there to read.
                 let serves = poll_fn(|cx| match Pin::new(&mut *serving).poll(cx) {
                     Poll::Ready(ended) => Poll::Ready(Some(ended)),
-                    Poll::Pending if activity.is_at_rest() => Poll::Ready(None),
+                    Poll::Pending if activity.is_at_rest() && !activity.is_busy() => Poll::Ready(None),
                     Poll::Pending => Poll::Pending,
                 });
                 let ended = tokio::select! {
