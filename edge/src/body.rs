@@ -2,7 +2,7 @@
 //! (HTTP/1: closed without the last chunk; HTTP/2: a reset) and never a clean end.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -111,21 +111,16 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = self.source.poll(cx);
-        if let Some(tracker) = &mut self.tracker {
-            tracker.waits_for_us(frame.is_pending());
-        }
-        let frame = ready!(frame);
         let passed = matches!(self.source, Source::Origin(_));
         if let Some(tracker) = &mut self.tracker {
+            tracker.waits_for_us(frame.is_pending());
             match &frame {
-                Some(Ok(frame)) => {
-                    tracker.sent(frame.data_ref().map_or(0, Bytes::len), passed);
-                }
-                Some(Err(error)) => tracker.broke_off(error),
-                None => {}
+                Poll::Ready(Some(Ok(frame))) => tracker.sent(frame.data_ref().map_or(0, Bytes::len), passed),
+                Poll::Ready(Some(Err(error))) => tracker.broke_off(error),
+                Poll::Ready(None) | Poll::Pending => {}
             }
         }
-        Poll::Ready(frame)
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

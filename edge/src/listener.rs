@@ -28,7 +28,7 @@ use task::{Hall, Task};
 /// a node that is asked for by too many from one that is dead; all else is turned away.
 pub const BEYOND_MAX: usize = 64;
 
-/// How much later the kernel gives a client up than we do: it sees what is gone from us.
+/// How much later than we do the kernel gives a client up: by then we have seen whatever we can see.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// How far a node is on its way out.

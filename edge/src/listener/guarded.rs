@@ -292,6 +292,15 @@ mod tests {
         (client, Guarded::new(server, PATIENCE, activity), connection)
     }
 
+    /// The same, of a client that has begun to speak HTTP/2.
+    async fn pair_over_http2() -> (DuplexStream, Guarded<DuplexStream>, Connection) {
+        let (mut client, mut guarded, connection) = pair();
+        guarded.speaks_http2();
+        client.write_all(b"PRI * HTTP/2.0").await.unwrap();
+        assert!(guarded.read(&mut [0; 64]).await.unwrap() > 0);
+        (client, guarded, connection)
+    }
+
     async fn seconds_until_cut_off(guarded: &mut Guarded<DuplexStream>) -> u64 {
         let start = Instant::now();
         let mut buffer = [0; 64];
@@ -343,21 +352,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn http2_may_ping_while_idle() {
-        let (mut client, mut guarded, _connection) = pair();
-        guarded.speaks_http2();
-        client.write_all(b"PRI * HTTP/2.0").await.unwrap();
+        let (mut client, mut guarded, _connection) = pair_over_http2().await;
         let mut buffer = [0; 64];
-        assert!(guarded.read(&mut buffer).await.unwrap() > 0);
+        assert!(tokio::time::timeout(Duration::from_secs(50), guarded.read(&mut buffer)).await.is_err());
+        client.write_all(b"ping").await.unwrap();
+        assert_eq!(guarded.read(&mut buffer).await.unwrap(), 4);
         assert_eq!(seconds_until_cut_off(&mut guarded).await, 75);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_over_http2_that_lets_nothing_in() {
-        let (mut client, mut guarded, connection) = pair();
-        guarded.speaks_http2();
-        client.write_all(b"PRI * HTTP/2.0").await.unwrap();
-        let mut buffer = [0; 64];
-        assert!(guarded.read(&mut buffer).await.unwrap() > 0);
+        let (mut client, mut guarded, connection) = pair_over_http2().await;
         let (mut busy, mut other) = (connection.busy(), connection.busy());
         busy.waits_for_us(false);
         // As long as one of them waits for us, it is our turn.
@@ -377,7 +382,7 @@ mod tests {
         busy.waits_for_us(false);
         assert!(wait(&mut guarded, 200).await);
         client.write_all(b"ping").await.unwrap();
-        assert!(guarded.read(&mut buffer).await.unwrap() > 0);
+        assert_eq!(guarded.read(&mut [0; 64]).await.unwrap(), 4);
         guarded.write_all(b"pong").await.unwrap();
         assert_eq!(seconds_until_cut_off(&mut guarded).await, 40, "pings are no answer");
     }
@@ -402,10 +407,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_after_what_was_answered_at_once() {
-        let (mut client, mut guarded, connection) = pair();
-        guarded.speaks_http2();
-        client.write_all(b"PRI * HTTP/2.0").await.unwrap();
-        assert!(guarded.read(&mut [0; 64]).await.unwrap() > 0);
+        let (_client, mut guarded, connection) = pair_over_http2().await;
         let mut buffer = [0; 64];
         assert!(tokio::time::timeout(Duration::from_secs(74), guarded.read(&mut buffer)).await.is_err());
         drop(connection.busy());
