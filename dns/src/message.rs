@@ -288,12 +288,13 @@ mod tests {
     fn faults() {
         let long_name = [&[7; 8 * 32][..], &[0, 0, 1, 0, 1]].concat();
         let named_opt = [&[1, b'a'], PLAIN_OPT].concat();
+        let pointed_opt = [&[0xc0, 4][..], &PLAIN_OPT[1..]].concat();
         let next_version = [0, 0, 41, 4, 208, 0, 1, 0, 0, 0, 0];
         let cut_option = [&PLAIN_OPT[..10], &[15, 0, 10, 0, 8, 7, 7, 7, 7, 7, 7, 7, 7, 0, 3, 0]].concat();
         let bad_subnet = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 8, 0, 8, 0, 4, 0, 1, 24, 0];
         // (name, packet, fault, has a question to echo, has an OPT to answer)
         type Row<'a> = (&'a str, Vec<u8>, Option<Fault>, bool, bool);
-        let rows: [Row<'_>; 25] = [
+        let rows: [Row<'_>; 26] = [
             ("no question", packet(0, [0, 0, 0, 0], &[]), Some(Fault::NoQuestion), false, false),
             ("no question, OPT", packet(0, [0, 0, 0, 1], &[PLAIN_OPT]), Some(Fault::NoQuestion), false, true),
             (
@@ -355,6 +356,13 @@ mod tests {
             (
                 "OPT with a name",
                 packet(0, [1, 0, 0, 1], &[QUESTION, &named_opt]),
+                Some(Fault::Malformed(Flaw::MisplacedOpt)),
+                true,
+                false,
+            ),
+            (
+                "OPT with a pointer to a zero, in the header",
+                packet(0, [1, 0, 0, 1], &[QUESTION, &pointed_opt]),
                 Some(Fault::Malformed(Flaw::MisplacedOpt)),
                 true,
                 false,

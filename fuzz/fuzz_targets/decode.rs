@@ -59,7 +59,7 @@ fn compare(ours: &Read, theirs: &Reading) {
 
 fn by_domain(packet: &[u8]) -> Option<Reading> {
     let message = Message::from_octets(packet).ok()?;
-    let (questions, answers, authority, additional) = message.sections().ok()?;
+    let (questions, answers, authority, mut additional) = message.sections().ok()?;
     let questions: Vec<Question> = questions
         .map(|question| {
             let question = question.ok()?;
@@ -68,24 +68,27 @@ fn by_domain(packet: &[u8]) -> Option<Reading> {
         })
         .collect::<Option<_>>()?;
     let before: Vec<ParsedRecord<'_, _>> = answers.chain(authority).collect::<Result<_, _>>().ok()?;
-    let after: Vec<ParsedRecord<'_, _>> = additional.collect::<Result<_, _>>().ok()?;
-    let is_opt = |record: &&ParsedRecord<'_, _>| record.rtype() == Rtype::OPT;
-    let opts: Vec<_> = after.iter().filter(is_opt).collect();
+    let is_opt = |record: &ParsedRecord<'_, _>| record.rtype() == Rtype::OPT;
+    let mut opts = Vec::new();
+    loop {
+        let begin = additional.pos();
+        let Some(record) = additional.next() else { break };
+        let record = record.ok()?;
+        if is_opt(&record) {
+            opts.push((begin, record));
+        }
+    }
     let mut faults = Vec::new();
     if message.header().opcode().to_int() != 0 {
         faults.push(Wrong::Opcode);
     }
     // A name that is compressed is shorter than it reads, and RFC 6891 section 6.1.1 wants one OPT, in this section.
     let whole = |question: &Question| packet[12..].starts_with(&question.0);
-    if questions.len() != 1
-        || !questions.iter().all(whole)
-        || opts.len() > 1
-        || before.iter().any(|record| is_opt(&record))
-    {
+    if questions.len() != 1 || !questions.iter().all(whole) || opts.len() > 1 || before.iter().any(is_opt) {
         faults.push(Wrong::Malformed);
     }
     let mut edns = None;
-    for opt in &opts {
+    for (begin, opt) in &opts {
         let [_, version, flags, _] = opt.ttl().as_secs().to_be_bytes();
         edns.get_or_insert((opt.class().to_int(), version, flags & 0x80 != 0));
         if version > 0 {
@@ -93,7 +96,8 @@ fn by_domain(packet: &[u8]) -> Option<Reading> {
         } else if !is_right(opt) {
             faults.push(Wrong::Malformed);
         }
-        if opt.owner().iter().count() != 1 {
+        // RFC 6891 section 6.1.2: NAME "MUST be 0 (root domain)": a pointer to a 0 is read as the root, too, and is not one.
+        if packet[*begin] != 0 {
             faults.push(Wrong::Malformed);
         }
     }
