@@ -188,6 +188,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     tiers: Tiers,
     estate: Arc<Estate>,
+    /// What was read from the page cache once, and left there.
+    read: Seen,
     large_min: u64,
     secret: HashSecret,
 }
@@ -211,11 +213,13 @@ impl Store {
             None => None,
         };
         // As many as memory holds if they are small, so that one is known to have been seen when it was pushed out.
-        let seen = Seen::new(if disk.is_some() { memory / 256 } else { 0 });
+        let pieces = |bytes: usize| if disk.is_some() { memory / bytes } else { 0 };
+        let (seen, read) = (Seen::new(pieces(256)), Seen::new(pieces(4 << 10)));
         let estate = Arc::new(Estate { disk, shares, seen, stopping: AtomicBool::new(false) });
         Ok(Self(Arc::new(Inner {
             tiers: Tiers::new(memory, sites, secret, &estate),
             estate,
+            read,
             large_min: (cache.memory / 32).max(1 << 20),
             secret: *secret,
         })))
@@ -272,7 +276,11 @@ impl Store {
             return Ok(Some(piece));
         }
         let Some(disk) = &self.0.estate.disk else { return Ok(None) };
-        disk.load_at_once(key, |piece| self.0.tiers.put(*key, piece.clone(), Standing::Settled))
+        disk.load_at_once(key, |piece| {
+            if self.0.read.every_second_time(key) || self.0.tiers.has_room(key) {
+                self.0.tiers.put(*key, piece.clone(), Standing::Settled);
+            }
+        })
     }
 
     /// What is under `key`, for whoever only looks: it is no sighting, and memory takes in nothing from disk for it.

@@ -2,7 +2,8 @@
 //!
 //! A piece is written when it is asked for a second time, since most never are: those would wear the disk for nothing
 //! and push out what is wanted. What was stored in place of another of its key waits until memory gives it up, however
-//! often it is hit: a page that is renewed every second would else be written every second.
+//! often it is hit: a page that is renewed every second would else be written every second. The other way, too: memory takes in
+//! what was read twice from the page cache, where most of what is read once is not asked for soon again.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
@@ -113,10 +114,21 @@ impl Seen {
 
     /// Whether the like of `key` was seen before; from now on it was.
     pub(super) fn again(&self, key: &StoreKey) -> bool {
-        let hash = XxHash64::oneshot(0, &key.without_version());
-        let slot = &self.0[usize::try_from(hash).unwrap_or(usize::MAX) & (self.0.len() - 1)];
-        let fingerprint = (hash >> 32) as u32 | 1;
+        let (slot, fingerprint) = self.slot(key);
         slot.swap(fingerprint, Ordering::Relaxed) == fingerprint
+    }
+
+    /// Whether it is every second time that this is asked of `key`, others that share its slot aside.
+    pub(super) fn every_second_time(&self, key: &StoreKey) -> bool {
+        let (slot, fingerprint) = self.slot(key);
+        let seen = slot.load(Ordering::Relaxed) == fingerprint;
+        slot.store(if seen { 0 } else { fingerprint }, Ordering::Relaxed);
+        seen
+    }
+
+    fn slot(&self, key: &StoreKey) -> (&AtomicU32, u32) {
+        let hash = XxHash64::oneshot(0, &key.without_version());
+        (&self.0[usize::try_from(hash).unwrap_or(usize::MAX) & (self.0.len() - 1)], (hash >> 32) as u32 | 1)
     }
 }
 
@@ -184,6 +196,14 @@ mod tests {
         mark.want();
         assert!(!mark.is_second_sighting());
         assert_eq!(mark.leave(), Standing::Past);
+    }
+
+    #[test]
+    fn every_second_time() {
+        let seen = Seen::new(1000);
+        let key = |number| StoreKey::chunk(UrlId(5), false, 1, number, false);
+        let said: Vec<bool> = [0, 1, 0, 0, 0, 1, 1].map(|number| seen.every_second_time(&key(number))).into();
+        assert_eq!(said, [false, false, true, false, true, true, false]);
     }
 
     #[test]

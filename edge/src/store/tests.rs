@@ -231,14 +231,37 @@ async fn a_full_queue_holds_nobody_up() {
     }
     let full = store.count(|disk| &disk.dropped, "queue-full");
     assert!(full > 0);
-    // In no order, so that all pairs of shards are met.
-    let mut numbers: Vec<u32> = (0..200).collect();
+    // In no order, so that all pairs of shards are met; twice, since memory takes in what is read a second time.
+    let mut numbers: Vec<u32> = (0..200).chain(0..200).collect();
     numbers.shuffle(&mut StdRng::seed_from_u64(1));
     for n in numbers {
         let found = tokio::time::timeout(Duration::from_secs(20), async { store.get(&key(n)).await }).await;
         assert!(found.expect("no deadlock") == Some(piece(n, 20_000)), "{n}");
     }
     assert!(store.count(|disk| &disk.dropped, "queue-full") > full + 100);
+}
+
+/// What is read once is left to the page cache, unless memory has room to spare.
+#[tokio::test]
+async fn memory_takes_in_what_is_read_twice() {
+    let setup = Setup::new();
+    let store = setup.open().await;
+    (0..10).for_each(|n| store.put(key(n), piece(n, 20_000)));
+    store.close().await.unwrap();
+    drop(store);
+    let store = setup.open().await;
+    let reads = async |n| {
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            assert!(store.get(&key(n)).await == Some(piece(n, 20_000)));
+            taken.push(store.whereabouts(&key(n)).memory);
+        }
+        taken
+    };
+    assert_eq!(reads(0).await, [true, true, true], "there is room");
+    (1000..1400).for_each(|n| store.put(key(n), piece(n, 20_000)));
+    assert_eq!(reads(1).await, [false, true, true]);
+    assert_eq!(reads(2).await, [false, true, true]);
 }
 
 #[tokio::test]

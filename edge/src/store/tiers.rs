@@ -91,13 +91,18 @@ impl Tiers {
         let entry = Entry { piece, mark: Mark::new(standing) };
         if !key.is_of_a_large_body() {
             pair.main.insert(key, entry);
-        } else if pair.main.usage() < pair.main.capacity() / 8 * 7 {
+        } else if pair.has_room() {
             pair.bulk.remove(&key);
             pair.main.insert(key, entry);
         } else {
             pair.main.remove(&key);
             pair.bulk.insert(key, entry);
         }
+    }
+
+    /// Whether there is room to spare where `key` belongs.
+    pub(super) fn has_room(&self, key: &StoreKey) -> bool {
+        self.of(key).has_room()
     }
 
     /// What is under `key` is past: another is about to be put there, or it is taken out. Says how it stood.
@@ -149,6 +154,10 @@ impl Pair {
             main: tier("main", bytes - bulk, SieveConfig.into(), heir),
             bulk: tier("bulk", bulk, FifoConfig::default().into(), heir),
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.main.usage() < self.main.capacity() / 8 * 7
     }
 }
 
