@@ -251,7 +251,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--only", choices=list(PARTS), nargs="+", default=list(PARTS))
-    parser.add_argument("--objects-max", type=int, default=5_000_000, help="less where memory is scarce: five million take about 8 GiB")
+    parser.add_argument("--objects-max", type=int, default=5_000_000, help="less where memory is scarce: five million take about 10 GiB")
     parser.add_argument("--cores", default="0,1", help="the node's core, the load's core")
     parser.add_argument("--scratch", type=Path, default=None, help="where files are; default: the system's folder for temporary ones")
     parser.add_argument("--purges", type=int, default=1_000_000)

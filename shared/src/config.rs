@@ -303,7 +303,7 @@ pub struct Shutdown {
 /// Logging.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// `error`, `warn`, `info`, `debug` or `trace`.
+    /// `error`, `warn`, `info` or `debug`.
     pub level: tracing::Level,
     /// How lines look.
     pub format: LogFormat,
