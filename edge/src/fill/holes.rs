@@ -112,10 +112,18 @@ impl Holes {
             }
         };
         // The timeouts of the origin bound this wait.
-        let Answer::Stream(head) = reader.answer().await else { return None };
-        let length = head.length?;
-        if !object.is_of_one_body_with(length, &head.object.original_headers(), edge.clock.now()) {
-            self.drop_changed(&object);
+        let head = match reader.answer().await {
+            Answer::Stream(head) => head,
+            Answer::Uncacheable(_) => {
+                self.drop_changed(&object).await;
+                return None;
+            }
+            Answer::Confirmed(_) | Answer::StandIn(..) | Answer::Failed(_) => return None,
+        };
+        let (original, now) = (head.object.original_headers(), edge.clock.now());
+        // Of another one the length may be unknown.
+        if !head.length.is_some_and(|length| object.is_of_one_body_with(length, &original, now)) {
+            self.drop_changed(&object).await;
             return None;
         }
         let to = head.coming.end?.min(end);
@@ -125,10 +133,11 @@ impl Holes {
         Some((reader.body(head, edge.store.clone(), first, Some(to)), to))
     }
 
-    /// The origin has another body now: what is stored of the old one cannot be completed any more.
-    fn drop_changed(&self, object: &Object) {
+    /// The origin has another body now, or none to share: what is stored of the old one cannot be completed any more, and whoever
+    /// got it would be cut off at the hole.
+    async fn drop_changed(&self, object: &Object) {
         let (store, key) = (&self.worker.edge.store, self.whose.key);
-        if matches!(store.peek(&key), Some(Piece::Object(now)) if now.tick == object.tick) {
+        if matches!(store.look(&key).await, Some(Piece::Object(now)) if now.tick == object.tick) {
             store.remove(&key);
         }
     }

@@ -29,7 +29,7 @@ impl Task<'_> {
             && (validator::names_one(not_modified) || asked == 1)
             && validator::confirms(not_modified, &stored.original_headers(), exchange.response_time)
         {
-            return self.freshened(stored, self.plan.key.store, not_modified, exchange);
+            return self.freshened(stored, self.plan.key.store, not_modified, exchange).await;
         }
         for other in self.plan.others().filter(|_| not_modified.contains_key(ETAG)) {
             let Some(Piece::Object(object)) = self.worker.edge.store.get(&other.key).await else { continue };
@@ -43,8 +43,8 @@ impl Task<'_> {
                 continue;
             }
             // It answers this request, too: from now on under both keys.
-            let object = self.freshened(&object, other.key, not_modified, exchange)?;
-            if self.may_store(&self.plan.key.store, &object) && self.put(self.plan.key.store, &object) {
+            let object = self.freshened(&object, other.key, not_modified, exchange).await?;
+            if self.may_store(&self.plan.key.store, &object) && self.put(self.plan.key.store, &object).await {
                 self.add_variant(&variant::vary_of(&object.original_headers()), self.plan.key.store, &object).await;
             }
             return Some(object);
@@ -53,7 +53,7 @@ impl Task<'_> {
     }
 
     /// `None` when it may not be shared any more, or belongs elsewhere now.
-    fn freshened(
+    async fn freshened(
         &self,
         stored: &Object,
         key: StoreKey,
@@ -66,7 +66,7 @@ impl Task<'_> {
         }
         let object = Arc::new(object);
         if self.may_store(&key, &object) {
-            renew(&self.worker.edge, key, object.clone());
+            renew(&self.worker.edge, key, object.clone()).await;
         }
         Some(object)
     }
@@ -94,8 +94,8 @@ impl Task<'_> {
         Place { version, base: 0, large_from }
     }
 
-    /// Whether this fetch of `object` may be stored under `key`. What a soft purge covers may, stale as it is, but not in
-    /// place of what was fetched after that.
+    /// Whether this fetch of `object` may be stored under `key`, as far as that can be told from memory. What a soft purge covers
+    /// may, stale as it is, but not in place of what was fetched after that.
     pub(super) fn may_store(&self, key: &StoreKey, object: &Object) -> bool {
         let edge = &self.worker.edge;
         match edge.verdict(&self.plan.site.name, self.plan.url, object, edge.clock.now()) {
@@ -109,16 +109,18 @@ impl Task<'_> {
 
     /// Stores an answer that is all here, if it may be.
     pub(super) async fn put_whole(&self, head: &Head, object: &Arc<Object>) {
-        if self.may_store(&head.key, object) && self.put(head.key, object) {
+        if self.may_store(&head.key, object) && self.put(head.key, object).await {
             self.add_variant(&head.vary, head.key, object).await;
         }
     }
 
     /// Stores what is all here, unless the like of it was fetched later and is stored.
-    pub(super) fn put(&self, key: StoreKey, object: &Arc<Object>) -> bool {
+    pub(super) async fn put(&self, key: StoreKey, object: &Arc<Object>) -> bool {
         let edge = &self.worker.edge;
+        // On disk, too: memory may have given it up since. Before the turn, in which nobody waits for a disk.
+        let found = edge.store.look(&key).await;
         let _in_turn = edge.fills.turn(&key);
-        let is_late = matches!(edge.store.peek(&key), Some(Piece::Object(now))
+        let is_late = matches!(edge.store.peek(&key).or(found), Some(Piece::Object(now))
             if now.tick > object.tick
                 && now.is_complete()
                 && !edge.is_purged(&self.plan.site.name, self.plan.url, &now));
@@ -155,9 +157,10 @@ impl Task<'_> {
 
 /// Stores what a later header made of a stored answer, with the parts that others have put to that meanwhile; not in place of a
 /// newer one.
-pub fn renew(edge: &Edge, key: StoreKey, object: Arc<Object>) {
+pub async fn renew(edge: &Edge, key: StoreKey, object: Arc<Object>) {
+    let found = edge.store.look(&key).await;
     let _in_turn = edge.fills.turn(&key);
-    let object = match edge.store.peek(&key) {
+    let object = match edge.store.peek(&key).or(found) {
         Some(Piece::Object(now)) if now.tick > object.tick => return,
         Some(Piece::Object(now))
             if !now.is_inline()

@@ -27,7 +27,7 @@ use crate::refusal::Refusal;
 use crate::store::object::{Base, INLINE_MAX, Object, on_grid};
 use crate::store::{Blocks, Piece};
 
-/// A fill that turned out to be for another variant is left for the right one; more than this cannot be needed.
+/// A fill that turned out to be for another variant, or was purged, is left for the right one; more than this is seldom needed.
 const VARIANT_HOPS: usize = 3;
 
 /// Clients that insist make us ask the origin about what is fresh once in so long.
@@ -114,7 +114,7 @@ impl ClientExchange<'_> {
             let errand = self.errand(key, object, base, why, fetch_part, now);
             match self.follow(errand).await {
                 Ok(answered) => return answered,
-                Err(other_variant) => tried = Some(other_variant),
+                Err(other) => tried = Some(other),
             }
         }
         self.pass(Forward::VaryMiss, None).await
@@ -219,7 +219,7 @@ impl ClientExchange<'_> {
         };
         // A variant that the URL's list has lost is one of another time: what it varied on, or what invalidated it, may have
         // changed since.
-        let is_listed = base.as_ref().is_none_or(|base| base.variants.iter().any(|variant| variant.key == key));
+        let is_listed = base.as_ref().is_some_and(|base| base.variants.iter().any(|variant| variant.key == key));
         let object = match key != primary && is_listed {
             false => None,
             true => match get(&key)? {
@@ -405,7 +405,8 @@ impl ClientExchange<'_> {
         Plan { needed, ..self.plan_of(self.fill_key(errand), stored, errand.base.clone()) }
     }
 
-    /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is.
+    /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is, or what it brought was
+    /// purged meanwhile: all who waited for it look again, and follow one other.
     async fn follow(&self, errand: Errand) -> Result<Answered, StoreKey> {
         let why = errand.why;
         let widened = matches!(errand.extent, Extent::Part { .. } | Extent::Missing { .. });
@@ -424,6 +425,7 @@ impl ClientExchange<'_> {
         };
         let leads = takes.is_some();
         let now = self.now();
+        let is_purged = |object: &Object| self.worker.edge.is_purged(&self.site.name, self.url, object);
         let mut status = CacheStatus { collapsed: !leads, ..CacheStatus::forward(why) };
         match answer {
             Answer::Stream(head) => {
@@ -431,14 +433,16 @@ impl ClientExchange<'_> {
                 if !leads && head.selecting != selecting {
                     return Err(self.variant(&selecting));
                 }
+                if !leads && is_purged(&head.object) {
+                    return Err(errand.key);
+                }
                 if !leads && !self.may_share(&head.object, now) {
                     return Ok(self.pass(why, None).await);
                 }
                 // What was purged while the origin was asked is not put to what it sends.
-                let alive = |object: &&Arc<Object>| !self.worker.edge.is_purged(&self.site.name, self.url, object);
-                let stored = errand.stored.as_ref().filter(alive);
+                let stored = errand.stored.as_ref().filter(|object| !is_purged(object));
                 if errand.stored.is_some() && stored.is_none() && !head.is_whole() {
-                    return Ok(self.pass(why, None).await);
+                    return Err(errand.key);
                 }
                 let supply = self.supply_of(&head, &errand);
                 let response = deliver::from_fill(self.wanted(now), &head, reader, leads, stored, supply);
@@ -450,8 +454,10 @@ impl ClientExchange<'_> {
             }
             Answer::Confirmed(object) => {
                 let is_lacking = self.missing(&object, now).is_some() && !object.can_be_completed(now);
-                let is_purged = self.worker.edge.is_purged(&self.site.name, self.url, &object);
-                if is_purged || (!leads && !self.may_share(&object, now)) || is_lacking {
+                if is_purged(&object) {
+                    return Err(errand.key);
+                }
+                if (!leads && !self.may_share(&object, now)) || is_lacking {
                     return Ok(self.pass(why, None).await);
                 }
                 status.forward_status = Some(StatusCode::NOT_MODIFIED);
@@ -527,9 +533,6 @@ impl ClientExchange<'_> {
     /// "provided that it is allowed to reuse that response for the requests in question"). One that insists on a new
     /// answer gets it where others do, and that one is.
     fn may_share(&self, object: &Object, now: Timestamp) -> bool {
-        if self.worker.edge.is_purged(&self.site.name, self.url, object) {
-            return false;
-        }
         let limited = self.site.caching.client_revalidation != ClientRevalidation::Honor;
         let wishes = if limited { &self.wishes.unforced() } else { &self.wishes };
         let reuse = self.standing(object, now).reuse(wishes);

@@ -103,7 +103,7 @@ impl ClientExchange<'_> {
             Ok(answer) => {
                 let exchange = Exchange { request_time, response_time };
                 if let Some((key, object)) = stored {
-                    self.learn_from_head(&answer, key, &object, exchange, tick);
+                    self.learn_from_head(&answer, key, &object, exchange, tick).await;
                 }
                 // Before it invalidates the URL itself: what was purged while the request ran is purged of this answer, too.
                 let purged = self.is_purged_since(tick, &answer);
@@ -124,7 +124,7 @@ impl ClientExchange<'_> {
     /// "When a cache makes an inbound HEAD request for a target URI and receives a 200 (OK) response, the cache SHOULD update
     /// or invalidate each of its stored GET responses that could have been chosen for that request" (RFC 9111 section
     /// 4.3.5).
-    fn learn_from_head(
+    async fn learn_from_head(
         &self,
         answer: &Response<origin::Answer>,
         key: StoreKey,
@@ -155,7 +155,7 @@ impl ClientExchange<'_> {
             exchange.response_time,
         );
         // Another request may have stored a newer one meanwhile.
-        if matches!(edge.store.peek(&key), Some(Piece::Object(now)) if now.exchange != object.exchange || now.tick != object.tick)
+        if matches!(edge.store.look(&key).await, Some(Piece::Object(now)) if now.exchange != object.exchange || now.tick != object.tick)
         {
             return;
         }
@@ -173,7 +173,7 @@ impl ClientExchange<'_> {
             }
         };
         if !edge.is_purged(&self.site.name, self.url, &changed) && !edge.is_purged(&self.site.name, self.url, object) {
-            keep::renew(edge, key, changed.into());
+            keep::renew(edge, key, changed.into()).await;
         }
     }
 
@@ -230,11 +230,12 @@ impl ClientExchange<'_> {
     }
 
     /// Covers what is stored of a URL, or being fetched. What is neither needs no record: else anyone could fill the
-    /// tables. Where more than the URL is keyed, nobody knows under what else it is stored.
+    /// tables. Where more than the URL is keyed, nobody knows under what else it is stored; nor, until the disk is read after a
+    /// start, what is there.
     fn invalidate(&self, url: UrlId) {
         let edge = &self.worker.edge;
         let key = StoreKey::primary(url, self.peer.https, "", &edge.secret);
-        if keying::has_parts(&self.site.keying) || edge.fills.run_for(url) || edge.store.contains(&key) {
+        if keying::has_parts(&self.site.keying) || edge.fills.run_for(url) || edge.store.may_contain(&key) {
             edge.purges.invalidate(&self.site.name, url, self.peer.https);
             edge.store.remove(&key);
         }

@@ -101,6 +101,11 @@ impl Disk {
         self.segments.index.get(key).is_some() || self.queue.contains(key)
     }
 
+    /// Whether the piece may be there for all that is known: after a start that is not much at first.
+    pub(super) fn may_hold(&self, key: &StoreKey) -> bool {
+        self.segments.index.may_hold(key)
+    }
+
     /// Reads what is on disk under `key` aside. `keep` is called with it, once for all who wait, unless another piece was put
     /// under the key meanwhile.
     pub(super) async fn load(&self, key: &StoreKey, keep: impl FnOnce(&Piece) + Send + 'static) -> Option<Piece> {

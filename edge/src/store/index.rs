@@ -100,6 +100,13 @@ impl Index {
         self.shards[shard(hash)].read().map.get(&hash).copied()
     }
 
+    /// Whether there may be a record of `key`: what was on disk at the start is not known yet.
+    pub(super) fn may_hold(&self, key: &StoreKey) -> bool {
+        let hash = hash(key);
+        let shard = self.shards[shard(hash)].read();
+        shard.overridden.is_some() || shard.map.contains_key(&hash)
+    }
+
     /// Notes a record that was written.
     pub(super) fn put(&self, key: &StoreKey, location: Location) {
         let hash = hash(key);
