@@ -51,6 +51,30 @@ fn fifty_clients_make_one_request() {
     assert!(node.get("/big").is_hit());
 }
 
+/// What they wait for is fetched once more for all of them, not for each.
+#[test]
+fn a_herd_whose_fetch_is_purged_follows_another() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| Reply::ok("x").control("max-age=60").hold(&held));
+    let node = start(&origin);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..20)
+            .map(|_| {
+                let mut client = Plain::connect(node.http());
+                client.write(b"GET /a HTTP/1.1\r\nhost: www.cdn.test\r\n\r\n");
+                scope.spawn(move || client.answer("GET").unwrap())
+            })
+            .collect();
+        eventually("all wait", || object(&node, "https://www.cdn.test/a", "")["fills"][0]["readers"] == 20);
+        node.purge(r#"{"url": "http://www.cdn.test/a"}"#);
+        gate.open();
+        assert!(clients.into_iter().all(|client| client.join().unwrap().text() == "x"));
+    });
+    assert_eq!(origin.count("/a"), 2);
+    assert!(node.get("/a").is_hit());
+}
+
 #[test]
 fn who_comes_later_reads_before_the_origin_has_finished() {
     let body = noise(8 * MIB, 2);

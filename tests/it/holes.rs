@@ -104,6 +104,30 @@ fn two_versions_are_not_joined_in_the_middle_of_a_hit() {
     assert_eq!((answer.end, answer.body == new), (End::Clean, true), "what the origin has now took its place");
 }
 
+/// Else each download would break off at the hole.
+#[test]
+fn a_body_that_the_origin_has_no_more_is_dropped() {
+    let (old, new) = (noise(LONG, 27), noise(LONG, 28));
+    for chunked in [true, false] {
+        let (first, second) = (old.clone(), new.clone());
+        let changed = Gate::default();
+        let now = changed.clone();
+        let origin = Origin::start(move |seen| match (now.is_open(), chunked) {
+            (false, _) => part(seen, &first, TAG),
+            (true, true) => Reply::ok(second.clone()).control("max-age=60").field("etag", "\"v2\"").chunked(),
+            (true, false) => Reply::ok(second.clone()).control("private"),
+        });
+        let node = with_memory(&origin);
+        node.get("/a");
+        lose(&node, "/a", &[66]);
+        changed.open();
+        assert_eq!(node.get("/a").end, End::Broken, "chunked: {chunked}");
+        node.settle();
+        let answer = node.get("/a");
+        assert_eq!((answer.end, answer.body == new), (End::Clean, true), "chunked: {chunked}");
+    }
+}
+
 #[test]
 fn without_a_strong_validator_what_is_lost_makes_it_a_miss() {
     let body = noise(LONG, 25);

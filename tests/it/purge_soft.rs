@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use serde_json::json;
+
 use crate::harness::client::{Ask, Plain};
-use crate::harness::eventually;
 use crate::harness::gate::Gate;
 use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply};
+use crate::harness::{eventually, noise};
+use crate::object::object;
 
 const SOFTLY: &str = r#"{"url": "http://www.cdn.test/a", "soft": true}"#;
 
@@ -173,4 +176,39 @@ fn a_soft_purge_outlives_a_restart() {
     let node = setup.start();
     assert_eq!(node.get("/a").cache(), "fwd=stale; stored");
     assert!(node.get("/a").is_hit());
+}
+
+/// Wherever the later one is.
+#[test]
+fn what_was_fetched_before_does_not_take_the_place_of_what_is_on_disk() {
+    let (gate, number) = (Gate::default(), AtomicUsize::new(0));
+    let held = gate.clone();
+    let origin = Origin::start(move |seen| {
+        let reply = Reply::new(200).control("max-age=3600");
+        match (seen.target.as_str(), number.load(Ordering::SeqCst)) {
+            ("/a", 0) => {
+                number.store(1, Ordering::SeqCst);
+                reply.body("ol").wait(&held).body("d")
+            }
+            ("/a", _) => reply.body("new"),
+            _ => reply.body(noise(60_000, 1)),
+        }
+    });
+    let mut setup = Setup::new(&origin).set("cache.memory", "\"1 MiB\"").disk();
+    setup.sites[0].push_str("\ndisk = \"always\"");
+    let node = setup.start();
+    let mut early = Plain::connect(node.http());
+    let mut begun = early.begin(&Ask::get("/a"));
+    early.some(&mut begun, 2);
+    node.purge(SOFTLY);
+    assert_eq!(Ask::get("/a").send(node.http()).text(), "new");
+    // Far more than memory holds.
+    (0..40).for_each(|n| drop(Ask::get(&format!("/{n}")).send(node.http())));
+    let tiers = object(&node, "http://www.cdn.test/a", "")["schemes"][0]["answers"][0]["tiers"].clone();
+    assert_eq!(tiers, json!({ "memory": false, "disk": true }));
+    gate.open();
+    early.rest(begun);
+    node.settle();
+    assert_eq!(node.get("/a").text(), "new");
+    assert_eq!(origin.count("/a"), 2);
 }

@@ -1,6 +1,11 @@
 //! What unsafe requests do to what is stored.
 
-use crate::harness::client::Ask;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nearcast_edge::key::{Address, StoreKey};
+
+use crate::harness::client::{Ask, HOST, Plain};
+use crate::harness::gate::Gate;
 use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply};
 
@@ -72,4 +77,34 @@ fn an_answer_to_post_that_is_the_urls_own_serves_later_gets() {
     assert!(node.get("/own").is_hit());
     node.ask(&post("/other"));
     assert_eq!(node.get("/own").text(), "got", "an answer elsewhere only invalidates");
+}
+
+/// Without the list that names them nobody knows of the variants of a URL, and nothing of an unsafe request is noted.
+#[test]
+fn a_variant_that_no_list_names_does_not_outlive_it() {
+    let (gate, number) = (Gate::default(), AtomicUsize::new(0));
+    let held = gate.clone();
+    let origin = Origin::start(move |seen| {
+        let reply = Reply::new(200).control("max-age=60").field("vary", "accept-language");
+        match (seen.method.as_str(), seen.field("accept-language").as_deref()) {
+            ("POST", _) => Reply::new(204),
+            (_, Some("en")) => reply.body("e").wait(&held).body("n"),
+            _ => reply.body(format!("answer {}", number.fetch_add(1, Ordering::SeqCst))),
+        }
+    });
+    let node = start(&origin);
+    let of = |language| Ask::get("/a").field("accept-language", language);
+    node.ask(&of("de"));
+    assert_eq!(node.ask(&of("de")).text(), "answer 0");
+    // As when memory gives up the list, and keeps what it names.
+    let edge = &node.control().edge;
+    let url = Address { site: HOST, https: false, host: HOST, target: "/a", parts: "" }.url_id(&edge.secret);
+    edge.store.remove(&StoreKey::primary(url, false, "", &edge.secret));
+    node.ask(&post("/a"));
+    // Whoever waits for this learns what the URL varies on.
+    let mut english = Plain::connect(node.http());
+    let mut begun = english.begin(&of("en"));
+    english.some(&mut begun, 1);
+    assert_eq!(Ask::send(&of("de"), node.http()).text(), "answer 1");
+    gate.open();
 }

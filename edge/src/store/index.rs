@@ -276,12 +276,14 @@ mod tests {
         let index = Index::new();
         let (old, renewed) = (key(1, 0), key(2, 0));
         assert!(index.remove(&renewed), "it may be on disk: that is not known yet");
+        assert!(index.may_hold(&key(3, 0)), "nor of others");
         let mut found = Found::new();
         found.put(&old, location(&old, 1, 0));
         found.put(&renewed, location(&renewed, 1, 10));
         index.adopt(found);
         assert_eq!((index.get(&old), index.get(&renewed)), (Some(location(&old, 1, 0)), None));
         assert!(!index.remove(&renewed), "now it is");
+        assert_eq!([&old, &renewed, &key(3, 0)].map(|key| index.may_hold(key)), [true, false, false]);
         assert_eq!((index.entries(), index.bytes_of(old.site())), (1, 10));
     }
 
