@@ -136,6 +136,17 @@ impl Purges {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn open(opening: Opening<'_>, clock: &Clock, metrics: PurgeMetrics) -> std::io::Result<Arc<Self>> {
+        let (purges, writer, inbox) = Self::begin(opening, clock, metrics)?;
+        std::thread::Builder::new().name("purge-log".to_owned()).spawn(move || writer.run(&inbox))?;
+        Ok(purges)
+    }
+
+    /// The same, with the writer before it is a thread.
+    fn begin(
+        opening: Opening<'_>,
+        clock: &Clock,
+        metrics: PurgeMetrics,
+    ) -> std::io::Result<(Arc<Self>, Writer, mpsc::Receiver<Order>)> {
         let Opening { path, expected, keep_ms, node, records_max, secret } = opening;
         let now = u64::try_from(clock.now().0).unwrap_or(0);
         let tables = Tables::new(secret);
@@ -147,8 +158,7 @@ impl Purges {
         let keep_ms = AtomicU64::new(keep_ms);
         let purges = Arc::new(Self { tables, ticks, keep_ms, records_max, node, orders, overflowed, metrics });
         let writer = Writer::new(log, &purges)?;
-        std::thread::Builder::new().name("purge-log".to_owned()).spawn(move || writer.run(&inbox))?;
-        Ok(purges)
+        Ok((purges, writer, inbox))
     }
 
     /// The tick for a fetch that starts now.

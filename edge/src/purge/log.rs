@@ -178,6 +178,12 @@ impl Log {
         written
     }
 
+    /// Nothing can be written, or all again.
+    #[cfg(test)]
+    pub(super) fn fail(&mut self, fails: bool) {
+        self.file = OpenOptions::new().read(fails).append(!fails).open(&self.path).unwrap();
+    }
+
     /// Does what a failure left undone. Before that nothing is written: half a line must not stand in front of later whole
     /// ones, and what is written to a file without a name would be lost with it.
     fn settle(&mut self) -> io::Result<()> {

@@ -16,10 +16,11 @@ fn open(folder: &Path, now: i64) -> Arc<Purges> {
 }
 
 fn open_with(folder: &Path, clock: &Clock) -> Arc<Purges> {
-    let path = &folder.join("purge.log");
-    let (node, records_max, secret) = (NodeId(1), RECORDS_MAX, SECRET);
-    let opening = Opening { path, expected: false, keep_ms: KEEP_MS, node, records_max, secret };
-    Purges::open(opening, clock, PurgeMetrics::default()).unwrap()
+    Purges::open(opening(&folder.join("purge.log")), clock, PurgeMetrics::default()).unwrap()
+}
+
+fn opening(path: &Path) -> Opening<'_> {
+    Opening { path, expected: false, keep_ms: KEEP_MS, node: NodeId(1), records_max: RECORDS_MAX, secret: SECRET }
 }
 
 /// A fetch of `URL` at site `s` that names `GROUP` and `TAG` among others.
@@ -154,6 +155,21 @@ async fn invalidations_hold_at_once_and_survive_a_restart_once_written() {
     let again = open(folder.path(), 6_000);
     assert_eq!(again.records(), 3);
     assert_eq!((again.says(of_url), again.says(of_group)), (Verdict::Gone, Verdict::Gone));
+}
+
+#[test]
+fn invalidations_that_could_not_be_written_are_written_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, clock) = (folder.path().join("purge.log"), Clock::manual(NOW));
+    let (purges, mut writer, inbox) = Purges::begin(opening(&path), &clock, PurgeMetrics::default()).unwrap();
+    let before = purges.tick();
+    writer.log.fail(true);
+    purges.invalidate("s", URL, false);
+    writer.commit(&purges, inbox.try_recv().ok(), &inbox);
+    writer.log.fail(false);
+    writer.commit(&purges, None, &inbox);
+    let of_url = Subject { groups: &[], ..subject(before) };
+    assert_eq!(open(folder.path(), 6_000).says(of_url), Verdict::Gone);
 }
 
 #[tokio::test]

@@ -16,13 +16,18 @@ use super::{Order, PurgeError, Purges, Receipt, Record};
 /// How often it is looked for outdated records when nothing else happens.
 const IDLE: Duration = Duration::from_secs(600);
 
+/// After a failure it is tried again so soon.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// Scopes that one write takes: what waits beyond is written next.
 const BATCH_MAX: usize = 100_000;
 
 /// See the module.
 pub(super) struct Writer {
-    log: Log,
+    pub(super) log: Log,
     purges: Weak<Purges>,
+    /// In force, and to be written as soon as that can be: nobody who noted them was told that it failed.
+    unwritten: Vec<Record>,
     /// A purge of everything up to here stands in for what was forgotten.
     forgotten: u64,
     /// Up to where it was last looked for what is outdated.
@@ -38,7 +43,7 @@ struct Waiting {
 
 impl Writer {
     pub(super) fn new(log: Log, purges: &Arc<Purges>) -> std::io::Result<Self> {
-        let mut writer = Self { log, purges: Arc::downgrade(purges), forgotten: 0, looked: 0 };
+        let mut writer = Self { log, purges: Arc::downgrade(purges), unwritten: Vec::new(), forgotten: 0, looked: 0 };
         writer.reserve(purges)?;
         writer.looked = outdated(purges);
         writer.forget_moot(purges);
@@ -47,10 +52,15 @@ impl Writer {
 
     pub(super) fn run(mut self, inbox: &Receiver<Order>) {
         loop {
-            let first = match inbox.recv_timeout(IDLE) {
+            let patience = if self.unwritten.is_empty() { IDLE } else { RETRY };
+            let first = match inbox.recv_timeout(patience) {
                 Ok(order) => Some(order),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Perhaps it can be written now.
+                    let _last_try = self.log.append(&self.unwritten);
+                    return;
+                }
             };
             let Some(purges) = self.purges.upgrade() else { return };
             self.commit(&purges, first, inbox);
@@ -60,14 +70,14 @@ impl Writer {
     }
 
     /// Group commit: whatever waits shares one write to disk.
-    fn commit(&mut self, purges: &Purges, first: Option<Order>, inbox: &Receiver<Order>) {
+    pub(super) fn commit(&mut self, purges: &Purges, first: Option<Order>, inbox: &Receiver<Order>) {
         if purges.ticks.is_low()
             && let Err(error) = self.reserve(purges)
         {
             purges.metrics.log_errors.inc();
             tracing::error!(%error, "the purge log cannot be written: ticks may repeat after a restart");
         }
-        let (mut records, mut waiting) = (Vec::new(), Vec::new());
+        let (mut records, mut waiting) = (std::mem::take(&mut self.unwritten), Vec::new());
         let mut next = first;
         while let Some(order) = next {
             match order {
@@ -84,6 +94,9 @@ impl Writer {
             self.accept(purges, &mut records, vec![Scope::Site(site)], Mode::Hard);
         }
         let written = self.write(purges, &records);
+        if written.is_err() {
+            self.unwritten = self.in_few(purges, records);
+        }
         for Waiting { tick, since, answer } in waiting {
             let outcome = match &written {
                 Ok(()) => {
@@ -114,6 +127,15 @@ impl Writer {
 
     fn record(&mut self, purges: &Purges, records: &mut Vec<Record>, tick: u64, mode: Mode, scope: Scope) {
         records.push(purges.record(self.log.next_sequence(), tick, mode, scope));
+    }
+
+    /// The same, or a purge of everything when that is too much to keep.
+    fn in_few(&mut self, purges: &Purges, records: Vec<Record>) -> Vec<Record> {
+        if records.len() <= BATCH_MAX {
+            return records;
+        }
+        let last = records.iter().map(|record| record.tick).max().unwrap_or(0);
+        vec![purges.record(self.log.next_sequence(), last, Mode::Hard, Scope::All)]
     }
 
     /// Writes records down and, once they are, puts them in force as what the log has.
