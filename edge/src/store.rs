@@ -240,8 +240,13 @@ impl Store {
         self.0.large_min
     }
 
-    /// What is under `key` in memory: no waiting, no disk.
+    /// What is under `key` in memory, for whoever only looks: it is no sighting. No waiting, no disk.
     pub fn peek(&self, key: &StoreKey) -> Option<Piece> {
+        self.0.tiers.get(key).map(|entry| entry.value().piece.clone())
+    }
+
+    /// What is under `key` in memory, for whoever wants it: the second time it is worth a write.
+    fn hit(&self, key: &StoreKey) -> Option<Piece> {
         let entry = self.0.tiers.get(key)?;
         let piece = entry.value().piece.clone();
         if entry.value().mark.is_second_sighting() {
@@ -264,7 +269,7 @@ impl Store {
         let keep = move |piece: &Piece| inner.tiers.put(at, piece.clone(), Standing::Settled);
         let loaded = self.0.estate.disk.as_ref()?.load(key, keep).await;
         // Another may have been put there meanwhile.
-        loaded.or_else(|| self.peek(key))
+        loaded.or_else(|| self.hit(key))
     }
 
     /// What is under `key`, unless the disk would have to be waited for.
@@ -272,7 +277,7 @@ impl Store {
     /// # Errors
     /// When it would.
     pub fn get_at_once(&self, key: &StoreKey) -> Result<Option<Piece>, Blocks> {
-        if let Some(piece) = self.peek(key) {
+        if let Some(piece) = self.hit(key) {
             return Ok(Some(piece));
         }
         let Some(disk) = &self.0.estate.disk else { return Ok(None) };
@@ -285,8 +290,8 @@ impl Store {
 
     /// What is under `key`, for whoever only looks: it is no sighting, and memory takes in nothing from disk for it.
     pub async fn look(&self, key: &StoreKey) -> Option<Piece> {
-        match self.0.tiers.get(key) {
-            Some(entry) => Some(entry.value().piece.clone()),
+        match self.peek(key) {
+            Some(piece) => Some(piece),
             None => {
                 let disk = self.0.estate.disk.as_ref()?;
                 match disk.load_at_once(key, |_| {}) {
@@ -299,7 +304,7 @@ impl Store {
 
     /// A piece of a body that is in memory.
     pub fn peek_chunk(&self, key: &StoreKey) -> Option<Bytes> {
-        match self.peek(key) {
+        match self.hit(key) {
             Some(Piece::Chunk(bytes)) => Some(bytes),
             Some(Piece::Base(_) | Piece::Object(_)) | None => None,
         }

@@ -76,6 +76,8 @@ pub enum Joined {
     Leader(Reader, Lead),
     /// This request follows one that runs.
     Follower(Reader),
+    /// What is stored is not what it was when this request looked: it is to look again.
+    Again,
     /// As many run as may.
     Full,
 }
@@ -95,11 +97,14 @@ pub struct Lead {
 }
 
 impl Fills {
-    /// Joins a fill that serves `key` unless a purge `covers` it; else starts one at `tick()`, if fewer than `most` run.
+    /// Joins a fill that serves `key` unless a purge `covers` it; else starts one at `tick()`, if fewer than `most` run and
+    /// nothing `came` since the request looked: a fill stores before it leaves, so that one that has just left is seen by what it
+    /// stored.
     pub fn join(
         &self,
         key: FillKey,
         covers: impl Fn(&Fill) -> bool,
+        came: impl FnOnce() -> bool,
         tick: impl FnOnce() -> u64,
         most: usize,
     ) -> Joined {
@@ -109,11 +114,12 @@ impl Fills {
         if let Some((_, fill)) = lane.iter().find(serves) {
             return Joined::Follower(Reader::new(fill.clone()));
         }
-        if self.running() >= most {
+        let full = self.running() >= most;
+        if full || came() {
             if lane.is_empty() {
                 shard.remove(&key.into());
             }
-            return Joined::Full;
+            return if full { Joined::Full } else { Joined::Again };
         }
         let fill = Fill::new(tick());
         // One that a purge covers is joined by nobody any more.
@@ -222,6 +228,18 @@ fn take_out(shard: &mut Lanes, key: &FillKey, fill: &Fill) {
 mod tests {
     use super::super::running::Stage;
     use super::*;
+
+    #[test]
+    fn whoever_looked_before_a_fill_left_looks_again() {
+        let (fills, url) = (Fills::default(), UrlId(1));
+        let store = StoreKey::primary(url, false, "", &crate::key::HashSecret([0; 16]));
+        let key = FillKey { store, url, authorized: false, extent: Extent::Whole };
+        let join = |came| fills.join(key, |_| false, || came, || 9, 8);
+        assert!(matches!(join(true), Joined::Again));
+        assert_eq!((fills.running(), fills.shard(&key).lock().len()), (0, 0));
+        let _leads = join(false);
+        assert!(matches!(join(true), Joined::Follower(_)), "what one that runs brings is later still");
+    }
 
     #[tokio::test]
     async fn whoever_waits_for_the_end_of_all_fetches_of_a_url_hears_of_it() {

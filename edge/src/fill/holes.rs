@@ -95,7 +95,7 @@ impl Holes {
             let subject = Subject { site: &site.name, tick: fill.tick, ..object.subject(*url) };
             edge.purges.verdict(&subject, now) == Verdict::Gone
         };
-        let reader = match edge.fills.join(plan.key, covers, || edge.purges.tick(), self.view.fills_max) {
+        let reader = match edge.fills.join(plan.key, covers, || false, || edge.purges.tick(), self.view.fills_max) {
             Joined::Follower(reader) => reader,
             Joined::Leader(reader, lead) => {
                 // A purge before the fetch had its tick takes away what it would be put to.
@@ -106,7 +106,7 @@ impl Holes {
                 task::start(&self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
                 reader
             }
-            Joined::Full => {
+            Joined::Again | Joined::Full => {
                 site.metrics.filled(Filled::Refused);
                 return None;
             }

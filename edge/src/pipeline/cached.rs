@@ -86,7 +86,7 @@ impl ClientExchange<'_> {
             return self.pass(Forward::Bypass, None).await;
         }
         let mut tried = None;
-        for _ in 0..VARIANT_HOPS {
+        for hop in 0..VARIANT_HOPS {
             let lookup = match std::mem::replace(&mut known, Known::Nothing) {
                 Known::All(lookup) => lookup,
                 Known::Blocks(key) => self.lookup(tried, Some(key)).await,
@@ -112,7 +112,7 @@ impl ClientExchange<'_> {
                 return self.pass(Forward::Bypass, None).await;
             }
             let errand = self.errand(key, object, base, why, fetch_part, now);
-            match self.follow(errand).await {
+            match self.follow(errand, hop == 0).await {
                 Ok(answered) => return answered,
                 Err(other) => tried = Some(other),
             }
@@ -266,7 +266,7 @@ impl ClientExchange<'_> {
     /// Asks the origin in the background; clients go on with what is stored.
     fn refresh(&self, key: StoreKey, stored: Arc<Object>, base: Option<Arc<Base>>) {
         let errand = Errand { key, stored: Some(stored), base, extent: Extent::Whole, why: Forward::Stale };
-        if let Joined::Leader(_reader, lead) = self.join(self.fill_key(&errand)) {
+        if let Joined::Leader(_reader, lead) = self.join(&errand, true) {
             let mut plan = Plan { detached: true, ..self.plan(&errand) };
             // The request is the cache's own: this client's no-store must not keep the answer from others.
             if self.wishes.no_store {
@@ -345,8 +345,10 @@ impl ClientExchange<'_> {
         hasher.finish()
     }
 
-    fn join(&self, key: FillKey) -> Joined {
-        let purges = &self.worker.edge.purges;
+    /// `looks`: once more, before it starts one.
+    fn join(&self, errand: &Errand, looks: bool) -> Joined {
+        let edge = &self.worker.edge;
+        let purges = &edge.purges;
         // What a soft purge covers is stale for who comes now, and the next fetch is not.
         let (site, target) = (&self.site.name, &self.keyed.target);
         let covers = |fill: &Fill| {
@@ -357,7 +359,14 @@ impl ClientExchange<'_> {
             let (url, https, tick) = (self.url, self.peer.https, fill.tick);
             purges.verdict(&Subject { site, url, https, target, groups, tags, tick }, self.now()) != Verdict::Alive
         };
-        let joined = self.worker.edge.fills.join(key, covers, || purges.tick(), self.view.fills_max);
+        let known = errand.stored.as_ref().map_or(0, |stored| stored.tick);
+        let came = || match edge.store.peek(&errand.key).filter(|_| looks) {
+            Some(Piece::Object(now)) => now.tick > known && !edge.is_purged(site, self.url, &now),
+            // It varies, as is known now.
+            Some(Piece::Base(_)) => true,
+            Some(Piece::Chunk(_)) | None => false,
+        };
+        let joined = edge.fills.join(self.fill_key(errand), covers, came, || purges.tick(), self.view.fills_max);
         if matches!(joined, Joined::Full) {
             self.site.metrics.filled(Filled::Refused);
         }
@@ -406,12 +415,14 @@ impl ClientExchange<'_> {
     }
 
     /// Starts a fill or follows one. `Err`: it was for another variant, whose key this request's is, or what it brought was
-    /// purged meanwhile: all who waited for it look again, and follow one other.
-    async fn follow(&self, errand: Errand) -> Result<Answered, StoreKey> {
+    /// purged meanwhile: all who waited for it look again, and follow one other. `looks`: what was stored since it was looked up is
+    /// looked for, too.
+    async fn follow(&self, errand: Errand, looks: bool) -> Result<Answered, StoreKey> {
         let why = errand.why;
         let widened = matches!(errand.extent, Extent::Part { .. } | Extent::Missing { .. });
-        let (reader, answer, mut takes) = match self.join(self.fill_key(&errand)) {
+        let (reader, answer, mut takes) = match self.join(&errand, looks) {
             Joined::Full => return Ok(self.busy(&errand)),
+            Joined::Again => return Err(errand.key),
             Joined::Follower(reader) => match tokio::time::timeout(self.view.wait_max, reader.answer()).await {
                 Ok(answer) => (reader, answer, None),
                 // The origin may be slow to that one request alone.

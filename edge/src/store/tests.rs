@@ -129,7 +129,7 @@ async fn after_a_crash_all_that_was_asked_for_twice_is_there() {
     let setup = Setup::new();
     let store = setup.open().await;
     (0..10).for_each(|n| store.put(key(n), piece(n, 1000)));
-    (0..5).for_each(|n| assert!(store.peek(&key(n)).is_some()));
+    (0..5).for_each(|n| assert!(store.hit(&key(n)).is_some()));
     store.written().await;
     assert_eq!(store.disk_usage().entries, 5);
     drop(store);
@@ -161,12 +161,12 @@ async fn what_is_renewed_is_written_when_memory_gives_it_up() {
     let setup = Setup::new();
     let store = setup.open().await;
     store.put(key(1), base("one"));
-    store.peek(&key(1));
+    store.hit(&key(1));
     store.written().await;
     let before = store.disk_usage().written_bytes;
     for _ in 0..100 {
         store.put(key(1), base("two"));
-        assert_eq!(store.peek(&key(1)), Some(base("two")));
+        assert_eq!(store.hit(&key(1)), Some(base("two")));
     }
     store.written().await;
     assert_eq!(store.disk_usage().written_bytes, before);
@@ -184,7 +184,7 @@ async fn what_is_renewed_is_not_what_goes_to_disk() {
     let store = setup.open().await;
     store.put(key(1), piece(1, 250_000));
     store.put(key(2), piece(2, 250_000));
-    assert!([1, 2].iter().all(|n| store.peek(&key(*n)).is_some()), "there is room for two");
+    assert!([1, 2].iter().all(|n| store.hit(&key(*n)).is_some()), "there is room for two");
     store.written().await;
     store.put(key(1), piece(3, 250_000));
     assert!(!store.disk().contains(&key(1)), "the old one was forgotten");
@@ -221,13 +221,13 @@ async fn a_full_queue_holds_nobody_up() {
     let store = setup.open().await;
     // The writer keeps to its rate for longer than this takes.
     store.put(key(1000), piece(1000, 1 << 20));
-    store.peek(&key(1000));
+    store.hit(&key(1000));
     while store.disk_usage().queue_bytes > 0 {
         tokio::task::yield_now().await;
     }
     for n in 2000..2800 {
         store.put(key(n), piece(n, 20_000));
-        store.peek(&key(n));
+        store.hit(&key(n));
     }
     let full = store.count(|disk| &disk.dropped, "queue-full");
     assert!(full > 0);
@@ -270,7 +270,7 @@ async fn what_is_removed_is_gone() {
     let store = setup.open().await;
     for n in 1..=3 {
         store.put(key(n), base("one"));
-        store.peek(&key(n));
+        store.hit(&key(n));
     }
     store.remove(&key(1));
     assert_eq!(store.get(&key(1)).await, None, "while it waits to be written");
@@ -280,7 +280,7 @@ async fn what_is_removed_is_gone() {
     assert_eq!(store.get(&key(2)).await, None, "when it is on disk");
     // What is taken away goes with the next batch.
     store.put(key(4), base("four"));
-    store.peek(&key(4));
+    store.hit(&key(4));
     store.written().await;
     drop(store);
     let again = setup.open().await;
@@ -301,7 +301,7 @@ async fn many_who_want_one_piece_read_it_once() {
     let found = futures_util::future::join_all((0..100).map(|_| again.get(&wanted))).await;
     assert!(found.iter().all(|found| *found == Some(piece(1, 100_000))));
     assert!((100_000..110_000).contains(&again.disk_usage().read_bytes));
-    assert!(again.peek(&key(1)).is_some(), "then it is in memory");
+    assert!(again.hit(&key(1)).is_some(), "then it is in memory");
     again.written().await;
     assert_eq!(again.disk_usage().written_bytes, 0, "and not written again");
 }
@@ -318,7 +318,7 @@ async fn opening_does_not_wait() {
     let store = Store::open(&config.cache, &config.sites, &SECRET).unwrap();
     // Perhaps before the disk was read, perhaps after.
     store.put(key(1), base("new"));
-    assert_eq!(store.peek(&key(1)), Some(base("new")));
+    assert_eq!(store.hit(&key(1)), Some(base("new")));
     store.opened().await;
     assert_eq!(store.get(&key(1)).await, Some(base("new")));
     assert_eq!(store.get(&key(2)).await, Some(base("kept")));
@@ -346,7 +346,7 @@ async fn another_size_keeps_what_fits() {
     let store = setup.open().await;
     for n in 0..400 {
         store.put(key(n), piece(n, 250_000));
-        store.peek(&key(n));
+        store.hit(&key(n));
         if n % 100 == 99 {
             store.written().await;
         }

@@ -79,7 +79,7 @@ async fn files_that_end_early_or_are_missing() {
         assert_eq!(store.disk_usage().state, DiskState::Ready, "{name}");
         assert!(found(&store).await < COUNT, "{name}");
         store.put(key(1000), piece(1000, 40_000));
-        store.peek(&key(1000));
+        store.hit(&key(1000));
         store.written().await;
         drop(store);
         let again = setup.open().await;
@@ -116,7 +116,7 @@ async fn files_that_go_under_a_running_store() {
     assert_eq!((found(&store).await, store.count(|disk| &disk.errors, "read")), (0, u64::from(COUNT)), "once each");
     fs::remove_dir_all(setup.folder.path().join("objects")).unwrap();
     (0..COUNT).for_each(|n| store.put(key(n), piece(n, 40_000)));
-    (0..COUNT).for_each(|n| assert!(store.peek(&key(n)).is_some()));
+    (0..COUNT).for_each(|n| assert!(store.hit(&key(n)).is_some()));
     store.written().await;
     assert_eq!(found(&store).await, COUNT, "open files are written and read to the end");
     store.close().await.unwrap();
@@ -144,7 +144,7 @@ async fn a_full_disk_serves_from_memory_and_is_tried_again() {
     // Writing to it says that there is no room (full(4)); the next segment is another file.
     std::os::unix::fs::symlink("/dev/full", setup.folder.path().join("objects/0000000000.data")).unwrap();
     (0..COUNT).for_each(|n| store.put(key(n), piece(n, 40_000)));
-    (0..COUNT).for_each(|n| assert!(store.peek(&key(n)).is_some()));
+    (0..COUNT).for_each(|n| assert!(store.hit(&key(n)).is_some()));
     assert!(!store.disk().written_out(0).await);
     assert_eq!(store.disk_usage().state, DiskState::Failed);
     assert!(store.count(|disk| &disk.errors, "full") > 0);

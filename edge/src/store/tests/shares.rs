@@ -44,7 +44,7 @@ async fn so_many_entries() {
     let store = setup.open().await;
     for n in 0..5000 {
         store.put(key(n), piece(n, 10_000));
-        store.peek(&key(n));
+        store.hit(&key(n));
         if n % 100 == 0 {
             store.written().await;
         }
@@ -60,7 +60,7 @@ async fn a_site_that_never_goes_to_disk() {
     let setup = Setup { sites: &["disk = \"never\""], ..Setup::new() };
     let store = setup.open().await;
     (0..200).for_each(|n| store.put(key_of("0", n), piece(n, 100_000)));
-    (0..200).for_each(|n| drop(store.peek(&key_of("0", n))));
+    (0..200).for_each(|n| drop(store.hit(&key_of("0", n))));
     store.close().await.unwrap();
     assert_eq!((store.disk_usage().entries, store.disk_usage().written_bytes), (0, 0));
 }
@@ -91,13 +91,13 @@ async fn a_reload_to_never_holds_for_what_is_in_memory_and_on_disk() {
     for n in 0..3 {
         store.put(key_of("0", n), base("one"));
     }
-    store.peek(&key_of("0", 1));
-    store.peek(&key_of("0", 2));
+    store.hit(&key_of("0", 1));
+    store.hit(&key_of("0", 2));
     store.written().await;
     store.put(key_of("0", 2), base("two"));
     store.set_sites(&Setup { sites: &["disk = \"never\""], ..Setup::new() }.config().sites);
     let before = store.disk_usage().written_bytes;
-    store.peek(&key_of("0", 0));
+    store.hit(&key_of("0", 0));
     for number in 1..3 {
         store.put(key_of("0", number), base("three"));
     }
@@ -117,7 +117,7 @@ async fn what_never_goes_to_disk_is_not_taken_away_there() {
     let store = setup.open().await;
     (0..1000).for_each(|_| store.put(key_of("0", 1), base("one")));
     store.put(key(1), base("one"));
-    store.peek(&key(1));
+    store.hit(&key(1));
     store.close().await.unwrap();
     let bytes: u64 = setup.files("index").iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     assert!(bytes < 1000, "{bytes}");
@@ -130,7 +130,7 @@ async fn removals_fill_segments_too() {
     for round in 0..4 {
         (0..60_000).for_each(|n| store.remove(&key(n)));
         store.put(key(100_000 + round), base("one"));
-        store.peek(&key(100_000 + round));
+        store.hit(&key(100_000 + round));
         store.written().await;
     }
     let bytes: Vec<u64> = setup.files("index").iter().map(|path| fs::metadata(path).unwrap().len()).collect();
@@ -180,7 +180,7 @@ async fn a_site_with_memory_of_its_own() {
     let store = setup.open().await;
     (0..20).for_each(|n| store.put(key_of("0", n), piece(n, 100_000)));
     (0..1000).for_each(|n| store.put(key(n), piece(n, 100_000)));
-    assert!((0..20).all(|n| store.peek(&key_of("0", n)).is_some()), "others push nothing out");
+    assert!((0..20).all(|n| store.hit(&key_of("0", n)).is_some()), "others push nothing out");
     let others = (0..1000).filter(|n| store.0.tiers.contains(&key(*n))).count();
     (0..1000).for_each(|n| store.put(key_of("0", n), piece(n, 100_000)));
     assert_eq!((0..1000).filter(|n| store.0.tiers.contains(&key(*n))).count(), others, "nor does it");
@@ -194,7 +194,7 @@ async fn writing_keeps_to_its_rate() {
     let store = setup.open().await;
     let begun = std::time::Instant::now();
     (0..40).for_each(|n| store.put(key(n), piece(n, SIZE)));
-    (0..40).for_each(|n| drop(store.peek(&key(n))));
+    (0..40).for_each(|n| drop(store.hit(&key(n))));
     store.written().await;
     // The last portion is not waited for.
     assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
