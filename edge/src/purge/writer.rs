@@ -26,7 +26,7 @@ const BATCH_MAX: usize = 100_000;
 pub(super) struct Writer {
     pub(super) log: Log,
     purges: Weak<Purges>,
-    /// In force, and to be written as soon as that can be: nobody who noted them was told that it failed.
+    /// In force, and to be written as soon as that can be: whoever noted an invalidation is not told that it failed.
     unwritten: Vec<Record>,
     /// A purge of everything up to here stands in for what was forgotten.
     forgotten: u64,
@@ -129,7 +129,7 @@ impl Writer {
         records.push(purges.record(self.log.next_sequence(), tick, mode, scope));
     }
 
-    /// The same, or a purge of everything when that is too much to keep.
+    /// `records`, or a purge of everything when they are too many to keep.
     fn in_few(&mut self, purges: &Purges, records: Vec<Record>) -> Vec<Record> {
         if records.len() <= BATCH_MAX {
             return records;
