@@ -325,7 +325,7 @@ impl Store {
 
     /// Whether something may be under `key`: the same, and what the disk holds may not be known yet.
     pub fn may_contain(&self, key: &StoreKey) -> bool {
-        self.contains(key) || self.0.estate.disk.as_ref().is_some_and(|disk| disk.may_hold(key))
+        self.0.tiers.contains(key) || self.0.estate.disk.as_ref().is_some_and(|disk| disk.may_hold(key))
     }
 
     /// In which tiers something is under `key`, as far as indexes tell. Nobody's use of it: it counts as no hit.

@@ -1,12 +1,12 @@
 //! Fetching an object once, however many ask, and never passing off a part of it as the whole.
 
 use std::net::TcpListener;
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use http::Version;
 
-use crate::harness::client::{Ask, Failed, Plain};
+use crate::harness::client::{Answer, Ask, Failed, HOST, Plain};
 use crate::harness::gate::Gate;
 use crate::harness::node::{Node, Setup};
 use crate::harness::origin::{Origin, Reply};
@@ -21,6 +21,20 @@ fn start(origin: &Origin) -> Node {
     Setup::new(origin).start()
 }
 
+/// So many clients who ask for the same, once all of them wait for it.
+fn waiting<'a>(scope: &'a Scope<'a, '_>, node: &Node, target: &str, count: usize) -> Vec<ScopedJoinHandle<'a, Answer>> {
+    let ask = Ask::get(target);
+    let begin = |_| {
+        let mut client = Plain::connect(node.http());
+        client.send(&ask);
+        scope.spawn(move || client.answer("GET").unwrap())
+    };
+    let clients = (0..count).map(begin).collect();
+    let url = format!("https://{HOST}{target}");
+    eventually("all wait", || object(node, &url, "")["fills"][0]["readers"] == count);
+    clients
+}
+
 #[test]
 fn fifty_clients_make_one_request() {
     let body = noise(20 * MIB, 1);
@@ -31,14 +45,7 @@ fn fifty_clients_make_one_request() {
     // By default one object may take no more than a quarter of the cache.
     let node = Setup::new(&origin).set("cache.memory", "\"128 MiB\"").start();
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..50)
-            .map(|_| {
-                let mut client = Plain::connect(node.http());
-                client.write(b"GET /big HTTP/1.1\r\nhost: www.cdn.test\r\n\r\n");
-                scope.spawn(move || client.answer("GET").unwrap())
-            })
-            .collect();
-        eventually("all wait", || object(&node, "https://www.cdn.test/big", "")["fills"][0]["readers"] == 50);
+        let clients = waiting(scope, &node, "/big", 50);
         gate.open();
         let answers: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
         for answer in &answers {
@@ -59,14 +66,7 @@ fn a_herd_whose_fetch_is_purged_follows_another() {
     let origin = Origin::start(move |_| Reply::ok("x").control("max-age=60").hold(&held));
     let node = start(&origin);
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..20)
-            .map(|_| {
-                let mut client = Plain::connect(node.http());
-                client.write(b"GET /a HTTP/1.1\r\nhost: www.cdn.test\r\n\r\n");
-                scope.spawn(move || client.answer("GET").unwrap())
-            })
-            .collect();
-        eventually("all wait", || object(&node, "https://www.cdn.test/a", "")["fills"][0]["readers"] == 20);
+        let clients = waiting(scope, &node, "/a", 20);
         node.purge(r#"{"url": "http://www.cdn.test/a"}"#);
         gate.open();
         assert!(clients.into_iter().all(|client| client.join().unwrap().text() == "x"));

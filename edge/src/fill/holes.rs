@@ -106,6 +106,7 @@ impl Holes {
                 task::start(&self.worker, self.view.clone(), plan, lead.fill, lead.unshared);
                 reader
             }
+            // `Again` cannot be: nothing is looked for once more here.
             Joined::Again | Joined::Full => {
                 site.metrics.filled(Filled::Refused);
                 return None;

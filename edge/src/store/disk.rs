@@ -101,9 +101,9 @@ impl Disk {
         self.segments.index.get(key).is_some() || self.queue.contains(key)
     }
 
-    /// Whether the piece may be there for all that is known: after a start that is not much at first.
+    /// The same, or what was there at the start is not known yet.
     pub(super) fn may_hold(&self, key: &StoreKey) -> bool {
-        self.segments.index.may_hold(key)
+        self.segments.index.may_hold(key) || self.queue.contains(key)
     }
 
     /// Reads what is on disk under `key` aside. `keep` is called with it, once for all who wait, unless another piece was put
